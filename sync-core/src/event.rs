@@ -1,0 +1,139 @@
+//! What travels: a committed change in the outbox, and the message it becomes.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// What happened to the entity. Advice only: the indexer reads the current row and decides by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Action {
+    /// The entity exists, or existed when the event was written.
+    Index,
+    /// The entity was deleted.
+    Delete,
+}
+
+impl Action {
+    /// The word in the outbox and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Index => "INDEX",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Reads the word back; `None` for any other.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "INDEX" => Some(Self::Index),
+            "DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// One committed event, as the outbox holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Unique in one outbox; grows per key in the order the transactions committed.
+    pub id: i64,
+    /// The topic it goes to.
+    pub topic: String,
+    /// The entity's key: the message key and the document id.
+    pub key: String,
+    /// The key's logical clock after this change, `0` to `2^48 − 1`.
+    pub version: i64,
+    /// What happened.
+    pub action: Action,
+    /// JSON text to send as the message's value instead of the standard one.
+    pub payload: Option<String>,
+    /// Further headers for the message (`traceparent`, …).
+    pub headers: Vec<(String, String)>,
+    /// When the event was written, on the database's clock.
+    pub created_at: Timestamp,
+}
+
+/// A message on its way to a bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where it goes.
+    pub topic: String,
+    /// Decides the partition, and so the order.
+    pub key: String,
+    /// JSON text.
+    pub value: String,
+    /// In this order; names may repeat.
+    pub headers: Vec<(String, String)>,
+}
+
+/// The standard value of a message.
+#[derive(Serialize)]
+struct Value<'a> {
+    key: &'a str,
+    action: Action,
+    version: i64,
+    timestamp: Timestamp,
+}
+
+impl Event {
+    /// The message this event becomes in the history `epoch`.
+    ///
+    /// The value is `{"key","action","version","timestamp"}`, or the payload where there is one; the headers say the
+    /// same and the event's `id`, so that a consumer can tell repeats apart without parsing a value.
+    #[must_use]
+    pub fn into_message(self, epoch: i32) -> Outgoing {
+        let value = self.payload.unwrap_or_else(|| {
+            let value =
+                Value { key: &self.key, action: self.action, version: self.version, timestamp: self.created_at };
+            // Serialising strings and numbers into memory has no way to fail.
+            serde_json::to_string(&value).unwrap_or_default()
+        });
+        let mut headers = Vec::with_capacity(4 + self.headers.len());
+        headers.push(("id".to_owned(), self.id.to_string()));
+        headers.push(("action".to_owned(), self.action.as_str().to_owned()));
+        headers.push(("version".to_owned(), self.version.to_string()));
+        headers.push(("epoch".to_owned(), epoch.to_string()));
+        headers.extend(self.headers);
+        Outgoing { topic: self.topic, key: self.key, value, headers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            id: 7,
+            topic: "job-es-sync".into(),
+            key: "a\"b".into(),
+            version: 3,
+            action: Action::Delete,
+            payload: None,
+            headers: vec![("traceparent".into(), "00-1-2-01".into())],
+            created_at: "2026-01-02T03:04:05.678901Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_standard_value_says_key_action_version_and_time() {
+        let message = event().into_message(2);
+        assert_eq!(
+            message.value,
+            r#"{"key":"a\"b","action":"DELETE","version":3,"timestamp":"2026-01-02T03:04:05.678901Z"}"#
+        );
+        let headers: Vec<_> = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            headers,
+            [("id", "7"), ("action", "DELETE"), ("version", "3"), ("epoch", "2"), ("traceparent", "00-1-2-01")]
+        );
+    }
+
+    #[test]
+    fn a_payload_is_sent_as_it_is() {
+        let message = Event { payload: Some("{\"a\": 1}".into()), ..event() }.into_message(0);
+        assert_eq!(message.value, "{\"a\": 1}");
+    }
+}

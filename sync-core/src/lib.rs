@@ -1,0 +1,37 @@
+//! Keeps a search index true to its database.
+//!
+//! ```text
+//!  app transaction ──▶ outbox.events ──▶ relay ──▶ bus ──▶ indexer ──▶ index
+//!    (same commit)      Source             │     Publisher     │ Projection: the current rows
+//!                       windows between    │     Subscriber    ▼
+//!                       two snapshots      └─ position       Sink: the newer version wins
+//! ```
+//!
+//! In the order the data flows:
+//!
+//! - [`event`], [`version`], [`error`]: what travels, the guard, and what goes wrong;
+//! - [`port`]: what the rooms need of the world, as traits;
+//! - [`policy`]: decisions without doing;
+//! - [`relay`]: outbox → bus;
+//! - [`indexer`]: bus → index;
+//! - [`repair`]: does the index agree with the database?
+//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `docker`; memory and direct always;
+//! - `testkit` (feature): conformance suites, scripted faults and the oracle, for tests of rooms and adapters.
+//!
+//! Rooms know ports, never an adapter and never each other.
+
+pub mod adapter;
+pub mod error;
+pub mod event;
+pub mod indexer;
+pub mod policy;
+pub mod port;
+pub mod relay;
+pub mod repair;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod version;
+
+pub use error::{Error, ErrorKind, Remedy};
+pub use event::{Action, Event, Outgoing};
+pub use version::Version;

@@ -1,0 +1,3 @@
+//! Decisions without doing: told everything, they read no clock and wait for nothing.
+
+pub mod backoff;

@@ -1,0 +1,18 @@
+//! Ports: what the rooms need of the world. Traits only, one a file; their documentation is the contract, and
+//! `testkit::conformance` checks it for every adapter.
+
+mod bus;
+mod clock;
+mod dead_letters;
+mod projection;
+mod sink;
+mod source;
+
+pub use bus::{
+    Acknowledgement, Bus, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
+};
+pub use clock::Clock;
+pub use dead_letters::{DeadLetter, DeadLetters, Origin};
+pub use projection::{Current, Projection};
+pub use sink::{Outcome, Sink, Stored, Write};
+pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};

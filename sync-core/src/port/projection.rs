@@ -1,0 +1,46 @@
+//! The current documents of keys, as the database holds them now.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::version::Version;
+
+/// The state of one key at the moment it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// The key.
+    pub key: String,
+    /// Which state this is; read in the same snapshot as the document. Of a key without a row: the version its delete
+    /// has.
+    pub version: Version,
+    /// JSON text of the document, on one line; `None` when the key is not to be in the index.
+    pub document: Option<String>,
+}
+
+/// Reads documents from the database.
+#[async_trait]
+pub trait Projection: Debug + Send + Sync + 'static {
+    /// The current state of each of these keys, one for each and in their order, all of one snapshot. What was
+    /// committed before the call is seen. May be repeated; dropped half-way, nothing happened.
+    ///
+    /// # Errors
+    /// `Contract` when there are two rows for one key, or a row without a version; `Configuration` when the
+    /// projection itself fails; `Unavailable`, `Denied`.
+    async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error>;
+
+    /// Up to `limit` keys that have a document, in the projection's own order of keys, those after `after`. Fewer than
+    /// `limit` means these are the last.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error>;
+
+    /// Notes at the source that these keys' documents are in the index. A projection that keeps no such note does
+    /// nothing. May be repeated.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error>;
+}

@@ -1,0 +1,70 @@
+//! The index: takes versioned documents, never an older one over a newer.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::version::Version;
+
+/// One key's new state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The document's id, 1 to 512 bytes.
+    pub key: String,
+    /// Which state this is.
+    pub version: Version,
+    /// JSON text on one line, passed through as it is; `None` deletes.
+    pub document: Option<String>,
+}
+
+/// What became of one write.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The index holds this state.
+    Applied,
+    /// The index holds this state already, or a newer one. A success.
+    Stale,
+    /// The index did not take it; the error says why, and its remedy what to do.
+    Failed(Error),
+}
+
+/// A document as the index holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its version.
+    pub version: Version,
+    /// JSON text.
+    pub document: String,
+}
+
+/// Writes documents under the version guard.
+#[async_trait]
+pub trait Sink: Debug + Send + Sync + 'static {
+    /// Makes sure the index exists, creating it from the configured mapping. May be repeated, also by several
+    /// processes at once.
+    ///
+    /// # Errors
+    /// `Configuration` when it cannot be as configured; `Denied`, `Unavailable`.
+    async fn prepare(&self) -> Result<(), Error>;
+
+    /// Applies each write if its version is newer than what the index holds of that key, a deleted key's version
+    /// included. One outcome for each write, in their order; one failing write does not touch the others. Keys must
+    /// be distinct. May be repeated. Dropped half-way, or after an error, any of it may have been applied.
+    ///
+    /// # Errors
+    /// Of the request as a whole: `Unavailable`, `Blocked`, `Denied`, `TooLarge` (send less), `Configuration`.
+    async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error>;
+
+    /// What the index holds of these keys now, one for each and in their order; sees every applied write.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error>;
+
+    /// How many documents there are; sees every applied write.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn count(&self) -> Result<u64, Error>;
+}

@@ -1,0 +1,120 @@
+//! Where committed events come from.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::event::Event;
+
+/// A place in a source's stream of committed events.
+///
+/// Everything the snapshot `lo` saw is done. When `hi` is there, the window `(lo, hi]` (all that `hi` sees and `lo`
+/// does not) is being read in order of event id, and its events up to and including `last` are done as well. The
+/// snapshots are the source's own text; nobody else reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// All it saw is done.
+    pub lo: String,
+    /// The end of the window that is being read.
+    pub hi: Option<String>,
+    /// The last event done inside the window; `0` when there is no window.
+    pub last: i64,
+}
+
+/// Some events, in order, and the position once all of them are done.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// At least one, except where a window held nothing for this subscription: then only the position moves.
+    pub events: Vec<Event>,
+    /// Where the subscription stands when these events are done.
+    pub position: Position,
+}
+
+/// How far a subscription is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceLag {
+    /// Committed events it has not passed; counting stops at one million and says one million.
+    pub events: u64,
+    /// Age of the oldest of them, zero when there is none.
+    pub age: Duration,
+}
+
+/// A durable log of committed events that one subscription at a time reads.
+#[async_trait]
+pub trait Source: Debug + Send + Sync + 'static {
+    /// Takes the subscription's lease and reads its position again from the source itself, whatever this process
+    /// remembers.
+    ///
+    /// May be called again after any error; the feed before it is then fenced. Dropped half-way, it may have taken
+    /// the lease: that runs out by itself.
+    ///
+    /// # Errors
+    /// `Fenced` while somebody else holds the lease; `History` when the position belongs to another database;
+    /// `Unavailable`, `Denied`, `Configuration` as they are.
+    async fn open(&self) -> Result<Feed, Error>;
+
+    /// How far the subscription is behind. Needs no lease.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn lag(&self) -> Result<SourceLag, Error>;
+}
+
+/// A subscription that is open: one end reads, the other records what is done. They are used at the same time.
+#[derive(Debug)]
+pub struct Feed {
+    /// Reads events.
+    pub reader: Box<dyn Reader>,
+    /// Records what is done, and keeps the lease.
+    pub cursor: Box<dyn Cursor>,
+    /// The history the events belong to.
+    pub epoch: i32,
+}
+
+/// Reads the events after the position, in order.
+#[async_trait]
+pub trait Reader: Debug + Send {
+    /// The next events, or `None` when there is nothing new now.
+    ///
+    /// Per key, events come in the order their transactions committed; an event of a transaction that commits late
+    /// comes after its commit, and nothing waits for it. Memory is bounded however large one transaction is.
+    /// Not to be called again after an error or a drop half-way: open a new feed.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Contract`.
+    async fn next(&mut self) -> Result<Option<Batch>, Error>;
+
+    /// Returns when there may be something new; it may be wrong about that, but never sleeps through an event for
+    /// longer than its poll interval. Dropping it half-way is fine.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn wait(&mut self) -> Result<(), Error>;
+}
+
+/// Records how far a subscription is done.
+#[async_trait]
+pub trait Cursor: Debug + Send + Sync {
+    /// Makes `position` the place where the next feed starts. May be repeated. Dropped half-way, it may have happened.
+    ///
+    /// # Errors
+    /// `Fenced` when the lease was lost: nothing was recorded. After `Unavailable` it is unknown.
+    async fn advance(&self, position: &Position) -> Result<(), Error>;
+
+    /// Keeps the lease for another term of [`lease`](Self::lease).
+    ///
+    /// # Errors
+    /// `Fenced` when somebody else has it; `Unavailable`.
+    async fn renew(&self) -> Result<(), Error>;
+
+    /// Gives the lease back, so that the next one need not wait for it to run out.
+    ///
+    /// # Errors
+    /// `Unavailable`; the lease then runs out by itself.
+    async fn release(&self) -> Result<(), Error>;
+
+    /// How long a lease lasts without being renewed.
+    fn lease(&self) -> Duration;
+}
