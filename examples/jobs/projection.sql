@@ -1,0 +1,25 @@
+-- The document of a job. `key` is a plain column, so that asking for some keys uses its index; the version comes from
+-- outbox.versions, because the document is made of two tables.
+select job.id as key,
+       jsonb_build_object(
+           'id', job.id,
+           'title', job.title,
+           'description', job.description,
+           'status', job.status,
+           'priority', job.priority,
+           'tags', job.tags,
+           'version', job.version,
+           'error_message', job.error_message,
+           'created_at', job.created_at,
+           'updated_at', job.updated_at,
+           'completed_at', job.completed_at,
+           'workspace', case when workspace.id is not null then jsonb_build_object(
+               'id', workspace.id,
+               'name', workspace.name,
+               'status', workspace.status,
+               'host', workspace.host,
+               'ip', host(workspace.ip),
+               'error_message', workspace.error_message) end
+       ) as document
+from public.jobs as job
+left join public.workspaces as workspace on workspace.id = job.workspace_id
