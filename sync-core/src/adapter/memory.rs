@@ -1,0 +1,15 @@
+//! Everything in memory: the reference each port is measured against.
+
+mod bus;
+mod clock;
+mod database;
+mod dead_letters;
+mod sink;
+mod source;
+
+pub use bus::{MemoryBus, MemorySubscriber};
+pub use clock::ManualClock;
+pub use database::{MemoryDatabase, MemoryTransaction};
+pub use dead_letters::MemoryDeadLetters;
+pub use sink::MemorySink;
+pub use source::MemorySource;

@@ -1,0 +1,145 @@
+//! A database in memory: rows, and the outbox their transactions write to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::error::Error;
+use crate::event::{Action, Event};
+use crate::port::{Current, Position, Projection};
+use crate::version::Version;
+
+/// Rows and their outbox. Cheap to clone; all clones are the same database.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDatabase {
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) committed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    ids: i64,
+    rows: BTreeMap<String, String>,
+    versions: BTreeMap<String, i64>,
+    synced: BTreeMap<String, u64>,
+    /// Each committed transaction's events, in the order of the commits. A snapshot is how many there are.
+    pub(super) commits: Vec<Vec<Event>>,
+    pub(super) subscriptions: BTreeMap<String, Subscription>,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) position: Position,
+    pub(super) holder: Option<(String, tokio::time::Instant)>,
+    pub(super) term: u64,
+}
+
+impl MemoryDatabase {
+    /// Begins a transaction on events of `topic`.
+    #[must_use]
+    pub fn begin(&self, topic: &str) -> MemoryTransaction {
+        MemoryTransaction { database: self.clone(), topic: topic.to_owned(), changes: Vec::new() }
+    }
+
+    /// How often a key was marked as synced.
+    #[must_use]
+    pub fn synced(&self, key: &str) -> u64 {
+        self.lock().synced.get(key).copied().unwrap_or_default()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Changes that become visible together, or never.
+#[derive(Debug)]
+pub struct MemoryTransaction {
+    database: MemoryDatabase,
+    topic: String,
+    changes: Vec<(Event, Option<String>)>,
+}
+
+impl MemoryTransaction {
+    /// Sets a key's document.
+    pub fn put(&mut self, key: &str, document: &str) {
+        self.change(key, Action::Index, Some(document.to_owned()));
+    }
+
+    /// Deletes a key.
+    pub fn delete(&mut self, key: &str) {
+        self.change(key, Action::Delete, None);
+    }
+
+    fn change(&mut self, key: &str, action: Action, document: Option<String>) {
+        // The id is drawn now, as a database does; the version, which needs the key's lock, at the commit.
+        let mut state = self.database.lock();
+        state.ids += 1;
+        let event = Event {
+            id: state.ids,
+            topic: self.topic.clone(),
+            key: key.to_owned(),
+            version: 0,
+            action,
+            payload: None,
+            headers: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        drop(state);
+        self.changes.push((event, document));
+    }
+
+    /// Makes the changes visible.
+    pub fn commit(self) {
+        let mut state = self.database.lock();
+        let mut events = Vec::with_capacity(self.changes.len());
+        for (mut event, document) in self.changes {
+            let version = state.versions.entry(event.key.clone()).or_default();
+            *version += 1;
+            event.version = *version;
+            match document {
+                Some(document) => state.rows.insert(event.key.clone(), document),
+                None => state.rows.remove(&event.key),
+            };
+            events.push(event);
+        }
+        state.commits.push(events);
+        drop(state);
+        self.database.committed.notify_one();
+    }
+
+    /// Forgets the changes.
+    pub fn rollback(self) {}
+}
+
+#[async_trait]
+impl Projection for MemoryDatabase {
+    async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
+        let state = self.lock();
+        keys.iter().map(|key| state.current(key)).collect()
+    }
+
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
+        let state = self.lock();
+        let keys = state.rows.keys().filter(|key| after.is_none_or(|after| key.as_str() > after)).take(limit);
+        keys.map(|key| state.current(key)).collect()
+    }
+
+    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+        let mut state = self.lock();
+        for key in keys {
+            *state.synced.entry(key.clone()).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn current(&self, key: &str) -> Result<Current, Error> {
+        let version = self.versions.get(key).copied().unwrap_or_default();
+        Ok(Current { key: key.to_owned(), version: Version::new(0, version)?, document: self.rows.get(key).cloned() })
+    }
+}

@@ -1,0 +1,225 @@
+//! The outbox of a database in memory, as a source.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, timeout};
+
+use super::database::{MemoryDatabase, Subscription};
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::port::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
+
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reads the outbox of a [`MemoryDatabase`] for one subscription.
+#[derive(Clone, Debug)]
+pub struct MemorySource {
+    /// The database.
+    pub database: MemoryDatabase,
+    /// The subscription's name.
+    pub subscription: String,
+    /// Who takes the lease.
+    pub holder: String,
+    /// How long the lease lasts without a renewal.
+    pub lease: Duration,
+    /// Events in one batch, at most.
+    pub batch_events: usize,
+}
+
+fn snapshot(text: &str) -> usize {
+    text.parse().unwrap_or_default()
+}
+
+/// The events of a window, in order of id.
+fn window(commits: &[Vec<Event>], lo: &str, hi: usize, last: i64) -> Vec<Event> {
+    let commits = commits.get(snapshot(lo)..hi).unwrap_or_default();
+    let mut events: Vec<_> = commits.iter().flatten().filter(|event| event.id > last).cloned().collect();
+    events.sort_by_key(|event| event.id);
+    events
+}
+
+#[async_trait]
+impl Source for MemorySource {
+    async fn open(&self) -> Result<Feed, Error> {
+        let mut state = self.database.lock();
+        let start = Position { lo: "0".to_owned(), hi: None, last: 0 };
+        let subscription = state.subscriptions.entry(self.subscription.clone()).or_insert(Subscription {
+            position: start,
+            holder: None,
+            term: 0,
+        });
+        let now = Instant::now();
+        if subscription.holder.as_ref().is_some_and(|(holder, until)| *holder != self.holder && *until > now) {
+            return Err(Error::new(ErrorKind::Fenced, "another relay holds the lease"));
+        }
+        subscription.holder = Some((self.holder.clone(), now + self.lease));
+        subscription.term += 1;
+        let cursor = MemoryCursor { source: self.clone(), term: subscription.term };
+        let reader =
+            MemoryReader { source: self.clone(), position: subscription.position.clone(), waiting: Vec::new() };
+        Ok(Feed { reader: Box::new(reader), cursor: Box::new(cursor), epoch: 0 })
+    }
+
+    async fn lag(&self) -> Result<SourceLag, Error> {
+        let state = self.database.lock();
+        let Some(Subscription { position, .. }) = state.subscriptions.get(&self.subscription) else {
+            return Err(Error::new(ErrorKind::Configuration, "there is no such subscription yet"));
+        };
+        let inside = position.hi.as_deref().map_or_else(|| snapshot(&position.lo), snapshot);
+        let rest = state.commits.get(inside..).unwrap_or_default().iter().map(Vec::len).sum::<usize>();
+        let events = window(&state.commits, &position.lo, inside, position.last).len() + rest;
+        Ok(SourceLag { events: events as u64, age: Duration::ZERO })
+    }
+}
+
+#[derive(Debug)]
+struct MemoryReader {
+    source: MemorySource,
+    position: Position,
+    /// The rest of the window, the next event last.
+    waiting: Vec<Event>,
+}
+
+#[async_trait]
+impl Reader for MemoryReader {
+    async fn next(&mut self) -> Result<Option<Batch>, Error> {
+        if self.waiting.is_empty() {
+            let state = self.source.database.lock();
+            let hi = self.position.hi.as_deref().map_or(state.commits.len(), snapshot);
+            self.waiting = window(&state.commits, &self.position.lo, hi, self.position.last);
+            self.waiting.reverse();
+            self.position.hi = Some(hi.to_string());
+        }
+        let mut events = Vec::new();
+        while events.len() < self.source.batch_events
+            && let Some(event) = self.waiting.pop()
+        {
+            self.position.last = event.id;
+            events.push(event);
+        }
+        if self.waiting.is_empty()
+            && let Some(hi) = self.position.hi.take()
+        {
+            self.position = Position { lo: hi, hi: None, last: 0 };
+        }
+        if events.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Batch { events, position: self.position.clone() }))
+    }
+
+    async fn wait(&mut self) -> Result<(), Error> {
+        if timeout(POLL_INTERVAL, self.source.database.committed.notified()).await.is_err() {
+            tracing::trace!("nothing rang; looking all the same");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryCursor {
+    source: MemorySource,
+    term: u64,
+}
+
+impl MemoryCursor {
+    fn fenced(&self, change: impl FnOnce(&mut Subscription)) -> Result<(), Error> {
+        let mut state = self.source.database.lock();
+        match state.subscriptions.get_mut(&self.source.subscription) {
+            Some(subscription) if subscription.term == self.term => {
+                change(subscription);
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorKind::Fenced, "another relay took over")),
+        }
+    }
+}
+
+#[async_trait]
+impl Cursor for MemoryCursor {
+    async fn advance(&self, position: &Position) -> Result<(), Error> {
+        self.fenced(|subscription| subscription.position = position.clone())
+    }
+
+    async fn renew(&self) -> Result<(), Error> {
+        let until = Instant::now() + self.source.lease;
+        self.fenced(|subscription| subscription.holder = Some((self.source.holder.clone(), until)))
+    }
+
+    async fn release(&self) -> Result<(), Error> {
+        self.fenced(|subscription| subscription.holder = None)
+    }
+
+    fn lease(&self) -> Duration {
+        self.source.lease
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use super::*;
+    use crate::adapter::memory::MemoryTransaction;
+    use crate::event::Action;
+    use crate::port::Projection;
+    use crate::testkit::conformance::{self, Outbox, Rows, Transaction};
+
+    #[async_trait]
+    impl Outbox for MemoryDatabase {
+        fn source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn Source> {
+            let (subscription, holder) = ("search".to_owned(), holder.to_owned());
+            Box::new(MemorySource { database: self.clone(), subscription, holder, lease, batch_events })
+        }
+
+        async fn begin(&self) -> Box<dyn Transaction> {
+            Box::new(MemoryDatabase::begin(self, "jobs"))
+        }
+    }
+
+    #[async_trait]
+    impl Transaction for MemoryTransaction {
+        async fn emit(&mut self, key: &str, action: Action) {
+            match action {
+                Action::Index => self.put(key, "{}"),
+                Action::Delete => self.delete(key),
+            }
+        }
+
+        async fn commit(self: Box<Self>) {
+            MemoryTransaction::commit(*self);
+        }
+
+        async fn rollback(self: Box<Self>) {
+            MemoryTransaction::rollback(*self);
+        }
+    }
+
+    #[async_trait]
+    impl Rows for MemoryDatabase {
+        fn projection(&self) -> &dyn Projection {
+            self
+        }
+
+        async fn put(&self, key: &str, title: &str) {
+            let mut transaction = MemoryDatabase::begin(self, "jobs");
+            transaction.put(key, &serde_json::json!({ "title": title }).to_string());
+            transaction.commit();
+        }
+
+        async fn delete(&self, key: &str) {
+            let mut transaction = MemoryDatabase::begin(self, "jobs");
+            transaction.delete(key);
+            transaction.commit();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_memory_source_keeps_the_promises_of_a_source() {
+        conformance::source(async || Box::new(MemoryDatabase::default()) as Box<dyn Outbox>).await;
+    }
+
+    #[tokio::test]
+    async fn the_memory_projection_keeps_the_promises_of_a_projection() {
+        conformance::projection(async || Box::new(MemoryDatabase::default()) as Box<dyn Rows>).await;
+    }
+}

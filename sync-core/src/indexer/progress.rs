@@ -1,0 +1,87 @@
+//! Counters of a running indexer, and which partitions stopped.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, ErrorKind};
+use crate::port::Partition;
+
+/// Counts since the indexer was made. Cheap to clone; all clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct IndexerProgress(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    messages: AtomicU64,
+    applied: AtomicU64,
+    deleted: AtomicU64,
+    stale: AtomicU64,
+    stopped: Mutex<BTreeMap<Partition, Stopped>>,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexerCounts {
+    /// Messages whose keys are done.
+    pub messages: u64,
+    /// Documents the index took.
+    pub applied: u64,
+    /// Deletes the index took.
+    pub deleted: u64,
+    /// Writes that were not newer than what the index had.
+    pub stale: u64,
+}
+
+/// Why a partition does not move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// What kind of thing a person has to mend.
+    pub kind: ErrorKind,
+    /// In words.
+    pub error: String,
+}
+
+impl IndexerProgress {
+    /// The counters now.
+    #[must_use]
+    pub fn counts(&self) -> IndexerCounts {
+        IndexerCounts {
+            messages: self.0.messages.load(Ordering::Relaxed),
+            applied: self.0.applied.load(Ordering::Relaxed),
+            deleted: self.0.deleted.load(Ordering::Relaxed),
+            stale: self.0.stale.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The partitions that wait for a person.
+    #[must_use]
+    pub fn partitions_stopped(&self) -> BTreeMap<Partition, Stopped> {
+        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn messages(&self, count: u64) {
+        self.0.messages.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn applied(&self) {
+        self.0.applied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn deleted(&self) {
+        self.0.deleted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn stale(&self) {
+        self.0.stale.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn stopped(&self, partition: &Partition, error: &Error) {
+        let stopped = Stopped { kind: error.kind(), error: error.to_string() };
+        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), stopped);
+    }
+
+    pub(super) fn going(&self, partition: &Partition) {
+        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+    }
+}

@@ -1,0 +1,202 @@
+//! Outbox → bus: reads committed events, publishes them, records how far it came.
+//!
+//! ```text
+//!  reader ──batches──▶ publisher ──acknowledgements──▶ cursor
+//!                                                      (and a heartbeat for the lease)
+//! ```
+//!
+//! The three run at the same time: the next batch is read while the one before it is being stored. The position moves
+//! only once the bus has acknowledged, so a crash anywhere repeats events and never skips one. After any error the
+//! feed is dropped and opened again, which reads the position from the source itself.
+
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+pub use self::progress::{RelayCounts, RelayProgress};
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::policy::backoff::Backoff;
+use crate::port::{Acknowledgement, Batch, Cursor, Feed, Position, Publisher, Reader, Source};
+
+/// How a relay works.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayConfig {
+    /// Batches handed to the bus and not yet acknowledged, at most.
+    pub in_flight: usize,
+    /// Delays between tries while a system is down, or somebody else holds the lease.
+    pub backoff: Backoff,
+    /// How long a shutdown waits for acknowledgements before it leaves what is in flight to be repeated.
+    pub drain: Duration,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            in_flight: 8,
+            backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Moves events from one source to one bus.
+#[derive(Debug)]
+pub struct Relay {
+    source: Arc<dyn Source>,
+    publisher: Arc<dyn Publisher>,
+    config: RelayConfig,
+    progress: RelayProgress,
+}
+
+/// A batch on the bus, and what is done once it is acknowledged.
+struct InFlight {
+    acknowledgement: Acknowledgement,
+    events: u64,
+    position: Position,
+}
+
+impl Relay {
+    /// A relay that does nothing until it is run.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>, config: RelayConfig) -> Self {
+        Self { source, publisher, config, progress: RelayProgress::default() }
+    }
+
+    /// Counters that stay up to date while it runs.
+    #[must_use]
+    pub fn progress(&self) -> RelayProgress {
+        self.progress.clone()
+    }
+
+    /// Runs until `shutdown`, through outages of either side and through other relays' leases.
+    ///
+    /// On shutdown it stops reading, waits up to [`RelayConfig::drain`] for acknowledgements, records the position and
+    /// gives the lease back. Dropping it is a crash: events in flight come again.
+    ///
+    /// # Errors
+    /// Only what a person has to mend: [`Remedy::Halt`] and [`Remedy::Park`]. The position is before the event at
+    /// fault, nothing is lost.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            let published = self.progress.counts().published;
+            let error = match self.session(&shutdown).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match error.remedy() {
+                Remedy::Halt | Remedy::Park => return Err(error),
+                Remedy::Retry => {}
+            }
+            failures = if self.progress.counts().published > published { 1 } else { failures + 1 };
+            let delay = self.config.backoff.delay(failures, rand::random());
+            if error.kind() == ErrorKind::Fenced {
+                // Another relay works: that is what standing by is.
+                tracing::debug!(%error, "standing by");
+            } else {
+                tracing::warn!(%error, failures, "the relay tries again in {delay:?}");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = sleep(delay) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Works on one feed until it fails, or until shutdown.
+    async fn session(&self, shutdown: &CancellationToken) -> Result<(), Error> {
+        let feed = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            feed = self.source.open() => feed?,
+        };
+        let Feed { mut reader, cursor, epoch } = feed;
+        tracing::info!(epoch, "the relay holds the lease and reads");
+        let (batches, mut read) = mpsc::channel::<Batch>(1);
+        let (sent, mut in_flight) = mpsc::channel::<InFlight>(self.config.in_flight.max(1));
+
+        let reading = read_batches(reader.as_mut(), batches, shutdown);
+        let publishing = async {
+            while let Some(batch) = read.recv().await {
+                let events = batch.events.len() as u64;
+                let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
+                let acknowledgement = self.publisher.publish(messages).await?;
+                let message = InFlight { acknowledgement, events, position: batch.position };
+                if sent.send(message).await.is_err() {
+                    break;
+                }
+            }
+            drop(sent);
+            Ok(())
+        };
+        let recording = async {
+            while let Some(batch) = in_flight.recv().await {
+                batch.acknowledgement.await?;
+                cursor.advance(&batch.position).await?;
+                self.progress.published(batch.events);
+            }
+            Ok(())
+        };
+        // Reading ends at shutdown, which closes the first channel, then the second: the others end by themselves.
+        let work = async { tokio::try_join!(reading, publishing, recording).map(|_| ()) };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            error = keep_lease(cursor.as_ref()) => Err(error),
+            () = overtime(shutdown, self.config.drain) => {
+                tracing::warn!("shutting down with events in flight; they will be repeated");
+                Ok(())
+            }
+        };
+        if shutdown.is_cancelled()
+            && let Err(error) = cursor.release().await
+        {
+            tracing::warn!(%error, "the lease was not given back; it runs out by itself");
+        }
+        outcome
+    }
+}
+
+/// Reads until shutdown; ends by dropping the channel.
+async fn read_batches(
+    reader: &mut dyn Reader,
+    batches: mpsc::Sender<Batch>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    let read = async {
+        loop {
+            match reader.next().await? {
+                Some(batch) => {
+                    if batches.send(batch).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                None => reader.wait().await?,
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        outcome = read => outcome,
+    }
+}
+
+/// Renews the lease three times in its life; ends only with an error.
+async fn keep_lease(cursor: &dyn Cursor) -> Error {
+    let mut beat = interval(cursor.lease() / 3);
+    loop {
+        beat.tick().await;
+        if let Err(error) = cursor.renew().await {
+            return error;
+        }
+    }
+}
+
+async fn overtime(shutdown: &CancellationToken, drain: Duration) {
+    shutdown.cancelled().await;
+    sleep(drain).await;
+}

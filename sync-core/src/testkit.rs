@@ -1,0 +1,9 @@
+//! For tests of rooms and adapters.
+
+pub mod conformance;
+mod elasticsearch;
+pub mod faults;
+mod http_responder;
+
+pub use elasticsearch::ElasticsearchScratch;
+pub use http_responder::{HttpReply, HttpRequest, HttpResponder};

@@ -1,0 +1,12 @@
+//! One suite a port: what its documentation promises, checked the same way for every adapter.
+
+pub mod bus;
+mod dead_letters;
+mod projection;
+mod sink;
+mod source;
+
+pub use dead_letters::dead_letters;
+pub use projection::{Rows, projection};
+pub use sink::sink;
+pub use source::{Outbox, Transaction, source};

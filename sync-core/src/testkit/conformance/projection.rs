@@ -1,0 +1,101 @@
+//! What every [`Projection`] promises.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::port::{Current, Projection};
+
+/// An empty database to check a projection on. Documents are `{"title": …}`.
+#[async_trait]
+pub trait Rows: Debug + Send + Sync {
+    /// The projection.
+    fn projection(&self) -> &dyn Projection;
+
+    /// Inserts or updates a row in a transaction of its own.
+    async fn put(&self, key: &str, title: &str);
+
+    /// Deletes a row in a transaction of its own.
+    async fn delete(&self, key: &str);
+}
+
+/// Checks everything a projection promises.
+///
+/// # Panics
+/// When a promise is broken, saying which.
+pub async fn projection(fresh: impl AsyncFn() -> Box<dyn Rows>) {
+    there_is_one_answer_a_key_in_the_order_asked(&*fresh().await).await;
+    a_version_grows_with_every_change_and_a_delete_has_one_too(&*fresh().await).await;
+    a_scan_meets_every_document_once(&*fresh().await).await;
+    marking_changes_no_version(&*fresh().await).await;
+}
+
+async fn load(rows: &dyn Rows, keys: &[&str]) -> Vec<Current> {
+    let keys: Vec<_> = keys.iter().map(|&key| key.to_owned()).collect();
+    rows.projection().load(&keys).await.expect("the database is up")
+}
+
+fn title(current: &Current) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(current.document.as_ref()?).expect("a document is JSON");
+    Some(document["title"].as_str().expect("a document has a title").to_owned())
+}
+
+async fn there_is_one_answer_a_key_in_the_order_asked(rows: &dyn Rows) {
+    assert!(load(rows, &[]).await.is_empty());
+    rows.put("b", "second").await;
+    rows.put("a", "first\nwith a line break and \"quotes\"").await;
+    let current = load(rows, &["missing", "b", "a"]).await;
+    let keys: Vec<_> = current.iter().map(|current| current.key.as_str()).collect();
+    assert_eq!(keys, ["missing", "b", "a"]);
+    let titles: Vec<_> = current.iter().map(title).collect();
+    let expected = [None, Some("second"), Some("first\nwith a line break and \"quotes\"")];
+    assert_eq!(titles, expected.map(|title| title.map(str::to_owned)));
+    for document in current.iter().filter_map(|current| current.document.as_ref()) {
+        assert!(!document.contains('\n'), "a document is on one line: {document}");
+    }
+}
+
+async fn a_version_grows_with_every_change_and_a_delete_has_one_too(rows: &dyn Rows) {
+    let mut versions = Vec::new();
+    let mut look = async || versions.push(load(rows, &["a"]).await.remove(0).version);
+    rows.put("a", "one").await;
+    look().await;
+    rows.put("a", "two").await;
+    look().await;
+    rows.delete("a").await;
+    look().await;
+    rows.put("a", "three").await;
+    look().await;
+    assert!(versions.is_sorted_by(|earlier, later| earlier < later), "{versions:?}");
+}
+
+async fn a_scan_meets_every_document_once(rows: &dyn Rows) {
+    for number in 0..25 {
+        rows.put(&format!("k{number:02}"), "there").await;
+    }
+    rows.delete("k07").await;
+    let mut met = Vec::new();
+    let mut after = None;
+    loop {
+        let page = rows.projection().scan(after.as_deref(), 10).await.expect("the database is up");
+        let last = page.len() < 10;
+        assert!(page.iter().all(|current| current.document.is_some()));
+        met.extend(page.into_iter().map(|current| current.key));
+        after = met.last().cloned();
+        if last {
+            break;
+        }
+    }
+    let mut expected: Vec<_> = (0..25).map(|number| format!("k{number:02}")).collect();
+    expected.remove(7);
+    met.sort();
+    assert_eq!(met, expected);
+}
+
+async fn marking_changes_no_version(rows: &dyn Rows) {
+    rows.put("a", "one").await;
+    let before = load(rows, &["a"]).await;
+    let projection = rows.projection();
+    projection.mark_synced(&["a".to_owned(), "missing".to_owned()]).await.expect("the database is up");
+    assert_eq!(load(rows, &["a"]).await, before);
+}

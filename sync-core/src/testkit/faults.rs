@@ -1,0 +1,173 @@
+//! Scripted faults around any port, above all "it was done, but the answer was lost".
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, ErrorKind};
+use crate::event::Outgoing;
+use crate::port::{Acknowledgement, Current, Outcome, Projection, Publisher, Sink, Stored, Write};
+
+/// What happens to one call.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Nothing: the call goes through.
+    Pass,
+    /// The call is refused with this kind; nothing was done.
+    Refuse(ErrorKind),
+    /// The call is carried out, and the caller gets `Unavailable`.
+    LoseAnswer,
+    /// The call waits until it is let go, then goes through.
+    Hold(Hold),
+}
+
+/// A call that is held up: the test waits until it is reached, and lets it go.
+#[derive(Clone, Debug)]
+pub struct Hold(Arc<Gate>);
+
+#[derive(Debug)]
+struct Gate {
+    reached: Semaphore,
+    released: Semaphore,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self(Arc::new(Gate { reached: Semaphore::new(0), released: Semaphore::new(0) }))
+    }
+}
+
+impl Hold {
+    /// Returns once the call is there.
+    pub async fn reached(&self) {
+        // The semaphores are never closed, so waiting on them has no way to fail.
+        drop(self.0.reached.acquire().await);
+    }
+
+    /// Lets the call go on.
+    pub fn release(&self) {
+        self.0.released.add_permits(1);
+    }
+
+    async fn wait(&self) {
+        self.0.reached.add_permits(1);
+        drop(self.0.released.acquire().await);
+    }
+}
+
+/// A list of faults, one for each call; when it is used up, calls go through. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Script(Arc<Mutex<VecDeque<Fault>>>);
+
+impl Script {
+    /// Adds to the end.
+    pub fn then(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// Whether every fault has happened.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn next(&self) -> Fault {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(Fault::Pass)
+    }
+
+    /// What the call before it says: go on, and whether the answer is lost.
+    async fn before(&self) -> Result<bool, Error> {
+        match self.next() {
+            Fault::Pass => Ok(false),
+            Fault::LoseAnswer => Ok(true),
+            Fault::Refuse(kind) => Err(Error::new(kind, "refused by the test's script")),
+            Fault::Hold(hold) => {
+                hold.wait().await;
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Unavailable, "the answer was lost by the test's script")
+}
+
+/// A port with a script of faults: its writing calls follow the script.
+#[derive(Clone, Debug)]
+pub struct Faulty<P> {
+    inner: P,
+    script: Script,
+}
+
+impl<P> Faulty<P> {
+    /// Puts `script` around `inner`.
+    #[must_use]
+    pub fn new(inner: P, script: Script) -> Self {
+        Self { inner, script }
+    }
+}
+
+#[async_trait]
+impl<P: Publisher> Publisher for Faulty<P> {
+    /// The fault hits the acknowledgement; `Refuse` hits the call.
+    async fn publish(&self, batch: Vec<Outgoing>) -> Result<Acknowledgement, Error> {
+        match self.script.next() {
+            Fault::Pass => self.inner.publish(batch).await,
+            Fault::Refuse(kind) => Err(Error::new(kind, "refused by the test's script")),
+            Fault::LoseAnswer => {
+                let stored = self.inner.publish(batch).await?;
+                Ok(async move { stored.await.and(Err(lost())) }.boxed())
+            }
+            Fault::Hold(hold) => {
+                let stored = self.inner.publish(batch).await?;
+                Ok(async move {
+                    hold.wait().await;
+                    stored.await
+                }
+                .boxed())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Sink> Sink for Faulty<P> {
+    async fn prepare(&self) -> Result<(), Error> {
+        self.inner.prepare().await
+    }
+
+    async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
+        let lose = self.script.before().await?;
+        let outcomes = self.inner.apply(writes).await?;
+        if lose { Err(lost()) } else { Ok(outcomes) }
+    }
+
+    async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+        self.inner.fetch(keys).await
+    }
+
+    async fn count(&self) -> Result<u64, Error> {
+        self.inner.count().await
+    }
+}
+
+#[async_trait]
+impl<P: Projection> Projection for Faulty<P> {
+    async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
+        let lose = self.script.before().await?;
+        let current = self.inner.load(keys).await?;
+        if lose { Err(lost()) } else { Ok(current) }
+    }
+
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
+        self.inner.scan(after, limit).await
+    }
+
+    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+        self.inner.mark_synced(keys).await
+    }
+}
