@@ -1,0 +1,15 @@
+//! The index of an Elasticsearch cluster: one alias, one concrete index behind it, bulk writes under external versions.
+
+mod bulk;
+mod check;
+mod client;
+mod config;
+mod error;
+mod index;
+mod name;
+mod sink;
+mod verdict;
+
+pub use check::{ClusterReport, check};
+pub use config::{Auth, ElasticsearchConfig, IndexConfig};
+pub use sink::ElasticsearchSink;

@@ -1,0 +1,77 @@
+//! What can be said of a cluster before anything is written to it.
+
+use std::collections::BTreeMap;
+
+use ::elasticsearch::http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::client::{Client, Judged};
+use super::config::ElasticsearchConfig;
+use super::verdict::Asked;
+use crate::error::{Error, ErrorKind};
+
+/// A cluster that answers and knows us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClusterReport {
+    /// Its name.
+    pub name: String,
+    /// `green`, `yellow` (a copy of some shard is missing) or `red` (some shard is missing).
+    pub status: String,
+    /// How many nodes it has.
+    pub nodes: u32,
+    /// How many of them hold documents.
+    pub data_nodes: u32,
+    /// The version of the node that answered, where we may ask for it.
+    pub version: Option<String>,
+}
+
+/// Asks the cluster how it is. Changes nothing; dropped half-way, nothing happened.
+///
+/// # Errors
+/// `Configuration` when the address is not one of Elasticsearch; `Denied` when it does not know us or we may not ask;
+/// `Unavailable` when none of the addresses answers.
+pub async fn check(config: &ElasticsearchConfig) -> Result<ClusterReport, Error> {
+    #[derive(Deserialize)]
+    struct Health {
+        cluster_name: String,
+        status: String,
+        number_of_nodes: u32,
+        number_of_data_nodes: u32,
+    }
+    #[derive(Deserialize)]
+    struct Nodes {
+        nodes: BTreeMap<String, Node>,
+    }
+    #[derive(Deserialize)]
+    struct Node {
+        version: String,
+    }
+
+    let client = Client::new(config)?;
+    let doing = "asking the cluster's health";
+    let answer = client.send(Method::Get, "/_cluster/health", None).await?;
+    if answer.judge(Asked::Other, doing)? == Judged::IndexMissing {
+        return Err(stranger(&answer.url));
+    }
+    // Somebody else may well answer 200 to anything, and will do so again.
+    let health: Health = answer.read(doing).map_err(|error| stranger(&answer.url).with_source(error))?;
+    let answer = client.send(Method::Get, "/_nodes/_local?filter_path=nodes.*.version", None).await?;
+    let version = match answer.status {
+        200..=299 => {
+            let Nodes { nodes } = answer.read("asking for the version")?;
+            nodes.into_values().next().map(|node| node.version)
+        }
+        _ => None,
+    };
+    Ok(ClusterReport {
+        name: health.cluster_name,
+        status: health.status,
+        nodes: health.number_of_nodes,
+        data_nodes: health.number_of_data_nodes,
+        version,
+    })
+}
+
+fn stranger(url: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("elasticsearch.url: {url} answers, but not as Elasticsearch does"))
+}

@@ -1,0 +1,84 @@
+//! Where the cluster is, who we are there, and what the index looks like.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who we are to Elasticsearch.
+#[derive(Clone, Default)]
+pub enum Auth {
+    /// Nobody: security is switched off, or a proxy takes care of it.
+    #[default]
+    None,
+    /// A user.
+    Basic {
+        /// Its name.
+        username: String,
+        /// Its password.
+        password: String,
+    },
+    /// An API key in the encoded form Elasticsearch hands out (base64 of `id:key`).
+    ApiKey(String),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Basic { username, password: _ } => {
+                f.debug_struct("Basic").field("username", username).finish_non_exhaustive()
+            }
+            Self::ApiKey(_) => f.write_str("ApiKey(..)"),
+        }
+    }
+}
+
+/// How to reach a cluster.
+#[derive(Clone, Debug)]
+pub struct ElasticsearchConfig {
+    /// Addresses of its nodes, `http://` or `https://`, without user name and password. They are used in turn; one that
+    /// cannot be reached is left alone for half a minute. Proxies named in the environment are not used.
+    pub urls: Vec<String>,
+    /// Who we are there.
+    pub auth: Auth,
+    /// A PEM file with the certificates of the authorities that signed those of the nodes, for `https://`. Public
+    /// authorities are trusted anyway.
+    pub ca_file: Option<PathBuf>,
+    /// How long one request may take, from connecting to the last byte of the answer.
+    pub request_timeout: Duration,
+}
+
+impl Default for ElasticsearchConfig {
+    fn default() -> Self {
+        Self {
+            urls: vec!["http://localhost:9200".to_owned()],
+            auth: Auth::None,
+            ca_file: None,
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One index as it is to be.
+#[derive(Clone, Debug)]
+pub struct IndexConfig {
+    /// The name searches use: an alias. The index behind it is `<alias>-000001`, and counts up with each re-index.
+    pub alias: String,
+    /// JSON text `{"settings": {…}, "mappings": {…}}`, both optional, as Elasticsearch's "create index" takes them.
+    pub mapping: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let basic = Auth::Basic { username: "sync".into(), password: "hunter2".into() };
+        for auth in [basic, Auth::ApiKey("hunter2".into())] {
+            let config = ElasticsearchConfig { auth, ..ElasticsearchConfig::default() };
+            let printed = format!("{config:?}");
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The index of an Elasticsearch cluster as a sink.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ::elasticsearch::http::Method;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::bulk;
+use super::client::{Answer, Client, Judged};
+use super::config::{ElasticsearchConfig, IndexConfig};
+use super::error::{Cause, answered, garbled};
+use super::index::Index;
+use super::name::segment;
+use super::verdict::{Asked, Verdict, verdict};
+use crate::error::{Error, ErrorKind};
+use crate::port::{Outcome, Sink, Stored, Write};
+use crate::version::Version;
+
+/// One index of an Elasticsearch cluster, written under external versions.
+///
+/// A deleted document's version is remembered for `index.gc_deletes` (one hour, unless the mapping says otherwise), and
+/// only as long as the node that holds it lives.
+///
+/// With security switched on it needs the cluster privilege `manage_index_templates` (and `monitor` for
+/// [`check`](super::check())), and on the alias and its indexes `create_index`, `manage`, `read` and `write`.
+#[derive(Debug)]
+pub struct ElasticsearchSink {
+    client: Client,
+    index: Index,
+    /// The concrete index behind the alias. Writes never name the alias: were it missing, a delete would create an
+    /// index in its place.
+    concrete: RwLock<Option<Arc<str>>>,
+}
+
+impl ElasticsearchSink {
+    /// Checks the configuration; reaches out to nobody.
+    ///
+    /// # Errors
+    /// `Configuration`, naming `elasticsearch.url`, `elasticsearch.ca_file`, `elasticsearch.api_key`,
+    /// `indexes.<alias>` or `indexes.<alias>.mapping`.
+    pub fn new(config: &ElasticsearchConfig, index: IndexConfig) -> Result<Self, Error> {
+        Ok(Self { client: Client::new(config)?, index: Index::new(index)?, concrete: RwLock::new(None) })
+    }
+
+    async fn concrete(&self) -> Result<Arc<str>, Error> {
+        let known = self.concrete.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(name) => Ok(name),
+            None => self.prepare_concrete().await,
+        }
+    }
+
+    async fn prepare_concrete(&self) -> Result<Arc<str>, Error> {
+        let name: Arc<str> = self.index.prepare(&self.client).await?.into();
+        *self.concrete.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&name));
+        Ok(name)
+    }
+
+    /// Follows the alias again after the index behind it was found missing.
+    async fn replace(&self, missing: &str) -> Result<Arc<str>, Error> {
+        tracing::warn!(
+            alias = self.index.alias(),
+            index = missing,
+            "the index is gone; where no other has taken its place, one is created from the configured mapping, and \
+             lacks every document until a backfill"
+        );
+        self.prepare_concrete().await
+    }
+
+    /// Asks the concrete index, once more when it was missing.
+    async fn ask(&self, method: Method, after_index: &str, body: Option<Bytes>, doing: &str) -> Result<Answer, Error> {
+        let mut concrete = self.concrete().await?;
+        for again in [true, false] {
+            let path = format!("/{}{after_index}", segment(&concrete));
+            let answer = self.client.send(method, &path, body.clone()).await?;
+            match answer.judge(Asked::Other, doing)? {
+                Judged::Done => return Ok(answer),
+                Judged::IndexMissing if again => concrete = self.replace(&concrete).await?,
+                Judged::IndexMissing => {}
+            }
+        }
+        Err(self.missing_again())
+    }
+
+    fn missing_again(&self) -> Error {
+        let alias = self.index.alias();
+        Error::new(ErrorKind::Unavailable, format!("the index of {alias} was created, and deleted again at once"))
+    }
+
+    /// Sends those writes that are open and settles them, all but the ones for which there was no index.
+    async fn bulk(
+        &self,
+        concrete: &str,
+        writes: &[Write],
+        open: &mut Vec<usize>,
+        outcomes: &mut [bulk::Settled],
+    ) -> Result<(), Error> {
+        let doing = format!("writing to {concrete}");
+        let chosen = || open.iter().map(|&place| &writes[place]);
+        let path = format!("/{}/_bulk?{}", segment(concrete), bulk::FILTER);
+        let answer = self.client.send(Method::Post, &path, Some(bulk::body(chosen())?)).await?;
+        if answer.judge(Asked::Bulk, &doing)? == Judged::IndexMissing {
+            return Ok(());
+        }
+        let settled = bulk::settle(&answer, &doing, chosen())?;
+        for (&place, outcome) in open.iter().zip(settled) {
+            outcomes[place] = outcome;
+        }
+        open.retain(|&place| outcomes[place].is_none());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for ElasticsearchSink {
+    async fn prepare(&self) -> Result<(), Error> {
+        self.prepare_concrete().await.map(drop)
+    }
+
+    async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
+        let mut seen = HashSet::with_capacity(writes.len());
+        if let Some(twice) = writes.iter().find(|write| !seen.insert(write.key.as_str())) {
+            return Err(Error::new(ErrorKind::Contract, format!("key {:?} is twice in one call", twice.key)));
+        }
+        let mut outcomes: Vec<bulk::Settled> =
+            writes.iter().map(|write| bulk::check(write).err().map(Outcome::Failed)).collect();
+        let mut open: Vec<usize> = (0..writes.len()).filter(|&place| outcomes[place].is_none()).collect();
+        if !open.is_empty() {
+            let concrete = self.concrete().await?;
+            self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
+            if !open.is_empty() {
+                let concrete = self.replace(&concrete).await?;
+                self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
+            }
+        }
+        if !open.is_empty() {
+            return Err(self.missing_again());
+        }
+        let settled: Option<Vec<_>> = outcomes.into_iter().collect();
+        settled.ok_or_else(|| Error::new(ErrorKind::Internal, "a write of a bulk was left without an outcome"))
+    }
+
+    async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+        #[derive(Deserialize)]
+        struct Found<'a> {
+            #[serde(borrow)]
+            docs: Vec<Document<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Document<'a> {
+            #[serde(rename = "_version")]
+            version: Option<u64>,
+            #[serde(borrow, rename = "_source")]
+            source: Option<&'a RawValue>,
+            error: Option<Cause>,
+        }
+
+        // No document has an empty id; asking for one fails, as does asking for nothing.
+        let asked: Vec<&str> = keys.iter().map(String::as_str).filter(|key| !key.is_empty()).collect();
+        if asked.is_empty() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let doing = format!("reading documents of {}", self.index.alias());
+        let body = serde_json::to_vec(&serde_json::json!({ "ids": asked }))
+            .map_err(|error| Error::new(ErrorKind::Internal, "cannot write a request").with_source(error))?;
+        // Without a filter on the answer: with one, Elasticsearch writes the documents anew and rounds their numbers.
+        let answer = self.ask(Method::Post, "/_mget?realtime=true", Some(body.into()), &doing).await?;
+        let Found { docs } = answer.read(&doing)?;
+        if docs.len() != asked.len() {
+            let why = format!("{} documents for {} keys", docs.len(), asked.len());
+            return Err(garbled(&answer.url, &doing, &answer.body, why));
+        }
+        let mut docs = docs.into_iter();
+        let stored = |key: &String| match if key.is_empty() { None } else { docs.next() } {
+            None | Some(Document { version: None, error: None, .. }) => Ok(None),
+            Some(Document { version: Some(version), source: Some(source), error: None }) => {
+                Ok(Some(Stored { version: Version::from_external(version), document: source.get().to_owned() }))
+            }
+            Some(Document { version: Some(_), source: None, error: None }) => Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{doing}: documents have no _source; the mapping must not switch it off"),
+            )),
+            // An error in the place of one document has no status of its own.
+            Some(Document { error: Some(cause), .. }) => match verdict(Asked::Other, 500, cause.kind.as_deref()) {
+                Verdict::IndexMissing => Ok(None),
+                Verdict::Failed(kind) => Err(answered(kind, &answer.url, &doing, answer.status, &cause)),
+                Verdict::Done | Verdict::Stale => {
+                    Err(answered(ErrorKind::Unavailable, &answer.url, &doing, answer.status, &cause))
+                }
+            },
+        };
+        keys.iter().map(stored).collect()
+    }
+
+    async fn count(&self) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Shards {
+            failed: u64,
+        }
+        #[derive(Deserialize)]
+        struct Refreshed {
+            _shards: Shards,
+        }
+        #[derive(Deserialize)]
+        struct Counted {
+            count: u64,
+            _shards: Shards,
+        }
+
+        let doing = format!("counting the documents of {}", self.index.alias());
+        let answer = self.ask(Method::Post, "/_refresh", None, &doing).await?;
+        let Refreshed { _shards: refreshed } = answer.read(&doing)?;
+        let answer = self.ask(Method::Get, "/_count", None, &doing).await?;
+        let Counted { count, _shards: counted } = answer.read(&doing)?;
+        if refreshed.failed + counted.failed > 0 {
+            return Err(Error::new(ErrorKind::Unavailable, format!("{doing}: not every shard answered")));
+        }
+        Ok(count)
+    }
+}

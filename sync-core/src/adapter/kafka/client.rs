@@ -1,0 +1,131 @@
+//! What every client shares: what librdkafka says beside its results, and clean-up that blocks.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+
+use super::error::{code_of, unreachable};
+use crate::error::Error;
+
+/// What went wrong on the way to the brokers, in librdkafka's words.
+#[derive(Clone, Debug)]
+pub(super) struct Complaint {
+    pub(super) code: Option<RDKafkaErrorCode>,
+    pub(super) reason: String,
+}
+
+/// Logs what librdkafka says and remembers the last complaint: a result only says "transport failure", the complaint
+/// before it says which address refused the connection.
+#[derive(Debug, Default)]
+pub(super) struct Reporter {
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    last: Option<Complaint>,
+    all_down: bool,
+}
+
+impl Reporter {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn last(&self) -> Option<Complaint> {
+        self.heard().last.clone()
+    }
+
+    /// Whether waiting longer would tell nothing new: no broker answers, or they refuse us.
+    fn is_conclusive(&self) -> bool {
+        let heard = self.heard();
+        let refused = matches!(&heard.last, Some(Complaint { code: Some(RDKafkaErrorCode::Authentication), .. }));
+        heard.all_down || refused
+    }
+
+    /// An answer came: what was wrong before is mended.
+    fn forget(&self) {
+        *self.heard() = Heard::default();
+    }
+
+    pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        let code = code_of(error);
+        tracing::warn!(target: "librdkafka", ?code, "{reason}");
+        let mut heard = self.heard();
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            // It only counts them; what was said before says why.
+            heard.all_down = true;
+        } else {
+            heard.last = Some(Complaint { code, reason: reason.to_owned() });
+        }
+    }
+}
+
+impl ClientContext for Reporter {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Reporter {}
+
+/// Passes on a line of librdkafka's log.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // One set of properties serves producers and consumers; each complains of what is meant for the other.
+    let level = if facility == "CONFWARN" { RDKafkaLogLevel::Debug } else { level };
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// How long one attempt may take before it is looked at why there is no answer.
+const SLICE: Duration = Duration::from_millis(250);
+
+/// Asks until there is an answer, the time is over, or it is clear that none will come. Blocks.
+pub(super) fn ask<T>(
+    client: &BaseConsumer<Reporter>,
+    brokers: &str,
+    deadline: Instant,
+    question: impl Fn(&BaseConsumer<Reporter>, Duration) -> KafkaResult<T>,
+) -> Result<T, Error> {
+    loop {
+        let answer = question(client, SLICE);
+        // Complaints are heard only by polling: each call passes on log lines and ends at the next complaint.
+        while client.poll(Duration::from_millis(1)).is_some() {}
+        let reporter = client.context();
+        match answer {
+            Ok(answer) => {
+                reporter.forget();
+                return Ok(answer);
+            }
+            Err(error) if reporter.is_conclusive() || Instant::now() >= deadline => {
+                return Err(unreachable(brokers, reporter.last().as_ref(), error));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Runs what blocks on a thread of its own: dropping a client waits for its threads and for its last requests.
+pub(super) fn aside(clean_up: impl FnOnce() + Send + 'static) {
+    // Without a thread to spare, the closure is dropped here, and its client with it.
+    if let Err(error) = thread::Builder::new().name("kafka-clean-up".to_owned()).spawn(clean_up) {
+        tracing::warn!(%error, "kafka: no thread for cleaning up");
+    }
+}

@@ -1,0 +1,292 @@
+//! Where the brokers are, how to be let in, and how topics are made.
+
+mod properties;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rdkafka::ClientConfig;
+
+use crate::error::{Error, ErrorKind};
+
+/// How to reach a Kafka cluster. Plain data; the names in error messages are those of the runner's configuration.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// `host:port`, several separated by commas; one that answers is enough to find the others.
+    pub brokers: String,
+    /// What the brokers' listener speaks.
+    pub security: Security,
+    /// Certificates of the authorities to trust, PEM; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate, PEM; together with [`key_file`](Self::key_file).
+    pub certificate_file: Option<PathBuf>,
+    /// The client's private key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// Credentials, exactly when `security` is one of the SASL kinds.
+    pub sasl: Option<Sasl>,
+    /// What becomes of topics that do not exist.
+    pub topics: TopicConfig,
+    /// Further properties for librdkafka. Those the guarantees rest on are refused.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// Neither encrypted nor authenticated.
+    #[default]
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// Not encrypted, authenticated by user name and password.
+    SaslPlaintext,
+    /// TLS, authenticated by user name and password.
+    SaslSsl,
+}
+
+impl Security {
+    const fn protocol(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Ssl => "ssl",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslSsl => "sasl_ssl",
+        }
+    }
+
+    const fn has_sasl(self) -> bool {
+        match self {
+            Self::Plaintext | Self::Ssl => false,
+            Self::SaslPlaintext | Self::SaslSsl => true,
+        }
+    }
+
+    const fn has_tls(self) -> bool {
+        match self {
+            Self::Plaintext | Self::SaslPlaintext => false,
+            Self::Ssl | Self::SaslSsl => true,
+        }
+    }
+}
+
+/// A user name and a password.
+#[derive(Clone)]
+pub struct Sasl {
+    /// How they are shown to the broker.
+    pub mechanism: SaslMechanism,
+    /// The user.
+    pub username: String,
+    /// The password; never printed.
+    pub password: String,
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sasl")
+            .field("mechanism", &self.mechanism)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a password is shown to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// As it is; only over TLS.
+    Plain,
+    /// SCRAM with SHA-256.
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// What becomes of topics that do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// Whether to create them.
+    pub create: bool,
+    /// Partitions of a created topic, at least one.
+    pub partitions: i32,
+    /// Copies of each partition of a created topic; -1 leaves it, and `min.insync.replicas`, to the cluster's defaults.
+    /// From three on the topic gets `min.insync.replicas=2`, so that an acknowledged message survives a lost broker.
+    pub replication: i16,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self { create: true, partitions: 6, replication: -1 }
+    }
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "localhost:9092".to_owned(),
+            security: Security::default(),
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            sasl: None,
+            topics: TopicConfig::default(),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.properties.keys().collect();
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("security", &self.security)
+            .field("ca_file", &self.ca_file)
+            .field("certificate_file", &self.certificate_file)
+            .field("key_file", &self.key_file)
+            .field("sasl", &self.sasl)
+            .field("topics", &self.topics)
+            // Names only: some properties hold secrets.
+            .field("properties", &names)
+            .finish()
+    }
+}
+
+impl KafkaConfig {
+    /// What every client has in common. Checks the configuration on the way; connects to nothing.
+    pub(super) fn client(&self) -> Result<ClientConfig, Error> {
+        self.validate()?;
+        let mut client = ClientConfig::new();
+        for (name, value) in properties::COMMON {
+            client.set(*name, *value);
+        }
+        client.set("bootstrap.servers", self.brokers.trim()).set("security.protocol", self.security.protocol());
+        let files = [
+            ("ssl.ca.location", &self.ca_file),
+            ("ssl.certificate.location", &self.certificate_file),
+            ("ssl.key.location", &self.key_file),
+        ];
+        for (property, file) in files {
+            if let Some(file) = file {
+                client.set(property, file.to_string_lossy());
+            }
+        }
+        if let Some(sasl) = &self.sasl {
+            client.set("sasl.mechanism", sasl.mechanism.name());
+            client.set("sasl.username", &sasl.username).set("sasl.password", &sasl.password);
+        }
+        for (name, value) in &self.properties {
+            client.set(name, value);
+        }
+        Ok(client)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        if self.brokers.split(',').all(|broker| broker.trim().is_empty()) {
+            return Err(wrong("kafka.brokers: is empty; name at least one broker as host:port"));
+        }
+        self.validate_security()?;
+        if self.topics.partitions < 1 {
+            return Err(wrong("kafka.topics.partitions: must be at least 1"));
+        }
+        if self.topics.replication < 1 && self.topics.replication != -1 {
+            return Err(wrong("kafka.topics.replication: must be at least 1, or -1 for the cluster's default"));
+        }
+        properties::validate(&self.properties)
+    }
+
+    fn validate_security(&self) -> Result<(), Error> {
+        match (&self.sasl, self.security.has_sasl()) {
+            (None, true) => return Err(wrong("kafka.sasl: is missing; kafka.security asks for a user and a password")),
+            (Some(_), false) => {
+                let what =
+                    "kafka.sasl: would not be used; set kafka.security to sasl_ssl or sasl_plaintext, or remove it";
+                return Err(wrong(what));
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+        if self.certificate_file.is_some() != self.key_file.is_some() {
+            return Err(wrong("kafka.certificate_file, kafka.key_file: one is of no use without the other"));
+        }
+        let files = [
+            ("kafka.ca_file", &self.ca_file),
+            ("kafka.certificate_file", &self.certificate_file),
+            ("kafka.key_file", &self.key_file),
+        ];
+        for (setting, file) in files {
+            let Some(file) = file else { continue };
+            if !self.security.has_tls() {
+                let what = "would not be used; set kafka.security to ssl or sasl_ssl, or remove it";
+                return Err(wrong(format!("{setting}: {what}")));
+            }
+            readable(setting, file)?;
+        }
+        Ok(())
+    }
+}
+
+fn wrong(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Configuration, what)
+}
+
+/// The client would only say later, and in OpenSSL's words, that a file is not there.
+fn readable(setting: &str, file: &Path) -> Result<(), Error> {
+    let opened = File::open(file);
+    opened.map(drop).map_err(|cause| wrong(format!("{setting}: cannot read {}", file.display())).with_source(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut KafkaConfig)) -> String {
+        let mut config = KafkaConfig::default();
+        change(&mut config);
+        let error = config.client().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        error.to_string()
+    }
+
+    #[test]
+    fn the_default_is_a_configuration_the_client_takes() {
+        KafkaConfig::default().client().unwrap().create_native_config().unwrap();
+    }
+
+    #[test]
+    fn an_error_names_the_setting_that_is_wrong() {
+        assert!(refused(|config| config.brokers = " , ".into()).starts_with("kafka.brokers:"));
+        assert!(refused(|config| config.security = Security::SaslSsl).starts_with("kafka.sasl:"));
+        assert!(refused(|config| config.ca_file = Some("ca.pem".into())).starts_with("kafka.ca_file:"));
+        assert!(refused(|config| config.topics.partitions = 0).starts_with("kafka.topics.partitions:"));
+        assert!(refused(|config| config.topics.replication = 0).starts_with("kafka.topics.replication:"));
+        let missing = refused(|config| {
+            config.security = Security::Ssl;
+            config.ca_file = Some("/nowhere/ca.pem".into());
+        });
+        assert!(missing.starts_with("kafka.ca_file: cannot read /nowhere/ca.pem"), "{missing}");
+        let half = refused(|config| config.key_file = Some("key.pem".into()));
+        assert!(half.starts_with("kafka.certificate_file"), "{half}");
+        let sasl = Sasl { mechanism: SaslMechanism::Plain, username: "u".into(), password: "p".into() };
+        assert!(refused(|config| config.sasl = Some(sasl)).starts_with("kafka.sasl: would not be used"));
+    }
+
+    #[test]
+    fn no_secret_is_ever_printed() {
+        let sasl = Sasl { mechanism: SaslMechanism::ScramSha512, username: "user".into(), password: "hunter2".into() };
+        let properties = BTreeMap::from([("ssl.key.password".to_owned(), "hunter2".to_owned())]);
+        let config = KafkaConfig { sasl: Some(sasl), properties, ..KafkaConfig::default() };
+        let printed = format!("{config:?} {config:#?}");
+        assert!(printed.contains("user") && printed.contains("ssl.key.password"), "{printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+}

@@ -1,0 +1,140 @@
+//! What became of messages handed to librdkafka: counted per batch, in its callbacks.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Reporter, log};
+use super::error::{code_of, kind_of_delivery, kind_of_fatal};
+use crate::error::{Error, ErrorKind};
+
+/// The messages of one batch that are still under way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    under_way: AtomicUsize,
+    stored: Notify,
+}
+
+impl Batch {
+    /// `messages` must not be zero: the last delivery is what says that the batch is stored.
+    pub(super) fn new(messages: usize) -> Arc<Self> {
+        Arc::new(Self { under_way: AtomicUsize::new(messages), stored: Notify::new() })
+    }
+}
+
+/// The callbacks of one producer, and what they found. One failure ends the producer: everything outstanding fails
+/// with it, because nothing that comes later may be stored where something earlier is missing.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    reporter: Reporter,
+    failure: OnceLock<(ErrorKind, String)>,
+    failed: CancellationToken,
+}
+
+impl Deliveries {
+    /// Fails everything outstanding; the first reason stays.
+    pub(super) fn fail(&self, kind: ErrorKind, what: impl FnOnce() -> String) {
+        self.failure.get_or_init(|| (kind, what()));
+        self.failed.cancel();
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_cancelled()
+    }
+
+    pub(super) fn failure(&self) -> Error {
+        match self.failure.get() {
+            Some((kind, what)) => Error::new(*kind, what.clone()),
+            None => Error::new(ErrorKind::Unavailable, "kafka: the producer gave up"),
+        }
+    }
+
+    /// Waits until the batch is stored, or anything failed.
+    pub(super) async fn stored(&self, batch: &Batch) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = batch.stored.notified() => Ok(()),
+            () = self.failed.cancelled() => Err(self.failure()),
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.reporter.note(&error, reason);
+        if code_of(&error) == Some(RDKafkaErrorCode::Fatal) {
+            // The messages themselves will only be said to have been purged.
+            self.fail(kind_of_fatal(reason), || format!("kafka: the producer gave up: {reason}"));
+        }
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        match result {
+            Ok(_) => {
+                if batch.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    batch.stored.notify_one();
+                }
+            }
+            Err((error, message)) => {
+                let kind = code_of(error).map_or(ErrorKind::Unavailable, kind_of_delivery);
+                self.fail(kind, || {
+                    let key = shown(message.key().unwrap_or_default());
+                    format!("kafka: a message to topic {:?} with key {key} was not stored: {error}", message.topic())
+                });
+            }
+        }
+    }
+}
+
+/// The beginning of a key, for a person.
+pub(super) fn shown(key: &[u8]) -> String {
+    const ENOUGH: usize = 100;
+    let text = String::from_utf8_lossy(key);
+    if text.chars().count() <= ENOUGH {
+        return format!("{text:?}");
+    }
+    format!("{:?}… ({} bytes)", text.chars().take(ENOUGH).collect::<String>(), key.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_failure_is_the_one_reported_and_a_stored_batch_stays_stored() {
+        let deliveries = Deliveries::default();
+        let stored = Batch::new(1);
+        stored.stored.notify_one();
+        deliveries.fail(ErrorKind::Denied, || "first".into());
+        deliveries.fail(ErrorKind::Unavailable, || "second".into());
+        deliveries.stored(&stored).await.unwrap();
+        let error = deliveries.stored(&Batch::new(1)).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, "first"));
+    }
+
+    #[tokio::test]
+    async fn a_fatal_error_fails_what_is_outstanding_with_its_reason() {
+        let deliveries = Deliveries::default();
+        let reason = "ProduceRequest for jobs [0] failed: Broker: Topic authorization failed";
+        ClientContext::error(&deliveries, KafkaError::Global(RDKafkaErrorCode::Fatal), reason);
+        let error = deliveries.stored(&Batch::new(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Reading a topic as a group.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopicOrPartition};
+use rdkafka::metadata::Metadata;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::assignment::Membership;
+use super::client::{Reporter, aside, ask};
+use super::config::KafkaConfig;
+use super::consumer::KafkaConsumer;
+use super::error::translate;
+use super::topics;
+use crate::error::{Error, ErrorKind};
+use crate::port::{Consumer, Partition, PartitionLag, Subscriber};
+
+/// How long brokers may take to answer before that counts as an outage.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What `kafka.properties` may say otherwise.
+const DEFAULTS: &[(&str, &str)] = &[
+    // How long the partitions of a process that died lie idle.
+    ("session.timeout.ms", "20000"),
+    // How long members take to notice that one has come or gone.
+    ("heartbeat.interval.ms", "1000"),
+    // What waits in memory; librdkafka's defaults are four times as much.
+    ("queued.max.messages.kbytes", "16384"),
+    ("queued.min.messages", "20000"),
+    // What one answer may hold, compressed; unpacked it can be several times as much.
+    ("fetch.max.bytes", "4194304"),
+    // With a short queue, the default of a second would be spent waiting beside room.
+    ("fetch.queue.backoff.ms", "10"),
+];
+
+/// What the guarantees rest on.
+const FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("isolation.level", "read_committed"),
+    ("group.protocol", "classic"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+];
+
+/// One group's way to one topic.
+///
+/// Members share the partitions cooperatively: those that stay are read on while others move. A message whose header
+/// has a name that is not UTF-8 comes without that header.
+pub struct KafkaSubscriber {
+    config: KafkaConfig,
+    client: ClientConfig,
+    topic: Arc<str>,
+    /// Kept from one question about lag to the next.
+    observer: Mutex<Option<Arc<Observer>>>,
+}
+
+impl fmt::Debug for KafkaSubscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSubscriber")
+            .field("config", &self.config)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaSubscriber {
+    /// What members of `group` use to read `topic`. Connects to nothing.
+    ///
+    /// With a `group_instance_id`, which must be of one process only, a process that restarts within the session
+    /// time-out keeps its partitions; without one, they move at once when it leaves.
+    ///
+    /// # Errors
+    /// `Configuration`, naming the setting.
+    pub fn new(config: &KafkaConfig, group: &str, topic: &str, group_instance_id: Option<&str>) -> Result<Self, Error> {
+        let mut client = config.client()?;
+        for (name, value) in DEFAULTS {
+            if !config.properties.contains_key(*name) {
+                client.set(*name, *value);
+            }
+        }
+        for (name, value) in FIXED {
+            client.set(*name, *value);
+        }
+        if group.is_empty() {
+            return Err(Error::new(ErrorKind::Configuration, "kafka: the group of a subscriber needs a name"));
+        }
+        client.set("group.id", group);
+        if let Some(id) = group_instance_id {
+            client.set("group.instance.id", id);
+        }
+        Ok(Self { config: config.clone(), client, topic: topic.into(), observer: Mutex::new(None) })
+    }
+
+    fn observer(&self) -> Result<Arc<Observer>, Error> {
+        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(observer) = &*observer {
+            return Ok(Arc::clone(observer));
+        }
+        let mut client = self.client.clone();
+        // It belongs to no group; it only asks about one.
+        client.remove("group.instance.id");
+        let consumer = client.create_with_context(Reporter::default());
+        let consumer = consumer.map_err(|error| translate("kafka: cannot make a client", error))?;
+        let made = Observer {
+            consumer: Some(consumer),
+            brokers: self.config.brokers.clone(),
+            topic: Arc::clone(&self.topic),
+            may_create: self.config.topics.create,
+        };
+        Ok(Arc::clone(observer.insert(Arc::new(made))))
+    }
+}
+
+#[async_trait]
+impl Subscriber for KafkaSubscriber {
+    async fn subscribe(&self) -> Result<Box<dyn Consumer>, Error> {
+        topics::ensure(&self.config, vec![self.topic.to_string()], PATIENCE).await?;
+        let consumer: StreamConsumer<Membership> = self
+            .client
+            .create_with_context(Membership::default())
+            .map_err(|error| translate("kafka: cannot make a consumer", error))?;
+        let subscribed = consumer.subscribe(&[&self.topic]);
+        subscribed.map_err(|error| translate(format!("kafka: cannot subscribe to {:?}", self.topic), error))?;
+        Ok(Box::new(KafkaConsumer::new(consumer, self.config.brokers.clone(), Arc::clone(&self.topic))))
+    }
+
+    async fn lag(&self) -> Result<Vec<PartitionLag>, Error> {
+        let observer = self.observer()?;
+        let asked = tokio::task::spawn_blocking(move || observer.lag()).await;
+        asked.map_err(|panic| Error::new(ErrorKind::Internal, "kafka: asking for the lag failed").with_source(panic))?
+    }
+}
+
+/// Asks about a group without being a member.
+struct Observer {
+    /// Set until dropped.
+    consumer: Option<BaseConsumer<Reporter>>,
+    brokers: String,
+    topic: Arc<str>,
+    may_create: bool,
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            aside(move || drop(consumer));
+        }
+    }
+}
+
+impl Observer {
+    /// Blocks.
+    fn lag(&self) -> Result<Vec<PartitionLag>, Error> {
+        let Some(consumer) = &self.consumer else { return Ok(Vec::new()) };
+        let topic = Some(&*self.topic);
+        let metadata = ask(consumer, &self.brokers, Instant::now() + PATIENCE, |consumer, patience| {
+            consumer.fetch_metadata(topic, patience)
+        })?;
+        self.count(consumer, &metadata).or_else(|error| match error.rdkafka_error_code() {
+            // It is about to be created, empty.
+            Some(UnknownTopicOrPartition) if self.may_create => Ok(Vec::new()),
+            Some(UnknownTopicOrPartition) => Err(self.unknown("the topic does not exist", error)),
+            Some(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
+                Err(self.unknown("grant Describe on the topic and on the group", error))
+            }
+            Some(_) | None => Err(self.unknown("try again", error)),
+        })
+    }
+
+    fn unknown(&self, mend: &str, error: KafkaError) -> Error {
+        translate(format!("kafka: cannot tell the lag of topic {:?}; {mend}", self.topic), error)
+    }
+
+    fn count(&self, consumer: &BaseConsumer<Reporter>, metadata: &Metadata) -> Result<Vec<PartitionLag>, KafkaError> {
+        let mut all = TopicPartitionList::new();
+        for topic in metadata.topics() {
+            if let Some(error) = topic.error() {
+                return Err(KafkaError::MetadataFetch(error.into()));
+            }
+            for partition in topic.partitions() {
+                all.add_partition(topic.name(), partition.id());
+            }
+        }
+        // Read committed, as the consumers do: the end is before the first transaction that is still open.
+        let at = |place: Offset| -> Result<TopicPartitionList, KafkaError> {
+            let mut asked = all.clone();
+            asked.set_all_offsets(place)?;
+            consumer.offsets_for_times(asked, PATIENCE)
+        };
+        let (begin, end) = (at(Offset::Beginning)?, at(Offset::End)?);
+        let committed = consumer.committed_offsets(all.clone(), PATIENCE)?;
+        let mut lags: Vec<_> = all
+            .elements()
+            .iter()
+            .map(|partition| {
+                let number = partition.partition();
+                let committed = offset_of(&committed, &self.topic, number);
+                let (begin, end) = (offset_of(&begin, &self.topic, number), offset_of(&end, &self.topic, number));
+                let next = committed.max(begin).unwrap_or(0);
+                let behind = u64::try_from(end.unwrap_or(next) - next).unwrap_or(0);
+                PartitionLag { partition: Partition { topic: Arc::clone(&self.topic), number }, committed, behind }
+            })
+            .collect();
+        lags.sort_unstable_by_key(|lag| lag.partition.number);
+        Ok(lags)
+    }
+}
+
+/// An offset the brokers named; `None` where they named none.
+fn offset_of(list: &TopicPartitionList, topic: &str, number: i32) -> Option<i64> {
+    match list.find_partition(topic, number)?.offset() {
+        Offset::Offset(offset) => Some(offset),
+        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    }
+}

@@ -1,0 +1,249 @@
+//! Topics: whether they exist, making them, and how large their messages may be.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
+use tokio::task;
+
+use super::client::{Reporter, aside, ask};
+use super::config::KafkaConfig;
+use super::error::{kind_of, translate};
+use crate::error::{Error, ErrorKind};
+
+/// The least an admin request gets, however late it is: the brokers have just answered another one.
+const LEAST: Duration = Duration::from_millis(250);
+/// How long to wait between two looks at a topic that is being created.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A topic as the cluster has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) partitions: i32,
+    pub(super) replication: usize,
+    /// The largest batch it takes, in bytes.
+    pub(super) max_message_bytes: usize,
+}
+
+/// Looks the topics up, creating those that are missing where that is allowed.
+///
+/// Dropped half-way, a topic may still be created.
+///
+/// # Errors
+/// `Configuration` when one is missing and may not be created, or cannot be as configured; `Denied`; `Unavailable`
+/// after `patience`.
+pub(super) async fn ensure(
+    config: &KafkaConfig,
+    names: Vec<String>,
+    patience: Duration,
+) -> Result<BTreeMap<String, Topic>, Error> {
+    let config = config.clone();
+    blocking(move || {
+        let inquiry = Inquiry::open(config, patience)?;
+        let mut shapes = BTreeMap::new();
+        for name in names {
+            let shape = match inquiry.shape(&name)? {
+                Some(shape) => shape,
+                None => inquiry.make(&name)?,
+            };
+            shapes.insert(name, shape);
+        }
+        inquiry.with_limits(shapes)
+    })
+    .await
+}
+
+/// Looks the topics up; `None` for one that is missing and that [`ensure`] could create: the brokers were asked.
+///
+/// # Errors
+/// As [`ensure`], except that a missing topic that may not be created is an error only there.
+pub(super) async fn inspect(
+    config: &KafkaConfig,
+    names: Vec<String>,
+    patience: Duration,
+) -> Result<BTreeMap<String, Option<Topic>>, Error> {
+    let config = config.clone();
+    blocking(move || {
+        let may_create = config.topics.create;
+        let inquiry = Inquiry::open(config, patience)?;
+        inquiry.reach()?;
+        let mut found = BTreeMap::new();
+        let mut missing = BTreeMap::new();
+        for name in names {
+            match inquiry.shape(&name)? {
+                Some(shape) => drop(found.insert(name, shape)),
+                None => {
+                    if may_create {
+                        inquiry.create(&name, true)?;
+                    }
+                    missing.insert(name, None);
+                }
+            }
+        }
+        let found = inquiry.with_limits(found)?.into_iter().map(|(name, topic)| (name, Some(topic)));
+        Ok(found.chain(missing).collect())
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let done = task::spawn_blocking(work).await;
+    done.map_err(|panic| Error::new(ErrorKind::Internal, "kafka: looking up topics failed").with_source(panic))?
+}
+
+/// Partitions and replicas.
+type Shape = (i32, usize);
+
+/// A connection to ask with. Everything about it blocks.
+struct Inquiry {
+    config: KafkaConfig,
+    deadline: Instant,
+    /// Set until dropped. The admin client says nothing about why it gets no answer, so another one goes before it.
+    clients: Option<(BaseConsumer<Reporter>, AdminClient<DefaultClientContext>)>,
+}
+
+impl Drop for Inquiry {
+    fn drop(&mut self) {
+        if let Some(clients) = self.clients.take() {
+            aside(move || drop(clients));
+        }
+    }
+}
+
+impl Inquiry {
+    fn open(config: KafkaConfig, patience: Duration) -> Result<Self, Error> {
+        let client = config.client()?;
+        let probe = client.create_with_context(Reporter::default());
+        let probe = probe.map_err(|error| translate("kafka: cannot make a client", error))?;
+        let admin = client.create().map_err(|error| translate("kafka: cannot make a client", error))?;
+        Ok(Self { config, deadline: Instant::now() + patience, clients: Some((probe, admin)) })
+    }
+
+    fn clients(&self) -> Result<&(BaseConsumer<Reporter>, AdminClient<DefaultClientContext>), Error> {
+        self.clients.as_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "kafka: asked after the end"))
+    }
+
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    fn remaining(&self) -> AdminOptions {
+        let remaining = self.deadline.saturating_duration_since(Instant::now()).max(LEAST);
+        AdminOptions::new().request_timeout(Some(remaining)).operation_timeout(Some(remaining))
+    }
+
+    /// What the brokers say of one topic, or of all.
+    fn metadata(&self, name: Option<&str>) -> Result<Metadata, Error> {
+        let (probe, _) = self.clients()?;
+        ask(probe, &self.config.brokers, self.deadline, |probe, patience| probe.fetch_metadata(name, patience))
+    }
+
+    /// Whether any broker answers at all.
+    fn reach(&self) -> Result<(), Error> {
+        self.metadata(None).map(drop)
+    }
+
+    /// The partitions and replicas of a topic, `None` when it does not exist; waits while it has no leaders.
+    fn shape(&self, name: &str) -> Result<Option<Shape>, Error> {
+        loop {
+            let metadata = self.metadata(Some(name))?;
+            let Some(topic) = metadata.topics().first() else { return Ok(None) };
+            match topic.error().map(Code::from) {
+                None => {
+                    let partitions = topic.partitions();
+                    if partitions.iter().all(|partition| partition.leader() >= 0) || self.is_late() {
+                        let replication = partitions.iter().map(|partition| partition.replicas().len()).min();
+                        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+                        return Ok(Some((count, replication.unwrap_or_default())));
+                    }
+                }
+                Some(Code::UnknownTopicOrPartition) => return Ok(None),
+                Some(Code::LeaderNotAvailable) if !self.is_late() => {}
+                Some(code) => return Err(of_topic(name, "cannot be looked up", code)),
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Creates a topic, or says that it may not be.
+    fn make(&self, name: &str) -> Result<Shape, Error> {
+        if !self.config.topics.create {
+            let mend = "create it, or set kafka.topics.create = true";
+            return Err(Error::new(ErrorKind::Configuration, format!("kafka: topic {name:?} does not exist; {mend}")));
+        }
+        self.create(name, false)?;
+        loop {
+            // Brokers learn of a new topic one after the other.
+            if let Some(shape) = self.shape(name)? {
+                return Ok(shape);
+            }
+            if self.is_late() {
+                let what = format!("kafka: topic {name:?} was created, but the brokers do not know it yet");
+                return Err(Error::new(ErrorKind::Unavailable, what));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn create(&self, name: &str, only_try: bool) -> Result<(), Error> {
+        let wanted = self.config.topics;
+        let replication = TopicReplication::Fixed(i32::from(wanted.replication));
+        let mut topic = NewTopic::new(name, wanted.partitions, replication);
+        if wanted.replication >= 3 {
+            topic = topic.set("min.insync.replicas", "2");
+        }
+        let (_, admin) = self.clients()?;
+        let answers = block_on(admin.create_topics([&topic], &self.remaining().validate_only(only_try)));
+        let answers = answers.map_err(|error| translate(format!("kafka: cannot create topic {name:?}"), error))?;
+        match answers.into_iter().next() {
+            None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, Code::InvalidReplicationFactor))) => {
+                let (copies, mend) =
+                    (wanted.replication, "the cluster has fewer brokers; lower kafka.topics.replication");
+                let what = format!("kafka: cannot create topic {name:?} with {copies} copies: {mend}");
+                Err(Error::new(ErrorKind::Configuration, what))
+            }
+            Some(Err((_, code))) => Err(of_topic(name, "cannot be created", code)),
+        }
+    }
+
+    fn with_limits(&self, shapes: BTreeMap<String, Shape>) -> Result<BTreeMap<String, Topic>, Error> {
+        if shapes.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let asked: Vec<_> = shapes.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let (_, admin) = self.clients()?;
+        let answers = block_on(admin.describe_configs(&asked, &self.remaining()));
+        let answers = answers.map_err(|error| translate("kafka: cannot read the topics' max.message.bytes", error))?;
+        // Answers come in the order of the questions.
+        let limit = |((name, (partitions, replication)), answer): ((String, Shape), Result<ConfigResource, Code>)| {
+            let answer = answer.map_err(|code| of_topic(&name, "cannot be described", code))?;
+            let limit = answer.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok());
+            // An answer without entries is how a missing permission shows.
+            let max_message_bytes = limit.ok_or_else(|| {
+                let mend = "grant DescribeConfigs on the topic";
+                Error::new(
+                    ErrorKind::Denied,
+                    format!("kafka: may not read max.message.bytes of topic {name:?}; {mend}"),
+                )
+            })?;
+            Ok((name, Topic { partitions, replication, max_message_bytes }))
+        };
+        shapes.into_iter().zip(answers).map(limit).collect()
+    }
+}
+
+fn of_topic(name: &str, what: &str, code: Code) -> Error {
+    let kind = kind_of(code);
+    let mend = if kind == ErrorKind::Denied {
+        "; grant Describe, DescribeConfigs, Read and Write on the topic, and Create if it is to be created"
+    } else {
+        ""
+    };
+    Error::new(kind, format!("kafka: topic {name:?} {what}{mend}")).with_source(KafkaError::AdminOp(code))
+}

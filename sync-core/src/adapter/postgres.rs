@@ -1,0 +1,16 @@
+//! PostgreSQL: the outbox as a source, the projection, dead letters.
+
+mod connect;
+mod dead_letters;
+mod emit;
+mod error;
+mod migrate;
+mod projection;
+mod source;
+
+pub use connect::{Postgres, PostgresConfig};
+pub use dead_letters::PostgresDeadLetters;
+pub use emit::{Emit, emit};
+pub use migrate::{migrate, pending};
+pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
+pub use source::{PostgresSource, SourceConfig};

@@ -1,0 +1,210 @@
+//! Connections: a pool for short statements, sessions of their own for what reads on and on.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use futures::future::poll_fn;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::Notify;
+use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{from_pool, from_postgres};
+use crate::error::{Error, ErrorKind};
+
+/// Where the database is.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// A libpq URL or `key=value` string. `sslmode` is `disable`, `prefer` (the default) or `require`; whenever TLS is
+    /// used the server's certificate and name are verified.
+    pub url: String,
+    /// Takes the place of the password in the URL.
+    pub password: Option<String>,
+    /// PEM file of the certificate authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Connections for short statements, at most. A relay uses two more of its own.
+    pub pool_size: usize,
+    /// How long connecting, or waiting for a free connection, may take.
+    pub connect_timeout: Duration,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self {
+            url: "postgres://localhost/postgres".to_owned(),
+            password: None,
+            ca_file: None,
+            pool_size: 8,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("ca_file", &self.ca_file)
+            .field("pool_size", &self.pool_size)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A database to connect to. Cheap to clone; makes no connection until one is needed.
+#[derive(Clone)]
+pub struct Postgres {
+    config: Config,
+    tls: MakeRustlsConnect,
+    pool: Pool,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("database", &self.config.get_dbname()).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// `Configuration` when the URL cannot be read or the certificate file cannot be used.
+    pub fn new(settings: &PostgresConfig) -> Result<Self, Error> {
+        // The parser's own words may quote the password, so they are not passed on.
+        let mut config = Config::from_str(&settings.url).map_err(|_| {
+            Error::new(
+                ErrorKind::Configuration,
+                "postgres.url: not a PostgreSQL connection string; it looks like \
+                 postgres://user@host:5432/database?sslmode=prefer",
+            )
+        })?;
+        if let Some(password) = &settings.password {
+            config.password(password);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("sync");
+        }
+        config.connect_timeout(settings.connect_timeout);
+        // A cut network is noticed after about half a minute instead of hours.
+        config.keepalives_idle(Duration::from_secs(10));
+        config.tcp_user_timeout(Duration::from_secs(30));
+        let tls = MakeRustlsConnect::new(tls(settings)?);
+        let manager = Manager::from_config(
+            config.clone(),
+            tls.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_size.max(1))
+            .wait_timeout(Some(settings.connect_timeout))
+            .create_timeout(Some(settings.connect_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Internal, "building the connection pool").with_source(error))?;
+        Ok(Self { config, tls, pool })
+    }
+
+    /// A pooled connection for short statements.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    pub async fn client(&self) -> Result<Object, Error> {
+        self.pool.get().await.map_err(|error| from_pool("postgres.url: cannot connect", error))
+    }
+
+    /// A connection of its own, closed when dropped.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    pub(crate) async fn session(&self) -> Result<Session, Error> {
+        let (client, mut connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| from_postgres("postgres.url: cannot connect", error))?;
+        let notified = Arc::new(Notify::new());
+        let wake = Arc::clone(&notified);
+        let driver = tokio::spawn(async move {
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match message {
+                    Ok(AsyncMessage::Notification(_)) => wake.notify_one(),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection to PostgreSQL ended");
+                        break;
+                    }
+                }
+            }
+            // Whoever sleeps on a notification looks once more and meets the closed connection.
+            wake.notify_one();
+        });
+        Ok(Session { client, notified, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// One connection, driven in the background, and a bell that rings at every `NOTIFY`.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) notified: Arc<Notify>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+fn tls(settings: &PostgresConfig) -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(path) = &settings.ca_file {
+        let wrong = |what: String| {
+            Error::new(ErrorKind::Configuration, format!("postgres.ca_file: {}: {what}", path.display()))
+        };
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(wrong("holds no certificate; it must be PEM".to_owned()));
+        }
+    } else {
+        // Broken certificates in the system's store are none of our business: the others are enough.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::new(ErrorKind::Internal, "setting up TLS").with_source(error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_string_that_cannot_be_read_is_refused_without_its_password() {
+        let settings =
+            PostgresConfig { url: "postgres://me:hunter2@host:port/db".to_owned(), ..PostgresConfig::default() };
+        let error = Postgres::new(&settings).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("postgres.url") && !error.to_string().contains("hunter2"));
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_certificate_file_that_cannot_be_used_is_refused_by_name() {
+        let settings = PostgresConfig { ca_file: Some("/dev/null".into()), ..PostgresConfig::default() };
+        let error = Postgres::new(&settings).unwrap_err();
+        assert!(error.to_string().contains("postgres.ca_file"), "{error}");
+    }
+}

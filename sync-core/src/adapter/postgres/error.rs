@@ -1,0 +1,91 @@
+//! What an answer of PostgreSQL means. The only place that reads its SQLSTATEs.
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Error, ErrorKind};
+
+/// Translates an error of the client crate.
+pub(crate) fn from_postgres(action: impl Into<String>, error: tokio_postgres::Error) -> Error {
+    let action = action.into();
+    let Some(database) = error.as_db_error() else {
+        return without_answer(action, error);
+    };
+    let kind = kind_of(database.code());
+    let mut said = format!("{action}: {} (SQLSTATE {})", database.message(), database.code().code());
+    for (label, more) in [("detail", database.detail()), ("hint", database.hint())] {
+        if let Some(more) = more {
+            said = format!("{said}; {label}: {more}");
+        }
+    }
+    if *database.code() == SqlState::UNDEFINED_TABLE && database.message().contains("outbox.") {
+        said = format!("{said}; `sync-runner migrate` creates the outbox");
+    }
+    Error::new(kind, said)
+}
+
+/// Translates an error of the pool.
+pub(crate) fn from_pool(action: &str, error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(error) => from_postgres(action, error),
+        error @ (PoolError::Timeout(_)
+        | PoolError::Closed
+        | PoolError::NoRuntimeSpecified
+        | PoolError::PostCreateHook(_)) => {
+            Error::new(ErrorKind::Unavailable, format!("{action}: no connection to PostgreSQL")).with_source(error)
+        }
+    }
+}
+
+/// The connection failed before the server could say anything.
+fn without_answer(action: String, error: tokio_postgres::Error) -> Error {
+    // The client crate keeps its own list of kinds to itself; its words are all there is.
+    let words = error.to_string();
+    if words.starts_with("error performing TLS handshake") {
+        let action = format!("{action}: PostgreSQL's certificate was not accepted; see postgres.ca_file and sslmode");
+        return Error::new(ErrorKind::Configuration, action).with_source(error);
+    }
+    if words.starts_with("invalid configuration") || words.starts_with("invalid connection string") {
+        return Error::new(ErrorKind::Configuration, format!("{action}: postgres.url")).with_source(error);
+    }
+    if words.starts_with("authentication error") {
+        return Error::new(ErrorKind::Denied, format!("{action}: postgres.url or postgres.password"))
+            .with_source(error);
+    }
+    Error::new(ErrorKind::Unavailable, action).with_source(error)
+}
+
+fn kind_of(code: &SqlState) -> ErrorKind {
+    match code.code() {
+        // Read-only transaction: this server is a standby, or became one. Its primary will answer.
+        "25006" => ErrorKind::Unavailable,
+        "42501" => ErrorKind::Denied,
+        // A deadlock or a serialization failure passes when tried again, as does a cancelled or timed-out statement.
+        code => match &code[..2] {
+            "08" | "40" | "53" | "55" | "57" | "58" => ErrorKind::Unavailable,
+            "28" => ErrorKind::Denied,
+            "3D" | "3F" | "42" | "0A" | "26" => ErrorKind::Configuration,
+            "XX" => ErrorKind::Internal,
+            // Data the statement cannot digest, raised exceptions, broken constraints, and what later versions add:
+            // nothing is skipped and a person is told.
+            _ => ErrorKind::Contract,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Remedy;
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_and_what_does_not_halts() {
+        let remedy = |code| kind_of(&SqlState::from_code(code)).remedy();
+        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57014", "25006"] {
+            assert_eq!(remedy(code), Remedy::Retry, "{code}");
+        }
+        for code in ["28P01", "42501", "42P01", "3D000", "22P02", "P0001", "XX000"] {
+            assert_eq!(remedy(code), Remedy::Halt, "{code}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Bringing the schema `outbox` up to date.
+
+use refinery::error::Kind;
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+
+use super::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+
+/// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
+const MIGRATIONS: [(&str, &str); 5] = [
+    ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
+    ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
+    ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
+    ("V4__watch", include_str!("../../../../migrations/V4__watch.sql")),
+    ("V5__maintain", include_str!("../../../../migrations/V5__maintain.sql")),
+];
+
+/// What was applied is kept beside what it made, so that a dump of the schema is complete.
+const TABLE: &str = "outbox.migrations";
+
+/// The class of the engine's advisory locks, as `outbox.wake_class()` says once it exists, and the number reserved for
+/// migrations. The migration tool takes no lock itself.
+const LOCK: &str = "1869968482, -1";
+
+/// Applies the migrations that are missing, each in a transaction of its own, and returns their names in order.
+///
+/// May be called by several processes at once, and again: the others wait and then find nothing to do. It needs a
+/// session, not a transaction pooler. Dropped half-way, the migration at work may or may not have been applied, and the
+/// connection keeps a lock until it is closed: drop it too.
+///
+/// # Errors
+/// `Configuration` when a migration cannot be applied as the database is, or the database was migrated by another
+/// version of this program; `Denied`; `Unavailable`.
+pub async fn migrate(client: &mut Client) -> Result<Vec<String>, Error> {
+    let doing = |error| from_postgres("migrating the outbox", error);
+    client.batch_execute(&format!("select pg_advisory_lock({LOCK})")).await.map_err(doing)?;
+    let applied = apply(client).await;
+    let unlocked = client.batch_execute(&format!("select pg_advisory_unlock({LOCK})")).await.map_err(doing);
+    let applied = applied?;
+    unlocked?;
+    Ok(applied)
+}
+
+/// The names of the migrations [`migrate`] would apply, in order. Changes nothing.
+///
+/// # Errors
+/// `Denied`, `Unavailable`.
+pub async fn pending(client: &Client) -> Result<Vec<String>, Error> {
+    let doing = |error| from_postgres("asking which migrations the outbox has", error);
+    let row = client.query_one("select to_regclass($1) is not null", &[&TABLE]).await.map_err(doing)?;
+    let mut applied = Vec::new();
+    if row.get(0) {
+        let rows = client.query(&format!("select version from {TABLE}"), &[]).await.map_err(doing)?;
+        applied.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
+    }
+    let missing = all()?.into_iter().filter(|migration| !applied.contains(&migration.version()));
+    Ok(missing.map(|migration| migration.to_string()).collect())
+}
+
+async fn apply(client: &mut Client) -> Result<Vec<String>, Error> {
+    let doing = |error| from_postgres("creating the schema outbox", error);
+    // Not `if not exists`, which asks for the permission even where there is nothing to create.
+    let row = client.query_one("select to_regnamespace('outbox') is null", &[]).await.map_err(doing)?;
+    if row.get(0) {
+        client.batch_execute("create schema outbox").await.map_err(doing)?;
+    }
+    let mut runner = Runner::new(&all()?);
+    runner.set_migration_table_name(TABLE);
+    let report = runner.run_async(client).await.map_err(failed)?;
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+fn all() -> Result<Vec<Migration>, Error> {
+    MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql).map_err(failed)).collect()
+}
+
+fn failed(error: refinery::Error) -> Error {
+    let (kind, action) = match error.kind() {
+        Kind::Connection(_, cause) => {
+            let refused = cause.downcast_ref::<tokio_postgres::Error>().is_some_and(|e| e.as_db_error().is_some());
+            (if refused { ErrorKind::Configuration } else { ErrorKind::Unavailable }, "migrating the outbox")
+        }
+        Kind::MissingVersion(_) | Kind::DivergentVersion(..) => (
+            ErrorKind::Configuration,
+            "the outbox was migrated by another version of this program, probably a newer one; run that version",
+        ),
+        Kind::InvalidName
+        | Kind::InvalidVersion
+        | Kind::RepeatedVersion(_)
+        | Kind::InvalidMigrationPath(..)
+        | Kind::ConfigError(_)
+        | Kind::InvalidMigrationFile(..) => (ErrorKind::Internal, "the migrations in this program"),
+    };
+    Error::new(kind, action).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_among_the_migrations_is_embedded_in_the_order_of_its_number() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter_map(|name| Some(name.strip_suffix(".sql")?.to_owned()))
+            .collect();
+        files.sort_by_key(|name| Migration::unapplied(name, "").unwrap().version());
+        assert_eq!(files, MIGRATIONS.map(|(name, _)| name.to_owned()));
+    }
+}

@@ -1,0 +1,210 @@
+//! The projection: configured SQL that says what the document of each key is now.
+
+mod synced_at;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use deadpool_postgres::Object;
+use tokio::sync::OnceCell;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+pub use self::synced_at::SyncedAt;
+use self::synced_at::SyncedAtStatement;
+use super::connect::Postgres;
+use super::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::port::{Current, Projection};
+use crate::version::Version;
+
+/// What one index is made of.
+#[derive(Clone, Debug)]
+pub struct ProjectionConfig {
+    /// The index's name in the configuration, for error messages.
+    pub index: String,
+    /// The topic whose keys it projects; its rows in `outbox.versions` are the documents' versions.
+    pub topic: String,
+    /// One `select` with the columns `key` (unique; of any type) and `document` (json or jsonb; null keeps the key out
+    /// of the index), and `version` (bigint) where the table's own version is to be used. No parameters: the engine
+    /// wraps it and asks for keys, so a plain column as `key` lets its index be used.
+    pub sql: String,
+    /// Where to note that a document is in the index.
+    pub synced_at: Option<SyncedAt>,
+}
+
+/// Reads documents by running the configured SQL.
+#[derive(Debug)]
+pub struct PostgresProjection {
+    database: Postgres,
+    config: ProjectionConfig,
+    statements: OnceCell<Statements>,
+}
+
+/// The configured SQL, wrapped; made once the database has told the type of the key.
+#[derive(Debug)]
+struct Statements {
+    load: String,
+    scan: String,
+    synced_at: Option<SyncedAtStatement>,
+}
+
+impl PostgresProjection {
+    /// A projection that connects when it is used.
+    #[must_use]
+    pub fn new(database: Postgres, config: ProjectionConfig) -> Self {
+        Self { database, config, statements: OnceCell::new() }
+    }
+
+    /// Runs the projection for no key at all: finds out whether it can be run and has the columns it needs.
+    ///
+    /// # Errors
+    /// `Configuration` naming what is wrong with it; `Unavailable`, `Denied`.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.load(&[]).await.map(drop)
+    }
+
+    async fn statements(&self, client: &Object) -> Result<&Statements, Error> {
+        self.statements.get_or_try_init(|| self.wrap(client)).await
+    }
+
+    async fn wrap(&self, client: &Object) -> Result<Statements, Error> {
+        let sql = self.config.sql.trim().trim_end_matches(';');
+        let probe = client
+            .prepare(&format!("select * from (\n{sql}\n) as projection limit 0"))
+            .await
+            .map_err(|error| self.failed(error))?;
+        let column = |name: &str| probe.columns().iter().find(|column| column.name() == name);
+        let (Some(key), Some(_)) = (column("key"), column("document")) else {
+            let have: Vec<_> = probe.columns().iter().map(tokio_postgres::Column::name).collect();
+            return Err(self.wrong(format!(
+                "its columns are {}, but it must have `key` and `document`",
+                if have.is_empty() { "none".to_owned() } else { have.join(", ") }
+            )));
+        };
+        let key_type: String = client
+            .query_one("select format_type($1, -1)", &[&key.type_().oid()])
+            .await
+            .map_err(|error| self.failed(error))?
+            .get(0);
+        let (version, own_version) =
+            if column("version").is_some() { ("p.version::bigint", true) } else { ("v.version", false) };
+        let row = |keys: &str, from: &str| {
+            format!(
+                "select {keys} as key, p.key is not null as present, p.document::jsonb::text as document,\n\
+                 {version} as version, v.version as clock, {own_version} as own_version,\n\
+                 (select max(epoch) from outbox.history) as epoch\n{from}"
+            )
+        };
+        let versions = "left join outbox.versions v on v.topic = $2 and v.key =";
+        let load = row(
+            "w.key",
+            &format!(
+                "from unnest($1::text[]) as w(key)\n\
+                 left join (select * from (\n{sql}\n) as projection where key = any ($1::text[]::{key_type}[])) as p \
+                 on p.key::text = w.key\n{versions} w.key"
+            ),
+        );
+        let scan = row(
+            "p.key::text",
+            &format!(
+                "from (select * from (\n{sql}\n) as projection\n\
+                 where ($1::text is null or key > $1::text::{key_type}) and document is not null\n\
+                 order by key limit $3) as p\n{versions} p.key::text\norder by p.key"
+            ),
+        );
+        let synced_at = match &self.config.synced_at {
+            Some(synced_at) => Some(SyncedAtStatement::new(synced_at, &self.config.index, client).await?),
+            None => None,
+        };
+        Ok(Statements { load, scan, synced_at })
+    }
+
+    async fn query(&self, client: &Object, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
+        client.query(&statement, parameters).await.map_err(|error| {
+            if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
+                // A table the projection reads was altered: what was prepared before does not fit any more.
+                client.statement_cache.clear();
+                return Error::new(ErrorKind::Unavailable, "the projection's tables were altered; preparing it again")
+                    .with_source(error);
+            }
+            self.failed(error)
+        })
+    }
+
+    fn failed(&self, error: tokio_postgres::Error) -> Error {
+        from_postgres(format!("indexes.{}.projection failed", self.config.index), error)
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::new(ErrorKind::Configuration, format!("indexes.{}.projection: {what}", self.config.index))
+    }
+
+    fn current(&self, row: &Row) -> Result<Current, Error> {
+        let broken =
+            |what: String| Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.config.index));
+        let unreadable = |error: tokio_postgres::Error| broken(format!("cannot read its answer: {error}"));
+        let key: String = row.try_get("key").map_err(unreadable)?;
+        let present: bool = row.try_get("present").map_err(unreadable)?;
+        let document: Option<String> = row.try_get("document").map_err(unreadable)?;
+        let version: Option<i64> = row.try_get("version").map_err(unreadable)?;
+        let clock: Option<i64> = row.try_get("clock").map_err(unreadable)?;
+        let own_version: bool = row.try_get("own_version").map_err(unreadable)?;
+        let epoch: Option<i32> = row.try_get("epoch").map_err(unreadable)?;
+        let local = match version {
+            Some(version) => version,
+            None if present && own_version => {
+                return Err(broken(format!("the row of key {key:?} has no version: its column `version` is null")));
+            }
+            // Without a row the delete has the version of the outbox. A key the outbox never heard of has none: at
+            // zero it loses against everything that was ever written.
+            None => clock.unwrap_or_default(),
+        };
+        Ok(Current { version: Version::new(epoch.unwrap_or_default(), local)?, key, document })
+    }
+}
+
+#[async_trait]
+impl Projection for PostgresProjection {
+    async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
+        let client = self.database.client().await?;
+        let statements = self.statements(&client).await?;
+        let rows = self.query(&client, &statements.load, &[&keys, &self.config.topic]).await?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let current = self.current(row)?;
+            let key = current.key.clone();
+            if found.insert(key.clone(), current).is_some() {
+                return Err(Error::new(
+                    ErrorKind::Contract,
+                    format!("indexes.{}.projection: two rows for key {key:?}; `key` must be unique", self.config.index),
+                ));
+            }
+        }
+        keys.iter()
+            .map(|key| {
+                found.remove(key).ok_or_else(|| {
+                    Error::new(ErrorKind::Internal, format!("key {key:?} was asked for twice, or got no answer"))
+                })
+            })
+            .collect()
+    }
+
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
+        let client = self.database.client().await?;
+        let statements = self.statements(&client).await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query(&client, &statements.scan, &[&after, &self.config.topic, &limit]).await?;
+        rows.iter().map(|row| self.current(row)).collect()
+    }
+
+    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+        let client = self.database.client().await?;
+        match &self.statements(&client).await?.synced_at {
+            Some(statement) => statement.run(&client, keys).await,
+            None => Ok(()),
+        }
+    }
+}

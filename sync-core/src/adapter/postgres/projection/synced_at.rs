@@ -1,0 +1,64 @@
+//! The column of a source row that says when its document reached the index.
+
+use deadpool_postgres::Object;
+
+use crate::adapter::postgres::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+
+/// The column to set to the current time once a row's document is in the index. `outbox.watch` must be told to ignore
+/// it, or every update of it would be a change again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncedAt {
+    /// The table, as SQL names it (`public.jobs`, `"Mixed Case"`).
+    pub table: String,
+    /// Its column with the document's key.
+    pub key: String,
+    /// Its `timestamptz` column.
+    pub column: String,
+}
+
+/// The update, with every name resolved by the database.
+#[derive(Debug)]
+pub(super) struct SyncedAtStatement {
+    sql: String,
+    setting: String,
+}
+
+impl SyncedAtStatement {
+    pub(super) async fn new(synced_at: &SyncedAt, index: &str, client: &Object) -> Result<Self, Error> {
+        let setting = format!("indexes.{index}.synced_at");
+        let row = client
+            .query_opt(RESOLVE, &[&synced_at.table, &synced_at.key, &synced_at.column])
+            .await
+            .map_err(|error| from_postgres(setting.as_str(), error))?;
+        let Some(row) = row else {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "{setting}: there is no table {} with the columns {:?} and {:?}",
+                    synced_at.table, synced_at.key, synced_at.column
+                ),
+            ));
+        };
+        let (table, key, key_type, column): (String, String, String, String) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let sql = format!("update {table} set {column} = now() where {key} = any ($1::text[]::{key_type}[])");
+        Ok(Self { sql, setting })
+    }
+
+    pub(super) async fn run(&self, client: &Object, keys: &[String]) -> Result<(), Error> {
+        let failed = |error| from_postgres(self.setting.as_str(), error);
+        let statement = client.prepare_cached(&self.sql).await.map_err(failed)?;
+        client.execute(&statement, &[&keys]).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+const RESOLVE: &str = "
+select format('%I.%I', n.nspname, c.relname), quote_ident(k.attname),
+       format_type(k.atttypid, k.atttypmod), quote_ident(s.attname)
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_attribute k on k.attrelid = c.oid and k.attname = $2 and not k.attisdropped
+  join pg_attribute s on s.attrelid = c.oid and s.attname = $3 and not s.attisdropped
+ where c.oid = to_regclass($1)";

@@ -1,0 +1,212 @@
+//! The outbox as a source: windows between two snapshots, one reader at a time.
+
+mod cursor;
+mod reader;
+mod wake;
+mod window;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::cursor::PostgresCursor;
+use self::reader::PostgresReader;
+use super::connect::{Postgres, Session};
+use super::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::port::{Feed, Position, Source, SourceLag};
+
+/// How one subscription reads the outbox.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// The subscription's name; it has one position and one lease.
+    pub subscription: String,
+    /// Only events of these topics; `None` for all. Kept with the subscription when it is first opened.
+    pub topics: Option<Vec<String>>,
+    /// Who takes the lease: different for every process, the same for the life of one.
+    pub holder: String,
+    /// How long the lease lasts without a renewal.
+    pub lease: Duration,
+    /// Events in one batch, at most.
+    pub batch_events: usize,
+    /// Bytes of keys, payloads and headers in one batch, about: the event that passes it is the batch's last.
+    pub batch_bytes: usize,
+    /// How often to look when nothing rings, as a safety net.
+    pub poll_interval: Duration,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self {
+            subscription: "search".to_owned(),
+            topics: None,
+            holder: "unnamed".to_owned(),
+            lease: Duration::from_secs(10),
+            batch_events: 2_000,
+            batch_bytes: 4 << 20,
+            poll_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Reads `outbox.events` for one subscription.
+#[derive(Debug)]
+pub struct PostgresSource {
+    database: Postgres,
+    config: SourceConfig,
+}
+
+impl PostgresSource {
+    /// A source that connects when it is opened.
+    #[must_use]
+    pub fn new(database: Postgres, config: SourceConfig) -> Self {
+        Self { database, config }
+    }
+}
+
+/// What a subscription's row says once the lease is taken.
+struct Taken {
+    term: i64,
+    bell: i32,
+    position: Position,
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    async fn open(&self) -> Result<Feed, Error> {
+        let reading = self.database.session().await?;
+        let recording = self.database.session().await?;
+        // Events are found by index however fresh a leaf's statistics are; compiling a query costs more than running
+        // it; and a position lost in a crash only repeats events, so its commit need not wait for the disk.
+        settings(&reading, "set enable_seqscan = off; set jit = off; set idle_in_transaction_session_timeout = 0")
+            .await?;
+        settings(&recording, "set synchronous_commit = off").await?;
+        refuse_standby(&reading).await?;
+        let (epoch, token) = note_history(&recording).await?;
+        let taken = self.take(&recording, &token).await?;
+        let cursor = PostgresCursor::new(recording, &self.config, taken.term).await?;
+        let reader = PostgresReader::new(reading, &self.config, taken.bell, taken.position).await?;
+        Ok(Feed { reader: Box::new(reader), cursor: Box::new(cursor), epoch })
+    }
+
+    async fn lag(&self) -> Result<SourceLag, Error> {
+        let doing = "reading the lag of the outbox";
+        let client = self.database.client().await?;
+        let row =
+            client.query_opt(LAG, &[&self.config.subscription]).await.map_err(|error| from_postgres(doing, error))?;
+        let Some(row) = row else {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "relay.subscription: the outbox has no subscription {:?} yet; the relay makes it when it first runs",
+                    self.config.subscription
+                ),
+            ));
+        };
+        let events: i64 = row.get(0);
+        let seconds: f64 = row.get(1);
+        Ok(SourceLag {
+            events: u64::try_from(events).unwrap_or_default(),
+            age: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+        })
+    }
+}
+
+impl PostgresSource {
+    /// Takes the lease in one statement; its answer carries the position as the database holds it now.
+    async fn take(&self, session: &Session, token: &str) -> Result<Taken, Error> {
+        let name = &self.config.subscription;
+        let doing = format!("taking the lease of subscription {name:?}");
+        session
+            .client
+            .execute(
+                "insert into outbox.subscriptions (name, topics) values ($1, $2) on conflict (name) do nothing",
+                &[name, &self.config.topics],
+            )
+            .await
+            .map_err(|error| from_postgres(doing.as_str(), error))?;
+        let row = session
+            .client
+            .query_opt(
+                TAKE,
+                &[name, &self.config.holder, &self.config.lease.as_secs_f64(), &token, &self.config.topics],
+            )
+            .await
+            .map_err(|error| from_postgres(doing.as_str(), error))?;
+        let Some(row) = row else {
+            return Err(Error::new(ErrorKind::Fenced, format!("{doing}: another relay holds it; this one stands by")));
+        };
+        Ok(Taken {
+            term: row.get(0),
+            bell: row.get(1),
+            position: Position { lo: row.get(2), hi: row.get(3), last: row.get(4) },
+        })
+    }
+}
+
+async fn settings(session: &Session, statements: &str) -> Result<(), Error> {
+    session.client.batch_execute(statements).await.map_err(|error| from_postgres("setting up a session", error))
+}
+
+/// A standby's snapshot counts open transactions as done: a window between two of them loses events.
+async fn refuse_standby(session: &Session) -> Result<(), Error> {
+    let row = session
+        .client
+        .query_one("select pg_is_in_recovery()", &[])
+        .await
+        .map_err(|error| from_postgres("asking PostgreSQL whether it is the primary", error))?;
+    if row.get(0) {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "postgres.url: this server is a standby; the relay reads from the primary",
+        ));
+    }
+    Ok(())
+}
+
+/// The history this database is in: its epoch and token.
+async fn note_history(session: &Session) -> Result<(i32, String), Error> {
+    let row = session
+        .client
+        .query_one("select epoch, token::text, verdict from outbox.note_history()", &[])
+        .await
+        .map_err(|error| from_postgres("reading the outbox's history", error))?;
+    let (epoch, token, verdict): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+    match verdict.as_str() {
+        "same" | "first" => Ok((epoch, token)),
+        "promoted" => {
+            tracing::warn!(epoch, "PostgreSQL was promoted: versions go on in a new epoch");
+            Ok((epoch, token))
+        }
+        _ => Err(Error::new(
+            ErrorKind::History,
+            "the outbox was restored from a dump or copied from another cluster: its transaction ids are not this \
+             cluster's, so no position in it can be trusted. Nothing is published. Once no other relay uses it, run \
+             `select * from outbox.adopt_history()`: it stamps the retained events anew and publishes them again",
+        )),
+    }
+}
+
+const TAKE: &str = "
+update outbox.subscriptions
+   set lease_holder = $2, lease_term = lease_term + 1,
+       lease_until = clock_timestamp() + make_interval(secs => $3),
+       history = $4::text::uuid, topics = $5, updated_at = clock_timestamp()
+ where name = $1
+   and (lease_holder is null or lease_holder = $2 or lease_until < clock_timestamp())
+returning lease_term, id, lo, hi, last";
+
+/// Counts what the position has not passed, up to a million.
+const LAG: &str = "
+select l.events, greatest(coalesce(extract(epoch from clock_timestamp() - l.oldest), 0), 0)::float8
+  from outbox.subscriptions s,
+       lateral (select count(*) as events, min(e.created_at) as oldest
+                  from (select created_at
+                          from outbox.events
+                         where (xid >= pg_snapshot_xmax(s.lo::pg_snapshot)
+                                or xid = any (array(select pg_snapshot_xip(s.lo::pg_snapshot))))
+                           and not pg_visible_in_snapshot(xid, s.lo::pg_snapshot)
+                           and not coalesce(id <= s.last and pg_visible_in_snapshot(xid, s.hi::pg_snapshot), false)
+                           and (s.topics is null or topic = any (s.topics))
+                         limit 1000000) e) l
+ where s.name = $1";

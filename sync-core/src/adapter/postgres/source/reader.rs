@@ -1,0 +1,149 @@
+//! Reads window after window.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{RowStream, Statement};
+
+use super::SourceConfig;
+use super::wake::Wake;
+use super::window::{WINDOW, event, size};
+use crate::adapter::postgres::connect::Session;
+use crate::adapter::postgres::error::from_postgres;
+use crate::error::Error;
+use crate::event::Event;
+use crate::port::{Batch, Position, Reader};
+
+/// While nothing is written for this subscription, its position is still moved this often: retention waits for it.
+const IDLE_POSITION: Duration = Duration::from_secs(60);
+
+/// Reads the outbox on a session of its own.
+pub(super) struct PostgresReader {
+    session: Session,
+    config: SourceConfig,
+    snapshot: Statement,
+    window: Statement,
+    wake: Wake,
+    position: Position,
+    open: Option<Pin<Box<RowStream>>>,
+    reported: Instant,
+}
+
+impl fmt::Debug for PostgresReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresReader").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl PostgresReader {
+    pub(super) async fn new(
+        session: Session,
+        config: &SourceConfig,
+        bell: i32,
+        position: Position,
+    ) -> Result<Self, Error> {
+        let preparing = |error| from_postgres("preparing to read the outbox", error);
+        let snapshot = session.client.prepare("select pg_current_snapshot()::text").await.map_err(preparing)?;
+        let window = session.client.prepare(WINDOW).await.map_err(preparing)?;
+        let wake = Wake::new(&session, bell).await?;
+        Ok(Self {
+            session,
+            config: config.clone(),
+            snapshot,
+            window,
+            wake,
+            position,
+            open: None,
+            reported: Instant::now(),
+        })
+    }
+
+    /// Starts reading the window that is to be read next; `false` when there is nothing new.
+    async fn open_window(&mut self) -> Result<bool, Error> {
+        if self.position.hi.is_none() {
+            let row = self.session.client.query_one(&self.snapshot, &[]).await.map_err(reading)?;
+            let hi: String = row.get(0);
+            if hi == self.position.lo {
+                return Ok(false);
+            }
+            self.position.hi = Some(hi);
+            self.position.last = 0;
+        }
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&self.position.lo, &self.position.hi, &self.position.last, &self.config.topics];
+        let rows = self.session.client.query_raw(&self.window, parameters).await.map_err(reading)?;
+        self.open = Some(Box::pin(rows));
+        Ok(true)
+    }
+
+    /// Reads events of the open window, up to a batch; leaves the window when all of it is read.
+    async fn gather(&mut self) -> Result<Vec<Event>, Error> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        // Rows come as fast as they are taken; the server keeps the rest of the window, sorted, on its disk.
+        while let Some(rows) = &mut self.open {
+            let Some(row) = rows.next().await else {
+                self.close_window();
+                break;
+            };
+            let event = event(&row.map_err(reading)?)?;
+            self.position.last = event.id;
+            bytes += size(&event);
+            events.push(event);
+            if events.len() >= self.config.batch_events || bytes >= self.config.batch_bytes {
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    fn batch(&mut self, events: Vec<Event>) -> Batch {
+        self.reported = Instant::now();
+        Batch { events, position: self.position.clone() }
+    }
+
+    /// Leaves the window: all of it is read.
+    fn close_window(&mut self) {
+        self.open = None;
+        if let Some(hi) = self.position.hi.take() {
+            self.position.lo = hi;
+        }
+        self.position.last = 0;
+    }
+}
+
+#[async_trait]
+impl Reader for PostgresReader {
+    async fn next(&mut self) -> Result<Option<Batch>, Error> {
+        loop {
+            let fresh = self.open.is_none() && self.position.hi.is_none();
+            if self.open.is_none() && !self.open_window().await? {
+                return Ok(None);
+            }
+            let events = self.gather().await?;
+            if !events.is_empty() {
+                self.wake.busy(&self.session).await?;
+                return Ok(Some(self.batch(events)));
+            }
+            // A window without events for this subscription. Recording each of them would keep an idle database busy
+            // with nothing but records of it being idle. The rest of a window that had events may be empty too: then
+            // the next window may not be.
+            if fresh {
+                return Ok((self.reported.elapsed() >= IDLE_POSITION).then(|| self.batch(events)));
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), Error> {
+        self.wake.wait(&self.session, self.config.poll_interval).await
+    }
+}
+
+fn reading(error: tokio_postgres::Error) -> Error {
+    from_postgres("reading the outbox", error)
+}
