@@ -1,0 +1,131 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps a search index true to its database: PostgreSQL outbox to Kafka to Elasticsearch.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "First time:\n  sync-runner init      write sync.toml, every key documented\n  \
+                  sync-runner check     see whether everything can be reached and fits together\n  \
+                  sync-runner migrate   create or update the outbox in PostgreSQL\n  \
+                  sync-runner run       start\n\n\
+                  Exit code: 0 done, 1 failed at run time, 2 something is wrong with the configuration."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Where the settings are.
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Where the settings are.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// The configuration file; without one named, sync.toml is read where it exists.
+    #[arg(long, global = true, env = "SYNC_CONFIG", value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key, as in `--set relay.lease=20s`. Wins over the file and over `SYNC__SECTION__KEY` variables.
+    // Parsed with the other layers: clap would repeat a malformed value, which may be a secret.
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes a configuration file with every key, its default and what it means.
+    Init(InitArgs),
+    /// Tries every connection and setting, side by side, and says what to mend.
+    Check(JsonArgs),
+    /// Creates or updates the outbox in PostgreSQL. May be run by several processes at once.
+    Migrate(MigrateArgs),
+    /// Keeps the indexes up to date until SIGTERM or SIGINT; a second signal ends it at once.
+    Run(RunArgs),
+    /// Tells how far each stage is behind.
+    Status(StatusArgs),
+}
+
+/// For `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Where to write it.
+    #[arg(long, default_value = crate::config::DEFAULT_PATH)]
+    pub(crate) path: PathBuf,
+    /// Overwrites a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// For commands whose output a script may read.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// For `migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Only tells what would be applied.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+/// For `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// What this process does, with commas. Several processes may run the same role.
+    #[arg(long, value_delimiter = ',', default_value = "relay,indexer", value_name = "ROLES")]
+    pub(crate) roles: Vec<RoleName>,
+}
+
+/// A part of the work that a process can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    /// Outbox to bus.
+    Relay,
+    /// Bus to index.
+    Indexer,
+}
+
+/// For `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Prints again every two seconds, until SIGINT.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn both_roles_run_when_none_is_named() {
+        let cli = Cli::parse_from(["sync-runner", "run", "--set", "a.b=1", "--config", "x.toml"]);
+        let Command::Run(args) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!(args.roles, [RoleName::Relay, RoleName::Indexer]);
+        assert_eq!((cli.settings.set, cli.settings.config), (vec!["a.b=1".to_owned()], Some("x.toml".into())));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the commands do, one file each.
+
+mod check;
+mod init;
+mod migrate;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sync_core::{Error, ErrorKind};
+use tokio::runtime::Runtime;
+
+use crate::cli::{Cli, Command};
+use crate::config::{Config, Log};
+use crate::exit::{Exit, Failure};
+use crate::{log, render};
+
+/// How long threads of client libraries may take to end once the command is done.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
+/// Does what the command line asks for. What goes wrong has been told when it returns.
+pub(crate) fn execute(cli: Cli) -> ExitCode {
+    let json = match &cli.command {
+        Command::Check(args) => args.json,
+        Command::Migrate(args) => args.output.json,
+        Command::Status(args) => args.output.json,
+        Command::Init(_) | Command::Run(_) => false,
+    };
+    let exit = in_runtime(cli).unwrap_or_else(|failure| {
+        let told = if json { render::json(&failure.to_json()) } else { render::complaint(&failure) };
+        told.map_or(Exit::Failed, |()| failure.exit())
+    });
+    exit.into()
+}
+
+fn in_runtime(cli: Cli) -> Result<Exit, Failure> {
+    let wrong = |error| Error::new(ErrorKind::Internal, "starting the runtime").with_source(error);
+    let runtime = Runtime::new().map_err(wrong)?;
+    let outcome = runtime.block_on(dispatch(cli));
+    runtime.shutdown_timeout(LAST_THREADS);
+    outcome
+}
+
+async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let settings = cli.settings;
+    let load = |start_log: fn(&Log)| -> Result<Config, Failure> {
+        let config = Config::load(settings.config.as_deref(), &settings.set)?;
+        start_log(&config.log);
+        Ok(config)
+    };
+    match cli.command {
+        Command::Init(args) => init::init(&args),
+        Command::Check(args) => check::check(&load(log::start_if_asked)?, &args).await,
+        Command::Migrate(args) => migrate::migrate(&load(log::start_if_asked)?, &args).await,
+        Command::Run(args) => run::run(&load(log::start)?, &args).await,
+        Command::Status(args) => status::status(&load(log::start_if_asked)?, &args).await,
+    }
+}

@@ -1,0 +1,46 @@
+//! Checks of Elasticsearch: the cluster, and whether each index can be made there.
+
+use sync_core::{Error, ErrorKind};
+
+use super::finding::Finding;
+use crate::config::Config;
+use crate::wire::Wire;
+
+/// The cluster, then what is configured of each index.
+pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
+    let mut findings = vec![match cluster(wire).await {
+        Ok(finding) => finding,
+        Err(error) => Finding::failed("elasticsearch", "cluster", &error),
+    }];
+    for (name, index) in &config.indexes {
+        let part = format!("indexes.{name}");
+        findings.push(match wire.sink(index) {
+            Ok(_) => {
+                let mapping = index.mapping.as_ref().map_or_else(
+                    || "no mapping: Elasticsearch guesses the fields".to_owned(),
+                    |mapping| mapping.path.display().to_string(),
+                );
+                Finding::ok(part, "mapping", format!("alias {:?}, {mapping}", index.alias))
+            }
+            Err(error) => Finding::failed(part, "mapping", &error),
+        });
+    }
+    findings
+}
+
+async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {
+    let cluster = wire.cluster().await?;
+    let version = cluster.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let found = format!(
+        "{:?}: Elasticsearch{version}, {}, {} nodes, {} of them with data",
+        cluster.name, cluster.status, cluster.nodes, cluster.data_nodes
+    );
+    match cluster.status.as_str() {
+        "green" => Ok(Finding::ok("elasticsearch", "cluster", found)),
+        "yellow" => {
+            Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; a copy of some shard is missing")))
+        }
+        "red" => Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; some index is not complete"))),
+        other => Err(Error::new(ErrorKind::Contract, format!("elasticsearch.url: the health is {other:?}"))),
+    }
+}

@@ -1,0 +1,125 @@
+//! Checks of PostgreSQL: the server, the outbox in it, and what each index reads from it.
+
+use sync_core::adapter::postgres::{Postgres, pending};
+use sync_core::{Error, ErrorKind};
+
+use super::finding::Finding;
+use crate::config::{Config, Index};
+use crate::outbox;
+use crate::wire::Wire;
+
+/// The server first; what it holds only when it is one we can work with.
+pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
+    let database = wire.database();
+    let mut findings = Vec::new();
+    if let Err(error) = server(database, config, &mut findings).await {
+        findings.push(Finding::failed("postgres", "server", &error));
+        return findings;
+    }
+    let has_outbox = match outbox(database, &mut findings).await {
+        Ok(complete) => complete,
+        Err(error) => {
+            findings.push(Finding::failed("postgres", "outbox", &error));
+            false
+        }
+    };
+    for (name, index) in config.indexes.iter().filter(|_| has_outbox) {
+        findings.push(projection(wire, name, index).await);
+        findings.push(watched(database, name, index).await);
+        findings.extend(synced_at(database, name, index).await);
+    }
+    findings
+}
+
+async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    let server = outbox::server(database).await?;
+    if server.major < outbox::OLDEST_VERSION {
+        let what = format!(
+            "postgres.url: the server is PostgreSQL {}; the outbox needs {} or later",
+            server.version,
+            outbox::OLDEST_VERSION
+        );
+        return Err(Error::new(ErrorKind::Configuration, what));
+    }
+    if server.standby {
+        let what = "postgres.url: the server is a standby; name its primary, which alone takes the outbox's position";
+        return Err(Error::new(ErrorKind::Configuration, what));
+    }
+    let tls = if server.tls { "over TLS" } else { "not encrypted" };
+    let found = format!(
+        "{}: PostgreSQL {}, primary, database {} as {}, {tls}",
+        config.postgres.url.shown(),
+        server.version,
+        server.database,
+        server.user
+    );
+    findings.push(Finding::ok("postgres", "server", found));
+    Ok(())
+}
+
+/// Whether the outbox is all there.
+async fn outbox(database: &Postgres, findings: &mut Vec<Finding>) -> Result<bool, Error> {
+    let client = database.client().await?;
+    let pending = pending(&client).await?;
+    drop(client);
+    if !pending.is_empty() {
+        let what = format!("not applied: {}; run `sync-runner migrate`", pending.join(", "));
+        findings.push(Finding::failed("postgres", "outbox", &Error::new(ErrorKind::Configuration, what)));
+        return Ok(false);
+    }
+    let missing = outbox::missing_privileges(database).await?;
+    if !missing.is_empty() {
+        let what = format!("postgres.url: the user may not {}; grant it", missing.join(", "));
+        return Err(Error::new(ErrorKind::Denied, what));
+    }
+    findings.push(Finding::ok("postgres", "outbox", "migrated; its tables may be read and written"));
+    Ok(true)
+}
+
+async fn projection(wire: &Wire<'_>, name: &str, index: &Index) -> Finding {
+    let part = format!("indexes.{name}");
+    match wire.projection(name, index).check().await {
+        Ok(()) => Finding::ok(part, "projection", format!("{} runs", index.projection.path.display())),
+        Err(error) => Finding::failed(part, "projection", &error),
+    }
+}
+
+async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
+    let part = format!("indexes.{name}");
+    match outbox::watched_tables(database, &index.topic).await {
+        Ok(tables) if tables.is_empty() => {
+            let found = format!(
+                "no table is watched for topic {:?}: only what calls outbox.emit reaches the index; outbox.watch adds \
+                 a table",
+                index.topic
+            );
+            Finding::warning(part, "watched", found)
+        }
+        Ok(tables) => Finding::ok(part, "watched", format!("topic {:?}: {}", index.topic, tables.join(", "))),
+        Err(error) => Finding::failed(part, "watched", &error),
+    }
+}
+
+/// A watch that counts the column as a change would answer every update of it with another.
+async fn synced_at(database: &Postgres, name: &str, index: &Index) -> Option<Finding> {
+    let synced_at = index.synced_at.as_ref()?;
+    let part = format!("indexes.{name}");
+    let watches = match outbox::watches(database, &synced_at.table, &synced_at.column).await {
+        Ok(watches) => watches,
+        Err(error) => return Some(Finding::failed(part, "synced_at", &error)),
+    };
+    let loops: Vec<_> = watches.iter().filter(|watch| !watch.ignored).map(|watch| watch.topic.as_str()).collect();
+    if loops.is_empty() {
+        let found = format!("{}.{} is set, and no watch counts that as a change", synced_at.table, synced_at.column);
+        return Some(Finding::ok(part, "synced_at", found));
+    }
+    let what = format!(
+        "indexes.{name}.synced_at.column: the watch of {} for {} counts {} as a change, so that each update of it \
+         would cause the next; watch it again with ignore => array['{}']",
+        synced_at.table,
+        loops.join(", "),
+        synced_at.column,
+        synced_at.column
+    );
+    Some(Finding::failed(part, "synced_at", &Error::new(ErrorKind::Configuration, what)))
+}

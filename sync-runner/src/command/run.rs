@@ -1,0 +1,71 @@
+//! `run`: the roles of this process, until a signal or an error that no waiting mends.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{RoleName, RunArgs};
+use crate::config::{Bus, Config, Problems};
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::signals;
+use crate::tasks::{self, Role};
+use crate::wire::Wire;
+
+/// Runs them. What ends them has been logged when it returns.
+pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
+    let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| args.roles.contains(&role));
+    refuse_what_cannot_work(config, relays, indexes)?;
+    let (roles, progress) = start(&Wire::new(config)?, config, relays, indexes)?;
+    let shutdown = CancellationToken::new();
+    signals::listen(shutdown.clone())?;
+    let (outcome, ()) = tokio::join!(tasks::run_all(roles, &shutdown), progress.report(&shutdown));
+    Ok(outcome.map_or_else(|error| Exit::of(error.kind()), |()| Exit::Success))
+}
+
+fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool) -> Result<(), Problems> {
+    if config.relay.bus == Bus::Direct && !(relays && indexes) {
+        return Err(Problems::one(
+            "relay.bus",
+            "relay.bus = \"direct\" has no broker between the roles, so they run in one process: leave out --roles, or \
+             set relay.bus to \"kafka\"",
+        ));
+    }
+    if indexes && config.indexes.is_empty() {
+        return Err(Problems::one(
+            "indexes",
+            "no index is configured, so there is nothing for the indexer to do: add a section [indexes.NAME], or run \
+             only the relay with --roles relay",
+        ));
+    }
+    Ok(())
+}
+
+fn start(
+    wire: &Wire<'_>,
+    config: &Config,
+    relays: bool,
+    indexes: bool,
+) -> Result<(Vec<Role>, Progress), sync_core::Error> {
+    let mut roles = Vec::new();
+    let mut progress = Progress::default();
+    if relays {
+        let (relay, source) = wire.relay()?;
+        progress.relay = Some((relay.progress(), source));
+        let relay = Arc::new(relay);
+        roles.push(Role::new("relay".to_owned(), move |shutdown| {
+            let relay = Arc::clone(&relay);
+            async move { relay.run(shutdown).await }
+        }));
+    }
+    for (name, index) in config.indexes.iter().filter(|_| indexes) {
+        let (indexer, subscriber) = wire.indexer(name, index)?;
+        progress.indexers.push((indexer.progress(), subscriber));
+        let indexer = Arc::new(indexer);
+        roles.push(Role::new(format!("indexer of {name}"), move |shutdown| {
+            let indexer = Arc::clone(&indexer);
+            async move { indexer.run(shutdown).await }
+        }));
+    }
+    Ok((roles, progress))
+}

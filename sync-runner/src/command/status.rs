@@ -1,0 +1,226 @@
+//! `status`: how far each stage is behind. A stage that cannot be asked is told with its error, beside the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use sync_core::port::{Sink, Source};
+use sync_core::{Error, ErrorKind};
+use tokio::time::{sleep, timeout};
+
+use crate::cli::StatusArgs;
+use crate::config::{Bus, Config, Index, show_duration};
+use crate::exit::{Exit, Failure};
+use crate::outbox::{self, Subscription};
+use crate::render;
+use crate::wire::Wire;
+
+/// Pause between two reports of `--watch`.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How long one stage may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a stage said, or why it said nothing.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Told<T> {
+    Said(T),
+    Failed { error: Refusal },
+}
+
+#[derive(Debug, Serialize)]
+struct Refusal {
+    kind: &'static str,
+    message: String,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    outbox: Told<Outbox>,
+    /// By index; empty where no broker stands between the roles.
+    bus: BTreeMap<String, Told<Queue>>,
+    indexes: BTreeMap<String, Told<Documents>>,
+}
+
+/// Outbox to relay.
+#[derive(Debug, Serialize)]
+struct Outbox {
+    subscription: String,
+    /// Committed events that are not published; a million means at least that.
+    events_behind: u64,
+    /// Age of the oldest of them.
+    seconds_behind: f64,
+    #[serde(flatten)]
+    lease: Subscription,
+}
+
+/// Bus to indexer.
+#[derive(Debug, Serialize)]
+struct Queue {
+    topic: String,
+    messages_behind: u64,
+    partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Serialize)]
+struct Partition {
+    number: i32,
+    committed: Option<i64>,
+    messages_behind: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Documents {
+    alias: String,
+    documents: u64,
+}
+
+/// Prints the report, once or again and again.
+pub(super) async fn status(config: &Config, args: &StatusArgs) -> Result<Exit, Failure> {
+    let wire = Wire::new(config)?;
+    loop {
+        let report = ask(config, &wire).await;
+        if args.output.json {
+            render::json(&report)?;
+        } else {
+            if args.watch {
+                render::fresh_screen()?;
+            }
+            render::text(&lines(&report))?;
+        }
+        if !args.watch {
+            return Ok(report.exit());
+        }
+        sleep(EVERY).await;
+    }
+}
+
+async fn ask(config: &Config, wire: &Wire<'_>) -> Report {
+    let queues = config.indexes.iter().filter(|_| config.relay.bus == Bus::Kafka);
+    let queues = queues.map(async |(name, index)| (name.clone(), in_time(queue(wire, name, index)).await));
+    let documents =
+        config.indexes.iter().map(async |(name, index)| (name.clone(), in_time(documents(wire, index)).await));
+    let (outbox, queues, documents) = tokio::join!(
+        in_time(outbox(config, wire)),
+        futures::future::join_all(queues),
+        futures::future::join_all(documents)
+    );
+    Report { outbox, bus: queues.into_iter().collect(), indexes: documents.into_iter().collect() }
+}
+
+async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Told<T> {
+    let answer = timeout(PATIENCE, stage).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Unavailable, format!("no answer within {}", show_duration(PATIENCE))))
+    });
+    match answer {
+        Ok(said) => Told::Said(said),
+        Err(error) => {
+            let exit = Exit::of(error.kind());
+            Told::Failed { error: Refusal { kind: error.kind().name(), message: error.to_string(), exit } }
+        }
+    }
+}
+
+async fn outbox(config: &Config, wire: &Wire<'_>) -> Result<Outbox, Error> {
+    let name = &config.relay.subscription;
+    let lag = wire.source().lag().await?;
+    let lease = outbox::subscription(wire.database(), name).await?.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, format!("the subscription {name:?} was removed while it was asked for"))
+    })?;
+    let seconds_behind = lag.age.as_secs_f64();
+    Ok(Outbox { subscription: name.clone(), events_behind: lag.events, seconds_behind, lease })
+}
+
+async fn queue(wire: &Wire<'_>, name: &str, index: &Index) -> Result<Queue, Error> {
+    let mut partitions: Vec<_> = wire
+        .subscriber(name, index)?
+        .lag()
+        .await?
+        .into_iter()
+        .map(|lag| Partition { number: lag.partition.number, committed: lag.committed, messages_behind: lag.behind })
+        .collect();
+    partitions.sort_by_key(|partition| partition.number);
+    let messages_behind = partitions.iter().map(|partition| partition.messages_behind).sum();
+    Ok(Queue { topic: index.topic.clone(), messages_behind, partitions })
+}
+
+async fn documents(wire: &Wire<'_>, index: &Index) -> Result<Documents, Error> {
+    let documents = wire.sink(index)?.count().await?;
+    Ok(Documents { alias: index.alias.clone(), documents })
+}
+
+impl Report {
+    /// How the process ends after this report.
+    fn exit(&self) -> Exit {
+        fn of<T>(told: &Told<T>) -> Exit {
+            match told {
+                Told::Said(_) => Exit::Success,
+                Told::Failed { error } => error.exit,
+            }
+        }
+        let stages = [of(&self.outbox)].into_iter();
+        let stages = stages.chain(self.bus.values().map(of)).chain(self.indexes.values().map(of));
+        stages.max().unwrap_or(Exit::Success)
+    }
+}
+
+fn lines(report: &Report) -> String {
+    let mut table = render::table(&["STAGE", "BEHIND", "STATE"]);
+    match &report.outbox {
+        Told::Said(outbox) => {
+            let behind = format!("{} events, {:.1} s", outbox.events_behind, outbox.seconds_behind);
+            let holder = outbox.lease.holder.as_ref().map_or_else(
+                || "no relay runs".to_owned(),
+                |holder| format!("lease of {holder}, term {}", outbox.lease.term),
+            );
+            let state = format!("subscription {:?}, {holder}, position {}", outbox.subscription, outbox.lease.position);
+            table.add_row(["outbox to relay", &behind, &state]);
+        }
+        Told::Failed { error } => {
+            table.add_row(["outbox to relay", "unknown", &error.message]);
+        }
+    }
+    for (name, queue) in &report.bus {
+        let stage = format!("bus to indexer of {name}");
+        match queue {
+            Told::Said(queue) => {
+                let behind = format!("{} messages", queue.messages_behind);
+                table.add_row([&stage, &behind, &partitions(queue)]);
+            }
+            Told::Failed { error } => {
+                table.add_row([&stage, "unknown", &error.message]);
+            }
+        }
+    }
+    for (name, index) in &report.indexes {
+        let stage = format!("index {name}");
+        match index {
+            Told::Said(index) => {
+                table.add_row([stage, String::new(), format!("{} documents in {:?}", index.documents, index.alias)]);
+            }
+            Told::Failed { error } => {
+                table.add_row([&stage, "unknown", &error.message]);
+            }
+        }
+    }
+    table.trim_fmt()
+}
+
+/// Partitions that are behind, by number; all others are done.
+fn partitions(queue: &Queue) -> String {
+    let behind: Vec<_> = queue
+        .partitions
+        .iter()
+        .filter(|partition| partition.messages_behind > 0)
+        .map(|partition| format!("{}: {}", partition.number, partition.messages_behind))
+        .collect();
+    let count = queue.partitions.len();
+    if behind.is_empty() {
+        format!("topic {}, {count} partitions, all done", queue.topic)
+    } else {
+        format!("topic {}, {count} partitions, behind in {}", queue.topic, behind.join(", "))
+    }
+}

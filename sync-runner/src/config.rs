@@ -1,0 +1,128 @@
+//! The configuration: a file, laid over by the environment, laid over by flags; read as a whole, refused as a whole.
+//!
+//! Keys are asked for one by one, each with its type and range, and what nobody asked for is unknown. So every problem
+//! is told at once, with the file's line, the variable or the flag it came from.
+
+mod elasticsearch;
+mod index;
+mod indexer;
+mod kafka;
+mod layers;
+mod log;
+mod postgres;
+mod problem;
+mod quantity;
+mod reader;
+mod relay;
+mod secret;
+mod unknown;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
+pub(crate) use self::index::Index;
+pub(crate) use self::indexer::Indexer;
+pub(crate) use self::kafka::{Kafka, Mechanism, Security};
+use self::layers::Layers;
+pub(crate) use self::layers::Sources;
+pub(crate) use self::log::{Format, Log};
+pub(crate) use self::postgres::Postgres;
+use self::problem::Problem;
+pub(crate) use self::problem::Problems;
+pub(crate) use self::quantity::show_duration;
+use self::reader::Reader;
+pub(crate) use self::relay::{Bus, Relay};
+
+/// The file that is read when none is named.
+pub(crate) const DEFAULT_PATH: &str = "sync.toml";
+
+/// The documented configuration with every default, as `init` writes it.
+pub(crate) const DOCUMENTED: &str = include_str!("../sync.toml");
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Config {
+    /// The database.
+    pub(crate) postgres: Postgres,
+    /// Outbox to bus.
+    pub(crate) relay: Relay,
+    /// The brokers.
+    pub(crate) kafka: Kafka,
+    /// The cluster that holds the indexes.
+    pub(crate) elasticsearch: Elasticsearch,
+    /// Bus to index.
+    pub(crate) indexer: Indexer,
+    /// The indexes by name.
+    pub(crate) indexes: BTreeMap<String, Index>,
+    /// What is told on standard error.
+    pub(crate) log: Log,
+}
+
+impl Config {
+    /// Reads the configuration of this process: the file `path` names, or `sync.toml` where there is one, this
+    /// process's environment, and `flags`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn load(path: Option<&Path>, flags: &[String]) -> Result<Self, Problems> {
+        let file = read_file(path)?;
+        Self::read(&Sources { file, variables: std::env::vars_os().collect(), flags: flags.to_vec() })
+    }
+
+    /// Reads the configuration from these sources.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn read(sources: &Sources) -> Result<Self, Problems> {
+        let (layers, problems) = sources.lay();
+        // Where the sources themselves cannot be read, what they seem to say would only mislead.
+        if !problems.is_empty() {
+            return Err(Problems { problems });
+        }
+        let (config, _, problems) = Self::read_layers(layers, sources.base());
+        if problems.is_empty() { Ok(config) } else { Err(Problems { problems }) }
+    }
+
+    /// The configuration, every key that is known, and what is wrong.
+    fn read_layers(layers: Layers, base: PathBuf) -> (Self, BTreeSet<String>, Vec<Problem>) {
+        let mut reader = Reader::new(layers, base);
+        let mut config = Self {
+            postgres: Postgres::read(reader.section("postgres")),
+            relay: Relay::read(reader.section("relay")),
+            kafka: Kafka::read(reader.section("kafka")),
+            elasticsearch: Elasticsearch::read(reader.section("elasticsearch")),
+            indexer: Indexer::read(reader.section("indexer")),
+            indexes: BTreeMap::new(),
+            log: Log::read(reader.section("log")),
+        };
+        let mut aliases: BTreeMap<String, String> = BTreeMap::new();
+        for name in reader.names_in("indexes") {
+            let Some(index) = Index::read(reader.section(&format!("indexes.{name}")), &name) else { continue };
+            if let Some(other) = aliases.insert(index.alias.clone(), name.clone()) {
+                let message = format!("{:?} is the alias of index {other} too", index.alias);
+                reader.section(&format!("indexes.{name}")).problem("alias", message);
+            }
+            config.indexes.insert(name, index);
+        }
+        let (known, problems) = reader.finish();
+        (config, known, problems)
+    }
+}
+
+fn read_file(path: Option<&Path>) -> Result<Option<(PathBuf, String)>, Problems> {
+    let named = path.is_some();
+    let path = path.unwrap_or(Path::new(DEFAULT_PATH));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) if error.kind() == ErrorKind::NotFound && !named => Ok(None),
+        Err(error) => {
+            let mend = if error.kind() == ErrorKind::NotFound { "; `sync-runner init` writes one" } else { "" };
+            Err(Problems::one("", format!("--config {}: {error}{mend}", path.display())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! `[postgres]`: the database that holds the outbox and what is projected from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::Section;
+use super::secret::Secret;
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Postgres {
+    /// Its address.
+    pub(crate) url: PostgresUrl,
+    /// Takes the place of a password in the URL.
+    pub(crate) password: Option<Secret>,
+    /// PEM file of the certificate authorities to trust instead of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Pooled connections, at most.
+    pub(crate) pool_size: usize,
+    /// How long connecting, or waiting for a free connection, may take.
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        let url = "postgres://postgres@localhost:5432/postgres?sslmode=prefer";
+        Self {
+            url: PostgresUrl {
+                secret: Secret::new(url.to_owned()),
+                shown: "postgres@localhost:5432/postgres".to_owned(),
+            },
+            password: None,
+            ca_file: None,
+            pool_size: 8,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Postgres {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            url: section.secret_text("url", PostgresUrl::parse).unwrap_or(default.url),
+            password: section.secret("password"),
+            ca_file: section.path("ca_file"),
+            pool_size: section.integer("pool_size", 1..=1000).unwrap_or(default.pool_size),
+            connect_timeout: section
+                .duration("connect_timeout", Duration::from_millis(100)..=Duration::from_secs(600))
+                .unwrap_or(default.connect_timeout),
+        }
+    }
+}
+
+/// A PostgreSQL URL, which may hold a password, and the part of it that may be seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PostgresUrl {
+    secret: Secret,
+    shown: String,
+}
+
+const EXPECTED: &str = "a URL such as \"postgres://user@host:5432/database?sslmode=prefer\" (the value is not shown)";
+const AT: &str = "a URL with one @; an @ in the password is written %40, or the password goes to postgres.password";
+const SSLMODE: &str = "sslmode=disable, prefer or require: certificates are verified whenever TLS is used";
+
+impl PostgresUrl {
+    fn parse(url: String) -> Result<Self, &'static str> {
+        let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        let rest = rest.ok_or(EXPECTED)?;
+        let (credentials, place) = rest.split_once('@').unwrap_or(("", rest));
+        if place.contains('@') {
+            return Err(AT);
+        }
+        let user = credentials.split(':').next().unwrap_or_default();
+        let (place, parameters) = place.split_once('?').unwrap_or((place, ""));
+        let hosts = place.split('/').next().unwrap_or_default();
+        if !hosts.split(',').all(is_host) {
+            return Err(EXPECTED);
+        }
+        let mode = parameters.split('&').find_map(|parameter| parameter.strip_prefix("sslmode="));
+        if mode.is_some_and(|mode| !["disable", "prefer", "require"].contains(&mode)) {
+            return Err(SSLMODE);
+        }
+        let shown = if user.is_empty() { place.to_owned() } else { format!("{user}@{place}") };
+        Ok(Self { shown, secret: Secret::new(url) })
+    }
+
+    /// The whole URL, for the client that connects.
+    pub(crate) fn expose(&self) -> &str {
+        self.secret.expose()
+    }
+
+    /// User, host, port and database.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+}
+
+/// A host with a port or without. A password without a user before it (`postgres://:hunter2`) has no digits there.
+fn is_host(host: &str) -> bool {
+    let (host, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((address, rest)) => (address, rest.strip_prefix(':')),
+        None => host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port))),
+    };
+    let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    port_fits && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_url_holds_no_password() {
+        for (url, shown) in [
+            ("postgres://me:hunter2@db:5432/shop?sslmode=require", "me@db:5432/shop"),
+            ("postgresql://me@db/shop?password=hunter2", "me@db/shop"),
+            ("postgres://db/shop?password=hunter2", "db/shop"),
+            ("postgres://me:hunter2/x@a:1,b:2/shop", "me@a:1,b:2/shop"),
+            ("postgres://[::1]:5432/shop", "[::1]:5432/shop"),
+            ("postgres://%2Frun%2Fpostgresql/shop", "%2Frun%2Fpostgresql/shop"),
+        ] {
+            let parsed = PostgresUrl::parse(url.to_owned()).unwrap();
+            assert_eq!((parsed.shown(), parsed.expose()), (shown, url));
+            assert!(!format!("{parsed:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_refused_without_showing_it() {
+        for (url, expected) in [
+            ("localhost:5432", EXPECTED),
+            ("host=db password=hunter2", EXPECTED),
+            ("mysql://me:hunter2@db/shop", EXPECTED),
+            ("postgres://me:hunter2", EXPECTED),
+            ("postgres://me:hunter2@db:port/shop", EXPECTED),
+            ("postgres://me:hunt@er2@db/shop", AT),
+            ("postgres://me:hunt@a/er2@db/shop", AT),
+            ("postgres://me@db/shop?sslmode=verify-full", SSLMODE),
+        ] {
+            assert_eq!(PostgresUrl::parse(url.to_owned()), Err(expected), "{url}");
+        }
+    }
+}

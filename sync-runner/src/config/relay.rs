@@ -1,0 +1,74 @@
+//! `[relay]`: outbox to bus.
+
+use std::time::Duration;
+
+use super::reader::{Choice, Section};
+
+/// How the relay reads the outbox and where it publishes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Relay {
+    /// The name of its position and lease.
+    pub(crate) subscription: String,
+    /// What carries the messages to the indexer.
+    pub(crate) bus: Bus,
+    /// How long the lease lasts without a renewal.
+    pub(crate) lease: Duration,
+    /// Events in one batch, at most.
+    pub(crate) batch_events: usize,
+    /// Bytes in one batch, about.
+    pub(crate) batch_bytes: usize,
+    /// Batches that are published and not yet acknowledged, at most.
+    pub(crate) in_flight: usize,
+    /// How often to look when nothing rings.
+    pub(crate) poll_interval: Duration,
+    /// Only events of these topics; all when absent.
+    pub(crate) topics: Option<Vec<String>>,
+}
+
+/// What carries messages from the relay to the indexer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bus {
+    /// Kafka.
+    Kafka,
+    /// No broker: relay and indexer in one process.
+    Direct,
+}
+
+impl Choice for Bus {
+    const WORDS: &'static [(&'static str, Self)] = &[("kafka", Self::Kafka), ("direct", Self::Direct)];
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self {
+            subscription: "search".to_owned(),
+            bus: Bus::Kafka,
+            lease: Duration::from_secs(10),
+            batch_events: 2_000,
+            batch_bytes: 4 << 20,
+            in_flight: 8,
+            poll_interval: Duration::from_secs(1),
+            topics: None,
+        }
+    }
+}
+
+impl Relay {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            subscription: section.text("subscription").unwrap_or(default.subscription),
+            bus: section.choice("bus").unwrap_or(default.bus),
+            lease: section
+                .duration("lease", Duration::from_secs(1)..=Duration::from_secs(600))
+                .unwrap_or(default.lease),
+            batch_events: section.integer("batch_events", 1..=1_000_000).unwrap_or(default.batch_events),
+            batch_bytes: section.size("batch_bytes", 1 << 10..=256 << 20).unwrap_or(default.batch_bytes),
+            in_flight: section.integer("in_flight", 1..=1_000).unwrap_or(default.in_flight),
+            poll_interval: section
+                .duration("poll_interval", Duration::from_millis(10)..=Duration::from_secs(600))
+                .unwrap_or(default.poll_interval),
+            topics: section.list("topics"),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Runs sync-core by configuration: one binary, one file of settings, any part of the work.
+
+mod cli;
+mod command;
+mod config;
+mod exit;
+mod log;
+mod outbox;
+mod progress;
+mod render;
+mod signals;
+mod tasks;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    command::execute(cli::Cli::parse())
+}

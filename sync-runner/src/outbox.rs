@@ -1,0 +1,148 @@
+//! What `check` and `status` ask PostgreSQL. Reads only, and only what any role may read.
+
+use serde::Serialize;
+use sync_core::adapter::postgres::Postgres;
+use sync_core::{Error, ErrorKind};
+
+/// The first version with `xid8` and `pg_snapshot`, which the outbox is built on.
+pub(crate) const OLDEST_VERSION: i32 = 13;
+
+/// What the server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// As the server writes its version.
+    pub(crate) version: String,
+    /// The first number of it.
+    pub(crate) major: i32,
+    /// Whether it is a standby.
+    pub(crate) standby: bool,
+    /// Whether this connection is encrypted.
+    pub(crate) tls: bool,
+    /// Who we are there.
+    pub(crate) user: String,
+    /// Which database this is.
+    pub(crate) database: String,
+}
+
+/// The lease and the position of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Subscription {
+    /// Who holds the lease now; `None` when nobody does.
+    pub(crate) holder: Option<String>,
+    /// Grows at each take-over.
+    pub(crate) term: i64,
+    /// All this snapshot saw is done.
+    pub(crate) position: String,
+}
+
+/// Whether updates of one column of a watched table are changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// The topic it emits to.
+    pub(crate) topic: String,
+    /// Whether an update of that column alone emits nothing.
+    pub(crate) ignored: bool,
+}
+
+/// Asks the server who it is.
+///
+/// # Errors
+/// `Unavailable`, `Denied`, `Configuration` as connecting goes.
+pub(crate) async fn server(database: &Postgres) -> Result<Server, Error> {
+    let client = database.client().await?;
+    let row =
+        client.query_one(SERVER, &[]).await.map_err(|error| failed("asking PostgreSQL for its version", error))?;
+    let number: i32 = row.get(1);
+    Ok(Server {
+        version: row.get(0),
+        major: number / 10_000,
+        standby: row.get(2),
+        tls: row.get(3),
+        user: row.get(4),
+        database: row.get(5),
+    })
+}
+
+const SERVER: &str = "
+select split_part(current_setting('server_version'), ' ', 1), current_setting('server_version_num')::int,
+       pg_is_in_recovery(), coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
+       current_user::text, current_database()::text";
+
+/// Privileges on the outbox that the roles need and this user has not, in words.
+///
+/// # Errors
+/// `Unavailable`.
+pub(crate) async fn missing_privileges(database: &Postgres) -> Result<Vec<String>, Error> {
+    let client = database.client().await?;
+    let row = client.query_one(MISSING, &[]).await.map_err(|error| failed("asking for privileges", error))?;
+    Ok(row.get(0))
+}
+
+const MISSING: &str = "
+with schema as (select oid from pg_namespace where nspname = 'outbox'),
+missing as (
+    select 'USAGE on schema outbox' as what from schema where not has_schema_privilege(oid, 'USAGE')
+    union all
+    select format('%s on outbox.%s', upper(wanted.privilege), c.relname)
+      from pg_class c
+      join (values ('events', 'select'), ('versions', 'select'),
+                   ('subscriptions', 'select'), ('subscriptions', 'insert'), ('subscriptions', 'update'),
+                   ('history', 'select'), ('history', 'insert'), ('history', 'update'))
+           as wanted (name, privilege) on wanted.name = c.relname
+     where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
+    union all
+    select format('EXECUTE on outbox.%s', p.proname) from pg_proc p
+     where p.pronamespace = (select oid from schema) and p.proname in ('note_history', 'current_history', 'wake_class')
+       and not has_function_privilege(p.oid, 'execute')
+)
+select coalesce(array_agg(what order by what), '{}') from missing";
+
+/// The tables that are watched for `topic`.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn watched_tables(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
+    let client = database.client().await?;
+    let sql = "select coalesce(array_agg(relation_name order by relation_name), '{}') from outbox.watches \
+               where topic = $1";
+    let row = client.query_one(sql, &[&topic]).await.map_err(|error| failed("asking for watched tables", error))?;
+    Ok(row.get(0))
+}
+
+/// The watches of `table`, and whether they ignore `column`.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn watches(database: &Postgres, table: &str, column: &str) -> Result<Vec<Watch>, Error> {
+    let client = database.client().await?;
+    let sql = "select topic, $2::text = any (ignore) or coalesce($2::text <> all (columns), false) \
+               from outbox.watches where relation = to_regclass($1) order by topic";
+    let rows = client
+        .query(sql, &[&table, &column])
+        .await
+        .map_err(|error| failed("asking for the watches of a table", error))?;
+    Ok(rows.iter().map(|row| Watch { topic: row.get(0), ignored: row.get(1) }).collect())
+}
+
+/// Where the subscription `name` stands; `None` before its relay ran for the first time.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn subscription(database: &Postgres, name: &str) -> Result<Option<Subscription>, Error> {
+    let client = database.client().await?;
+    let sql = "select case when lease_until > clock_timestamp() then lease_holder end, lease_term, coalesce(hi, lo) \
+               from outbox.subscriptions where name = $1";
+    let row = client.query_opt(sql, &[&name]).await.map_err(|error| failed("asking for the lease", error))?;
+    Ok(row.map(|row| Subscription { holder: row.get(0), term: row.get(1), position: row.get(2) }))
+}
+
+/// These statements are right and small: where they fail, the outbox is missing or closed to us, or the connection
+/// broke.
+fn failed(doing: &str, error: tokio_postgres::Error) -> Error {
+    let kind = match error.as_db_error().map(|said| said.code().code()) {
+        Some("42501") => ErrorKind::Denied,
+        Some(code) if code.starts_with("42") || code.starts_with("3F") => ErrorKind::Configuration,
+        Some(_) | None => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("postgres.url: {doing}")).with_source(error)
+}

@@ -1,0 +1,240 @@
+//! The only file that knows every adapter: makes of the configuration what the rooms and the commands work with.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sync_core::Error;
+use sync_core::adapter::direct::DirectBus;
+use sync_core::adapter::elasticsearch::{
+    self, Auth, ClusterReport, ElasticsearchConfig, ElasticsearchSink, IndexConfig,
+};
+use sync_core::adapter::kafka::{
+    self, KafkaConfig, KafkaPublisher, KafkaSubscriber, Sasl, SaslMechanism, TopicConfig, TopicReport,
+};
+use sync_core::adapter::postgres::{
+    Postgres, PostgresConfig, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, SyncedAt,
+};
+use sync_core::indexer::{Indexer, IndexerConfig};
+use sync_core::port::{Publisher, Source, Subscriber};
+use sync_core::relay::{Relay, RelayConfig};
+
+use crate::config::{Bus, Config, Credentials, Index, Mechanism, Security};
+
+/// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
+const DIRECT_PARTITIONS: i32 = 8;
+
+/// What the configuration names, connected to nothing yet.
+#[derive(Debug)]
+pub(crate) struct Wire<'a> {
+    config: &'a Config,
+    database: Postgres,
+    direct: DirectBus,
+    holder: String,
+}
+
+impl<'a> Wire<'a> {
+    /// Prepares the connections that are shared.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn new(config: &'a Config) -> Result<Self, Error> {
+        let settings = &config.postgres;
+        let database = Postgres::new(&PostgresConfig {
+            url: settings.url.expose().to_owned(),
+            password: settings.password.as_ref().map(|password| password.expose().to_owned()),
+            ca_file: settings.ca_file.clone(),
+            pool_size: settings.pool_size,
+            connect_timeout: settings.connect_timeout,
+        })?;
+        let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
+        let direct = DirectBus::new(topics(config), capacity, DIRECT_PARTITIONS);
+        Ok(Self { config, database, direct, holder: holder() })
+    }
+
+    /// The database.
+    pub(crate) fn database(&self) -> &Postgres {
+        &self.database
+    }
+
+    /// The outbox as the relay reads it.
+    pub(crate) fn source(&self) -> PostgresSource {
+        let relay = &self.config.relay;
+        // Without a broker, an event of a topic that no index follows has nowhere to go.
+        let read_here = || topics(self.config).into_iter().map(str::to_owned).collect();
+        let topics = match relay.bus {
+            Bus::Kafka => relay.topics.clone(),
+            Bus::Direct => Some(relay.topics.clone().unwrap_or_else(read_here)),
+        };
+        PostgresSource::new(
+            self.database.clone(),
+            SourceConfig {
+                subscription: relay.subscription.clone(),
+                topics,
+                holder: self.holder.clone(),
+                lease: relay.lease,
+                batch_events: relay.batch_events,
+                batch_bytes: relay.batch_bytes,
+                poll_interval: relay.poll_interval,
+            },
+        )
+    }
+
+    /// The relay, and the source it reads.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn relay(&self) -> Result<(Relay, Arc<dyn Source>), Error> {
+        let source: Arc<dyn Source> = Arc::new(self.source());
+        let config = RelayConfig { in_flight: self.config.relay.in_flight, ..RelayConfig::default() };
+        Ok((Relay::new(Arc::clone(&source), self.publisher()?, config), source))
+    }
+
+    /// The indexer of one index, and the subscriber it reads.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn indexer(&self, name: &str, index: &Index) -> Result<(Indexer, Arc<dyn Subscriber>), Error> {
+        let subscriber = self.subscriber(name, index)?;
+        let settings = &self.config.indexer;
+        let config = IndexerConfig {
+            batch_messages: settings.batch_messages,
+            batch_bytes: settings.batch_bytes,
+            in_flight: settings.in_flight,
+            ..IndexerConfig::default()
+        };
+        let projection = Arc::new(self.projection(name, index));
+        let sink = Arc::new(self.sink(index)?);
+        Ok((Indexer::new(Arc::clone(&subscriber), projection, sink, config), subscriber))
+    }
+
+    /// What the documents of an index are made of.
+    pub(crate) fn projection(&self, name: &str, index: &Index) -> PostgresProjection {
+        let synced_at = index.synced_at.as_ref().map(|synced_at| SyncedAt {
+            table: synced_at.table.clone(),
+            key: synced_at.key.clone(),
+            column: synced_at.column.clone(),
+        });
+        PostgresProjection::new(
+            self.database.clone(),
+            ProjectionConfig {
+                index: name.to_owned(),
+                topic: index.topic.clone(),
+                sql: index.projection.text.clone(),
+                synced_at,
+            },
+        )
+    }
+
+    /// The index itself.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn sink(&self, index: &Index) -> Result<ElasticsearchSink, Error> {
+        let mapping = index.mapping.as_ref().map_or_else(|| "{}".to_owned(), |mapping| mapping.text.clone());
+        ElasticsearchSink::new(&self.elasticsearch(), IndexConfig { alias: index.alias.clone(), mapping })
+    }
+
+    /// How the cluster is.
+    ///
+    /// # Errors
+    /// `Configuration`, `Denied`, `Unavailable`.
+    pub(crate) async fn cluster(&self) -> Result<ClusterReport, Error> {
+        elasticsearch::check(&self.elasticsearch()).await
+    }
+
+    fn elasticsearch(&self) -> ElasticsearchConfig {
+        let settings = &self.config.elasticsearch;
+        let auth = match &settings.credentials {
+            None => Auth::None,
+            Some(Credentials::Basic { username, password }) => {
+                Auth::Basic { username: username.clone(), password: password.expose().to_owned() }
+            }
+            Some(Credentials::ApiKey(key)) => Auth::ApiKey(key.expose().to_owned()),
+        };
+        ElasticsearchConfig {
+            urls: settings.urls.clone(),
+            auth,
+            ca_file: settings.ca_file.clone(),
+            request_timeout: settings.request_timeout,
+        }
+    }
+
+    /// The brokers, and the topics of all indexes.
+    ///
+    /// # Errors
+    /// `Configuration`, `Denied`, `Unavailable`.
+    pub(crate) async fn topics(&self) -> Result<Vec<TopicReport>, Error> {
+        let mut names: BTreeSet<_> = topics(self.config);
+        names.extend(self.config.relay.topics.iter().flatten().map(String::as_str));
+        let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+        kafka::check(&self.kafka(), &names).await
+    }
+
+    fn kafka(&self) -> KafkaConfig {
+        let settings = &self.config.kafka;
+        let sasl = settings.sasl.as_ref().map(|sasl| Sasl {
+            mechanism: match sasl.mechanism {
+                Mechanism::Plain => SaslMechanism::Plain,
+                Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
+                Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
+            },
+            username: sasl.username.clone(),
+            password: sasl.password.expose().to_owned(),
+        });
+        let properties = settings.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        KafkaConfig {
+            brokers: settings.brokers.join(","),
+            security: match settings.security {
+                Security::Plaintext => kafka::Security::Plaintext,
+                Security::Ssl => kafka::Security::Ssl,
+                Security::SaslPlaintext => kafka::Security::SaslPlaintext,
+                Security::SaslSsl => kafka::Security::SaslSsl,
+            },
+            ca_file: settings.ca_file.clone(),
+            certificate_file: settings.certificate_file.clone(),
+            key_file: settings.key_file.clone(),
+            sasl,
+            topics: TopicConfig {
+                create: settings.topics.create,
+                partitions: settings.topics.partitions,
+                replication: settings.topics.replication,
+            },
+            properties: properties.collect(),
+        }
+    }
+
+    fn publisher(&self) -> Result<Arc<dyn Publisher>, Error> {
+        match self.config.relay.bus {
+            Bus::Kafka => Ok(Arc::new(KafkaPublisher::new(&self.kafka())?)),
+            Bus::Direct => Ok(Arc::new(self.direct.clone())),
+        }
+    }
+
+    /// The messages of one index.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn subscriber(&self, name: &str, index: &Index) -> Result<Arc<dyn Subscriber>, Error> {
+        match self.config.relay.bus {
+            Bus::Kafka => {
+                // A group of its own for each index: two of them may follow one topic.
+                let settings = &self.config.kafka;
+                let group = format!("{}-{name}", settings.group);
+                let instance = settings.group_instance_id.as_deref();
+                Ok(Arc::new(KafkaSubscriber::new(&self.kafka(), &group, &index.topic, instance)?))
+            }
+            Bus::Direct => Ok(Arc::new(self.direct.subscriber(&index.topic)?)),
+        }
+    }
+}
+
+fn topics(config: &Config) -> BTreeSet<&str> {
+    config.indexes.values().map(|index| index.topic.as_str()).collect()
+}
+
+/// Who takes a lease: the machine and the process for people, a random part because both may come again.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "unnamed" } else { host.trim() };
+    format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
+}
