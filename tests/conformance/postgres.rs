@@ -1,0 +1,136 @@
+//! Source, projection and dead letters on a real PostgreSQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::Action;
+use sync_core::adapter::postgres::{
+    PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, SyncedAt,
+};
+use sync_core::port::{DeadLetters, Projection, Source};
+use sync_core::testkit::conformance::{self, Outbox, Rows, Transaction};
+use tokio_postgres::Client;
+
+use crate::support::postgres::{connect, database, fresh_outbox};
+
+#[derive(Debug)]
+struct RealOutbox {
+    url: String,
+}
+
+#[async_trait]
+impl Outbox for RealOutbox {
+    fn source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn Source> {
+        let holder = holder.to_owned();
+        let config = SourceConfig { holder, lease, batch_events, ..SourceConfig::default() };
+        Box::new(PostgresSource::new(database(&self.url), config))
+    }
+
+    async fn begin(&self) -> Box<dyn Transaction> {
+        let client = connect(&self.url).await;
+        client.batch_execute("begin").await.unwrap();
+        Box::new(RealTransaction(client))
+    }
+}
+
+struct RealTransaction(Client);
+
+#[async_trait]
+impl Transaction for RealTransaction {
+    async fn emit(&mut self, key: &str, action: Action) {
+        self.0.execute("select outbox.emit('jobs', $1, $2)", &[&key, &action.as_str()]).await.unwrap();
+    }
+
+    async fn commit(self: Box<Self>) {
+        self.0.batch_execute("commit").await.unwrap();
+    }
+
+    async fn rollback(self: Box<Self>) {
+        self.0.batch_execute("rollback").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_outbox_in_postgresql_keeps_the_promises_of_a_source() {
+    conformance::source(async || {
+        let (_, url) = fresh_outbox().await;
+        Box::new(RealOutbox { url }) as Box<dyn Outbox>
+    })
+    .await;
+}
+
+#[derive(Debug)]
+struct RealRows {
+    client: Client,
+    projection: PostgresProjection,
+}
+
+impl RealRows {
+    async fn new() -> Self {
+        let (client, url) = fresh_outbox().await;
+        client
+            .batch_execute(
+                "create table \"Odd \"\"Rows\" (id text primary key, title text, \"Synced At\" timestamptz);
+                 select outbox.watch('\"Odd \"\"Rows\"', 'jobs', ignore => array['Synced At'])",
+            )
+            .await
+            .unwrap();
+        let projection = PostgresProjection::new(
+            database(&url),
+            ProjectionConfig {
+                index: "jobs".to_owned(),
+                topic: "jobs".to_owned(),
+                sql: "select id as key, json_build_object('title', title) as document from \"Odd \"\"Rows\";".to_owned(),
+                synced_at: Some(SyncedAt {
+                    table: "\"Odd \"\"Rows\"".to_owned(),
+                    key: "id".to_owned(),
+                    column: "Synced At".to_owned(),
+                }),
+            },
+        );
+        Self { client, projection }
+    }
+}
+
+#[async_trait]
+impl Rows for RealRows {
+    fn projection(&self) -> &dyn Projection {
+        &self.projection
+    }
+
+    async fn put(&self, key: &str, title: &str) {
+        let sql = "insert into \"Odd \"\"Rows\" values ($1, $2) on conflict (id) do update set title = excluded.title";
+        self.client.execute(sql, &[&key, &title]).await.unwrap();
+    }
+
+    async fn delete(&self, key: &str) {
+        self.client.execute("delete from \"Odd \"\"Rows\" where id = $1", &[&key]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_projection_in_sql_keeps_the_promises_of_a_projection() {
+    conformance::projection(async || Box::new(RealRows::new().await) as Box<dyn Rows>).await;
+}
+
+#[tokio::test]
+async fn marking_as_synced_is_never_a_change() {
+    let rows = RealRows::new().await;
+    rows.put("a", "one").await;
+    let events = "select count(*) from outbox.events";
+    let before: i64 = rows.client.query_one(events, &[]).await.unwrap().get(0);
+    rows.projection.mark_synced(&["a".to_owned()]).await.unwrap();
+    let marked = "select \"Synced At\" is not null from \"Odd \"\"Rows\" where id = 'a'";
+    assert!(rows.client.query_one(marked, &[]).await.unwrap().get::<_, bool>(0));
+    assert_eq!(rows.client.query_one(events, &[]).await.unwrap().get::<_, i64>(0), before);
+}
+
+#[tokio::test]
+async fn the_table_of_dead_letters_keeps_the_promises_of_dead_letters() {
+    conformance::dead_letters(async || {
+        let (_, url) = fresh_outbox().await;
+        Arc::new(PostgresDeadLetters::new(database(&url))) as Arc<dyn DeadLetters>
+    })
+    .await;
+}

@@ -1,0 +1,3 @@
+//! Random interleavings against an oracle.
+
+mod outbox;

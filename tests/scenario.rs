@@ -1,0 +1,11 @@
+//! What users do, and what goes wrong around them.
+
+mod bad_input;
+mod elasticsearch_answers;
+mod indexer;
+mod kafka_wire;
+mod outbox_sql;
+mod pipeline;
+mod relay;
+mod watch;
+mod windows;

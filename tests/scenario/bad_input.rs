@@ -1,0 +1,124 @@
+//! Whatever is wrong is said, with the setting and the mend, and nothing is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::adapter::postgres::{Postgres, PostgresConfig, PostgresProjection, ProjectionConfig, SyncedAt};
+use sync_core::port::Projection;
+use sync_core::{Error, ErrorKind};
+use tokio::time::sleep;
+
+use crate::support::pipeline::{Pipeline, Ran, Way};
+use crate::support::postgres::{database, fresh_outbox};
+use crate::support::servers;
+
+async fn load(sql: &str, synced_at: Option<SyncedAt>) -> Error {
+    let (client, url) = fresh_outbox().await;
+    client
+        .batch_execute("create table t (id int, body jsonb); insert into t values (1, '{}'), (1, '{}'), (2, null)")
+        .await
+        .unwrap();
+    let (index, topic, sql) = ("jobs".to_owned(), "jobs".to_owned(), sql.to_owned());
+    let config = ProjectionConfig { index, topic, sql, synced_at };
+    let projection = PostgresProjection::new(database(&url), config);
+    projection.load(&["1".to_owned()]).await.unwrap_err()
+}
+
+#[track_caller]
+fn assert_says(error: &Error, kind: ErrorKind, words: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{error} does not say {word:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_projection_that_cannot_work_is_refused_by_name() {
+    let setting = "indexes.jobs.projection";
+    let error = load("select id as key, body as document from nowhere", None).await;
+    assert_says(&error, ErrorKind::Configuration, &[setting, "nowhere"]);
+    let error = load("select id, body from t", None).await;
+    assert_says(&error, ErrorKind::Configuration, &[setting, "`key`", "`document`", "id, body"]);
+    let error = load("not sql", None).await;
+    assert_says(&error, ErrorKind::Configuration, &[setting, "syntax error"]);
+    let error = load("select id as key, body as document from t", None).await;
+    assert_says(&error, ErrorKind::Contract, &[setting, "two rows for key \"1\""]);
+    let error = load("select distinct id as key, null::bigint as version, '{}'::jsonb as document from t", None).await;
+    assert_says(&error, ErrorKind::Contract, &[setting, "key \"1\" has no version"]);
+    let error = load("select id as key, -1 as version, '{}'::jsonb as document from t limit 1", None).await;
+    assert_says(&error, ErrorKind::Contract, &["version -1", "out of range"]);
+    let error = load("select id / 0 as key, body as document from t", None).await;
+    assert_says(&error, ErrorKind::Contract, &[setting, "division by zero"]);
+    let error = load("select id as key, 'nonsense' as document from t limit 1", None).await;
+    assert_says(&error, ErrorKind::Contract, &[setting, "json"]);
+}
+
+#[tokio::test]
+async fn a_synced_at_column_that_is_not_there_is_refused_by_name() {
+    let synced_at = SyncedAt { table: "t".to_owned(), key: "id".to_owned(), column: "missing".to_owned() };
+    let error = load("select distinct id as key, '{}'::jsonb as document from t", Some(synced_at)).await;
+    assert_says(&error, ErrorKind::Configuration, &["indexes.jobs.synced_at", "\"missing\""]);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_refused_by_setting() {
+    let connect = async |url: String| {
+        let config = PostgresConfig { url, connect_timeout: Duration::from_secs(5), ..PostgresConfig::default() };
+        Postgres::new(&config).unwrap().client().await.unwrap_err()
+    };
+    let error = connect("postgres://nobody@127.0.0.1:1/nothing".to_owned()).await;
+    assert_says(&error, ErrorKind::Unavailable, &["postgres.url"]);
+    let server = servers::postgres();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    let error = connect(format!("{base}/no-such-database")).await;
+    assert_says(&error, ErrorKind::Configuration, &["postgres.url", "no-such-database"]);
+    let (scheme, rest) = server.split_once("://").unwrap();
+    let (_, host) = rest.rsplit_once('@').unwrap();
+    let error = connect(format!("{scheme}://sync:wrong@{host}")).await;
+    assert_says(&error, ErrorKind::Denied, &["postgres.url"]);
+    let error = connect(format!("{server}?sslmode=require")).await;
+    assert_says(&error, ErrorKind::Configuration, &["sslmode"]);
+}
+
+/// Stops at what cannot be applied, says why, and goes on where it stopped once that is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_the_mapping_refuses_stops_its_partition_until_it_is_mended() {
+    let pipeline = Pipeline::projecting(
+        Way::Direct,
+        "select id as key, jsonb_build_object(case when title = 'bad' then 'no_such_field' else 'title' end, title)
+         as document from jobs",
+    )
+    .await;
+    pipeline
+        .beside(async |ran: &Ran| {
+            pipeline.execute("insert into jobs (id, title, status) values (gen_random_uuid(), 'bad', 'PENDING')").await;
+            while ran.indexer.partitions_stopped().is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            let (_, why) = ran.indexer.partitions_stopped().pop_first().unwrap();
+            assert_eq!(why.kind, ErrorKind::Refused);
+            assert!(why.error.contains("no_such_field"), "{}", why.error);
+            assert_eq!(ran.relay.counts().published, 0, "the outbox has not passed it");
+            pipeline.execute("update jobs set title = 'good'").await;
+            pipeline.until_equal().await;
+            while !ran.indexer.partitions_stopped().is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_key_of_the_table_is_said_to_be_one() {
+    let (client, url) = fresh_outbox().await;
+    client.batch_execute("create table t (id uuid primary key)").await.unwrap();
+    let config = ProjectionConfig {
+        index: "jobs".to_owned(),
+        topic: "jobs".to_owned(),
+        sql: "select id as key, '{}'::jsonb as document from t".to_owned(),
+        synced_at: None,
+    };
+    let projection: Arc<dyn Projection> = Arc::new(PostgresProjection::new(database(&url), config));
+    let error = projection.load(&["not a uuid".to_owned()]).await.unwrap_err();
+    assert_says(&error, ErrorKind::Contract, &["indexes.jobs.projection", "not a uuid"]);
+}

@@ -1,0 +1,141 @@
+//! A broker of a test's own, which may be stopped, frozen and locked up.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a broker may take to start.
+const BOUND: Duration = Duration::from_secs(120);
+
+/// Where the stack keeps Kafka.
+fn libraries() -> PathBuf {
+    let under = |variable: &str, below: &str| Some(PathBuf::from(std::env::var_os(variable)?).join(below));
+    let cache = under("SYNC_STACK_CACHE", "")
+        .or_else(|| under("XDG_CACHE_HOME", "sync-stack"))
+        .or_else(|| under("HOME", ".cache/sync-stack"))
+        .unwrap();
+    let entries = fs::read_dir(&cache).unwrap_or_else(|_| panic!("{}: run scripts/stack up kafka", cache.display()));
+    let is_kafka = |path: &PathBuf| path.is_dir() && path.file_name().unwrap().to_string_lossy().starts_with("kafka-");
+    let found = entries.map(|entry| entry.unwrap().path()).find(is_kafka);
+    found.unwrap_or_else(|| panic!("no Kafka in {}: run scripts/stack up kafka", cache.display()))
+}
+
+/// Java, with Kafka's classes.
+pub(super) fn java() -> Command {
+    let mut java = Command::new("java");
+    java.args(["-Xms64m", "-Xmx512m", "-cp"]).arg(libraries().join("*"));
+    java
+}
+
+/// A port nobody listens on at this moment.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A listener beside the plain one every broker has.
+pub(super) struct Listener {
+    pub(super) name: &'static str,
+    pub(super) protocol: &'static str,
+}
+
+/// One broker and controller.
+pub(super) struct Broker {
+    directory: TempDir,
+    ports: Vec<u16>,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// With these listeners and settings; `{directory}` in a setting stands for the broker's own directory, which
+    /// `prepare` may fill first.
+    pub(super) fn start(
+        listeners: &[Listener],
+        settings: &[&str],
+        format: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
+        let directory = TempDir::new().unwrap();
+        prepare(directory.path());
+        let ports: Vec<_> = (0..listeners.len() + 2).map(|_| free_port()).collect();
+        let plain = [Listener { name: "PLAIN", protocol: "PLAINTEXT" }];
+        let all = || plain.iter().chain(listeners).zip(&ports);
+        let controller = ports.last().unwrap();
+        let addresses: Vec<_> = all().map(|(one, port)| format!("{}://127.0.0.1:{port}", one.name)).collect();
+        let protocols: Vec<_> = all().map(|(one, _)| format!("{}:{}", one.name, one.protocol)).collect();
+        let (addresses, protocols) = (addresses.join(","), protocols.join(","));
+        let mut properties = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={addresses}\n\
+             listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\ninter.broker.listener.name=PLAIN\n\
+             controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\noffsets.topic.replication.factor=1\n\
+             offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n"
+        );
+        for setting in settings {
+            properties += setting;
+            properties.push('\n');
+        }
+        let properties = properties.replace("{directory}", &directory.path().display().to_string());
+        let file = directory.path().join("server.properties");
+        fs::write(&file, properties).unwrap();
+        let formatted = java()
+            .args(["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"])
+            .arg(&file)
+            .args(format)
+            .output()
+            .unwrap();
+        assert!(formatted.status.success(), "{formatted:?}");
+        let mut broker = Self { directory, ports, process: None };
+        broker.run();
+        broker
+    }
+
+    /// Starts it, on the ports and with the data it had before.
+    pub(super) fn run(&mut self) {
+        let log = fs::File::create(self.directory.path().join("broker.log")).unwrap();
+        let process = java()
+            .arg("kafka.Kafka")
+            .arg(self.directory.path().join("server.properties"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        let begin = Instant::now();
+        for port in &self.ports {
+            while TcpStream::connect(("127.0.0.1", *port)).is_err() {
+                let log = || fs::read_to_string(self.directory.path().join("broker.log")).unwrap();
+                assert!(begin.elapsed() < BOUND, "the broker does not listen: {}", log());
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
+    /// The address of the plain listener (0) or of one of the others, in their order.
+    pub(super) fn address(&self, listener: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[listener])
+    }
+
+    pub(super) fn signal(&self, signal: &str) {
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Ends it as a crash would.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

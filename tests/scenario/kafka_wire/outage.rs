@@ -1,0 +1,132 @@
+//! Brokers that freeze, die and come back.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use sync_core::Remedy;
+use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber};
+use sync_core::port::{Acknowledgement, Polled, Publisher, Subscriber};
+
+use super::broker::Broker;
+use super::{at, by_key, first_occurrences, message, publish, read, soon};
+
+const KEYS: usize = 20;
+
+struct Writer {
+    publisher: KafkaPublisher,
+    number: usize,
+    outstanding: Vec<Acknowledgement>,
+}
+
+impl Writer {
+    /// Publishes one message of each key.
+    async fn write(&mut self) {
+        let batch = (0..KEYS).map(|key| message("outage", &format!("job-{key}"), self.number)).collect();
+        self.number += 1;
+        self.outstanding.push(soon(self.publisher.publish(batch)).await.unwrap());
+    }
+
+    async fn settle(&mut self) {
+        soon(futures::future::try_join_all(self.outstanding.drain(..))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_freezes_and_dies_costs_delay_and_neither_a_message_nor_the_order() {
+    let mut broker = tokio::task::spawn_blocking(|| Broker::start(&[], &[], &[], |_| {})).await.unwrap();
+    let mut config = at(&broker.address(0));
+    // A frozen broker is given up after this; the default of a minute would only make the test longer.
+    config.properties.insert("socket.timeout.ms".to_owned(), "3000".to_owned());
+    let publisher = KafkaPublisher::new(&config).unwrap();
+    let mut writer = Writer { publisher, number: 0, outstanding: Vec::new() };
+    for _ in 0..10 {
+        writer.write().await;
+    }
+    writer.settle().await;
+
+    broker.signal("STOP");
+    for _ in 0..50 {
+        writer.write().await;
+    }
+    // Longer than the connection is given: the requests under way are given up and sent again.
+    let mut stored = writer.outstanding.pop().unwrap();
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), &mut stored).await.is_err(),
+        "acknowledged by a frozen broker"
+    );
+    broker.signal("CONT");
+    soon(stored).await.unwrap();
+    writer.settle().await;
+
+    for _ in 0..50 {
+        writer.write().await;
+    }
+    broker.kill();
+    for _ in 0..50 {
+        writer.write().await;
+    }
+    assert!(writer.outstanding.last_mut().unwrap().now_or_never().is_none(), "acknowledged by a dead broker");
+    tokio::task::block_in_place(|| broker.run());
+    writer.settle().await;
+
+    let all = writer.number * KEYS;
+    let values = by_key(&read(&config, "outage", all).await);
+    assert_eq!(values.len(), KEYS);
+    for (key, values) in values {
+        assert_eq!(first_occurrences(&values), (0..writer.number).collect::<Vec<_>>(), "{key:?}");
+        // The same producer all along: not even a repeat.
+        assert_eq!(values.len(), writer.number, "{key:?}");
+    }
+
+    a_consumer_says_that_the_brokers_are_gone_and_goes_on_when_they_are_back(&mut broker, &config).await;
+    a_publisher_that_is_dropped_in_an_outage_does_not_wait_for_its_end(&broker, writer).await;
+}
+
+async fn a_consumer_says_that_the_brokers_are_gone_and_goes_on_when_they_are_back(
+    broker: &mut Broker,
+    config: &sync_core::adapter::kafka::KafkaConfig,
+) {
+    let publisher = KafkaPublisher::new(config).unwrap();
+    publish(&publisher, vec![message("consumed", "job", 1)]).await;
+    let subscriber = KafkaSubscriber::new(config, "group", "consumed", None).unwrap();
+    let mut consumer = soon(subscriber.subscribe()).await.unwrap();
+    let mut seen = Vec::new();
+    let mut complaints = 0;
+    while seen.is_empty() {
+        if let Polled::Messages(messages) = soon(consumer.poll()).await.unwrap() {
+            seen.extend(messages);
+        }
+    }
+    broker.kill();
+    while complaints == 0 {
+        if let Err(error) = soon(consumer.poll()).await {
+            assert_eq!(error.remedy(), Remedy::Retry, "{error}");
+            assert!(error.to_string().contains("kafka.brokers: cannot reach"), "{error}");
+            complaints += 1;
+        }
+    }
+    tokio::task::block_in_place(|| broker.run());
+    publish(&publisher, vec![message("consumed", "job", 2)]).await;
+    while seen.len() < 2 {
+        match soon(consumer.poll()).await {
+            Ok(Polled::Messages(messages)) => seen.extend(messages),
+            Ok(Polled::Assigned(_) | Polled::Revoked(_)) => {}
+            Err(error) => assert_eq!(error.remedy(), Remedy::Retry, "{error}"),
+        }
+    }
+    assert!(by_key(&seen).into_values().all(|values| first_occurrences(&values) == [1, 2]));
+    soon(consumer.close()).await.unwrap();
+}
+
+async fn a_publisher_that_is_dropped_in_an_outage_does_not_wait_for_its_end(broker: &Broker, mut writer: Writer) {
+    broker.signal("STOP");
+    writer.write().await;
+    let began = std::time::Instant::now();
+    let Writer { publisher, outstanding, .. } = writer;
+    drop(publisher);
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    for acknowledgement in outstanding {
+        assert_eq!(soon(acknowledgement).await.unwrap_err().remedy(), Remedy::Retry);
+    }
+    broker.signal("CONT");
+}

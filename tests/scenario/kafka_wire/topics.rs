@@ -1,0 +1,93 @@
+//! Topics that are there, that may be made, and that may not.
+
+use std::time::Instant;
+
+use sync_core::ErrorKind;
+use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber, TopicConfig, TopicState, check};
+use sync_core::port::{Publisher, Subscriber};
+
+use super::{at, broker, config, message, publish, soon};
+use crate::support::servers;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_created_as_configured() {
+    let topic = servers::unique("created");
+    let mut config = config();
+    config.topics = TopicConfig { create: true, partitions: 5, replication: 1 };
+    let before = check(&config, std::slice::from_ref(&topic)).await.unwrap();
+    assert_eq!((before[0].topic.as_str(), before[0].state), (topic.as_str(), TopicState::Creatable));
+    publish(&KafkaPublisher::new(&config).unwrap(), vec![message(&topic, "job", 1)]).await;
+    let after = check(&config, std::slice::from_ref(&topic)).await.unwrap();
+    let present = TopicState::Present { partitions: 5, replication: 1, max_message_bytes: 1_048_588 };
+    assert_eq!(after[0].state, present);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_may_create_a_topic_at_once() {
+    let topic = servers::unique("race");
+    let publishers: Vec<_> = (0..4).map(|_| KafkaPublisher::new(&config()).unwrap()).collect();
+    let race = publishers.iter().map(|publisher| publish(publisher, vec![message(&topic, "job", 1)]));
+    futures::future::join_all(race).await;
+    let found = check(&config(), std::slice::from_ref(&topic)).await.unwrap();
+    assert!(matches!(found[0].state, TopicState::Present { partitions: 3, .. }), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_created_is_an_error_that_names_it_and_is_not_created() {
+    let (known, topic) = (servers::unique("known"), servers::unique("missing"));
+    let mut config = config();
+    publish(&KafkaPublisher::new(&config).unwrap(), vec![message(&known, "job", 1)]).await;
+    config.topics.create = false;
+    let publisher = KafkaPublisher::new(&config).unwrap();
+    let batch = vec![message(&known, "job", 2), message(&topic, "job", 2)];
+    let refused = publisher.publish(batch).await.err().unwrap();
+    let subscriber = KafkaSubscriber::new(&config, "group", &topic, None).unwrap();
+    for error in [refused, subscriber.subscribe().await.unwrap_err(), subscriber.lag().await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains(&topic), "{error}");
+    }
+    let error = publisher.publish(vec![message(&topic, "job", 3)]).await.err().unwrap();
+    assert!(error.to_string().contains("kafka.topics.create"), "{error}");
+    let found = check(&config, std::slice::from_ref(&topic)).await.unwrap();
+    assert_eq!(found[0].state, TopicState::Missing);
+    // What is known goes on, and nothing of the refused batch went.
+    publish(&publisher, vec![message(&known, "job", 4)]).await;
+    let values = super::by_key(&super::read(&config, &known, 2).await);
+    assert_eq!(values.into_values().collect::<Vec<_>>(), [[1, 4]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_cannot_be_as_configured_is_an_error_that_says_why() {
+    let mut config = config();
+    config.topics.replication = 3;
+    let topic = servers::unique("copies");
+    let checked = check(&config, std::slice::from_ref(&topic)).await.unwrap_err();
+    let published = KafkaPublisher::new(&config).unwrap().publish(vec![message(&topic, "job", 1)]).await.err().unwrap();
+    let misnamed =
+        KafkaPublisher::new(&config).unwrap().publish(vec![message("no topic", "job", 1)]).await.err().unwrap();
+    assert_eq!(misnamed.kind(), ErrorKind::Configuration, "{misnamed}");
+    for error in [checked, published] {
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("kafka.topics.replication"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_cannot_be_reached_is_an_error_in_time_that_names_the_setting() {
+    let address = format!("127.0.0.1:{}", broker::free_port());
+    let config = at(&address);
+    let subscriber = KafkaSubscriber::new(&config, "group", "topic", None).unwrap();
+    let began = Instant::now();
+    for error in [
+        check(&config, &["topic".to_owned()]).await.unwrap_err(),
+        KafkaPublisher::new(&config).unwrap().publish(vec![message("topic", "job", 1)]).await.err().unwrap(),
+        subscriber.subscribe().await.unwrap_err(),
+        soon(subscriber.lag()).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let said = error.to_string();
+        assert!(said.starts_with("kafka.brokers: cannot reach") && said.contains(&address), "{said}");
+        assert!(said.contains("Connection refused"), "{said}");
+    }
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}

@@ -1,0 +1,133 @@
+//! Windows between two snapshots, on a real PostgreSQL.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sync_core::ErrorKind;
+use sync_core::adapter::postgres::{PostgresSource, SourceConfig};
+use sync_core::event::Event;
+use sync_core::port::{Reader, Source};
+use tokio::time::timeout;
+
+use crate::support::postgres::{connect, database, fresh_outbox};
+use crate::support::servers;
+
+fn source(url: &str, batch_events: usize) -> PostgresSource {
+    PostgresSource::new(database(url), SourceConfig { batch_events, ..SourceConfig::default() })
+}
+
+async fn drain(reader: &mut dyn Reader) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Some(batch) = reader.next().await.unwrap() {
+        events.extend(batch.events);
+    }
+    events
+}
+
+/// Ten minutes of one commit a second, as six hundred windows.
+#[tokio::test]
+async fn a_transaction_that_commits_after_many_windows_is_delivered_and_delays_nobody() {
+    let (client, url) = fresh_outbox().await;
+    let late = connect(&url).await;
+    late.batch_execute("begin; select outbox.emit('jobs', 'late ' || n) from generate_series(1, 100) n").await.unwrap();
+    let mut feed = source(&url, 1_000).open().await.unwrap();
+    for window in 0..600 {
+        client.execute("select outbox.emit('jobs', $1)", &[&format!("k{window}")]).await.unwrap();
+        let batch = feed.reader.next().await.unwrap().expect("committed, so it is there");
+        assert_eq!(batch.events.len(), 1, "window {window}");
+        feed.cursor.advance(&batch.position).await.unwrap();
+    }
+    late.batch_execute("commit").await.unwrap();
+    let events = drain(&mut *feed.reader).await;
+    let keys: BTreeSet<_> = events.iter().map(|event| event.key.as_str()).collect();
+    assert_eq!((events.len(), keys.len()), (100, 100));
+    assert!(keys.iter().all(|key| key.starts_with("late ")));
+}
+
+#[tokio::test]
+async fn one_transaction_of_many_events_is_read_in_batches_and_resumed_inside() {
+    let (client, url) = fresh_outbox().await;
+    let total = 20_000 * i64::try_from(servers::scale()).unwrap();
+    client
+        .execute("select outbox.emit_many('jobs', array(select 'k' || n from generate_series(1, $1::bigint) n))", &[&total])
+        .await
+        .unwrap();
+    let mut read = BTreeSet::new();
+    // Each life of the reader takes a few batches, and dies in the middle of the window.
+    loop {
+        let mut feed = source(&url, 700).open().await.unwrap();
+        let mut ended = false;
+        for _ in 0..7 {
+            let Some(batch) = feed.reader.next().await.unwrap() else {
+                ended = true;
+                break;
+            };
+            assert!(batch.events.len() <= 700);
+            for event in batch.events {
+                assert!(read.insert(event.id), "event {} came twice although it was recorded", event.id);
+            }
+            feed.cursor.advance(&batch.position).await.unwrap();
+        }
+        if ended {
+            break;
+        }
+    }
+    assert_eq!(i64::try_from(read.len()).unwrap(), total);
+}
+
+#[tokio::test]
+async fn a_subscription_reads_only_its_topics() {
+    let (client, url) = fresh_outbox().await;
+    client.batch_execute("select outbox.emit('jobs', 'a'), outbox.emit('other', 'b')").await.unwrap();
+    let config = SourceConfig { topics: Some(vec!["other".to_owned()]), ..SourceConfig::default() };
+    let source = PostgresSource::new(database(&url), config);
+    let mut feed = source.open().await.unwrap();
+    let events = drain(&mut *feed.reader).await;
+    assert_eq!(events.iter().map(|event| event.key.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(source.lag().await.unwrap().events, 1);
+}
+
+#[tokio::test]
+async fn a_writer_rings_only_while_the_reader_sleeps() {
+    let (client, url) = fresh_outbox().await;
+    let mut feed = source(&url, 10).open().await.unwrap();
+    assert!(drain(&mut *feed.reader).await.is_empty());
+    let held = "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock' \
+                and database = (select oid from pg_database where datname = current_database())";
+    let asleep = async || client.query_one(held, &[]).await.unwrap().get::<_, i64>(0) > 0;
+    assert!(!asleep().await, "a reader that reads is awake");
+    feed.reader.wait().await.unwrap();
+    assert!(asleep().await, "a reader that has caught up says so");
+    let rung = async {
+        assert!(feed.reader.next().await.unwrap().is_none(), "it looks once more");
+        feed.reader.wait().await.unwrap();
+        drain(&mut *feed.reader).await
+    };
+    let write = client.batch_execute("select outbox.emit('jobs', 'a')");
+    let (events, written) = timeout(Duration::from_secs(10), async { tokio::join!(rung, write) }).await.unwrap();
+    written.unwrap();
+    assert_eq!(events.len(), 1);
+    assert!(!asleep().await, "a reader that found something is awake again");
+}
+
+#[tokio::test]
+async fn an_outbox_restored_into_another_database_is_not_read() {
+    let (client, url) = fresh_outbox().await;
+    drop(source(&url, 10).open().await.unwrap());
+    client.batch_execute("update outbox.history set system_identifier = system_identifier + 1").await.unwrap();
+    let error = source(&url, 10).open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::History);
+    assert!(error.to_string().contains("outbox.adopt_history()"), "{error}");
+    client.batch_execute("select outbox.emit('jobs', 'a'); select * from outbox.adopt_history()").await.unwrap();
+    let mut feed = source(&url, 10).open().await.unwrap();
+    assert_eq!((feed.epoch, drain(&mut *feed.reader).await.len()), (1, 1), "adopted, it is published again");
+}
+
+#[tokio::test]
+async fn after_a_promotion_versions_go_on_in_a_new_epoch() {
+    let (client, url) = fresh_outbox().await;
+    assert_eq!(source(&url, 10).open().await.unwrap().epoch, 0);
+    client.batch_execute("update outbox.history set timeline = timeline - 1").await.unwrap();
+    assert_eq!(source(&url, 10).open().await.unwrap().epoch, 1);
+    assert_eq!(source(&url, 10).open().await.unwrap().epoch, 1, "once is enough");
+}

@@ -1,0 +1,32 @@
+//! Where the servers are. `scripts/test` starts them and says so in the environment.
+
+use std::env;
+
+fn address(variable: &str) -> String {
+    env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test, or eval \"$(scripts/stack env)\""))
+}
+
+/// A PostgreSQL URL of a role that may create databases.
+pub fn postgres() -> String {
+    address("SYNC__POSTGRES__URL")
+}
+
+/// Kafka's bootstrap servers.
+pub fn kafka() -> String {
+    address("SYNC__KAFKA__BROKERS")
+}
+
+/// Elasticsearch's URL.
+pub fn elasticsearch() -> String {
+    address("SYNC__ELASTICSEARCH__URL")
+}
+
+/// How much larger than the everyday size campaigns are.
+pub fn scale() -> u64 {
+    env::var("SYNC_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
+}
+
+/// A name nobody else has, usable as database, topic and index.
+pub fn unique(what: &str) -> String {
+    format!("{what}-{}", uuid::Uuid::now_v7().simple())
+}
