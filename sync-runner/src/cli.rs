@@ -8,7 +8,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    about,
     max_term_width = 110,
     after_help = "First time:\n  sync-runner init      write sync.toml, every key documented\n  \
                   sync-runner check     see whether everything can be reached and fits together\n  \
@@ -50,6 +49,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Tells how far each stage is behind.
     Status(StatusArgs),
+    /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
+    Demo(DemoArgs),
 }
 
 /// For `init`.
@@ -108,6 +109,14 @@ pub(crate) struct StatusArgs {
     /// How to print.
     #[command(flatten)]
     pub(crate) output: JsonArgs,
+}
+
+/// For `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// About how many jobs to write.
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) jobs: u64,
 }
 
 #[cfg(test)]

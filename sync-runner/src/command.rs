@@ -1,6 +1,7 @@
 //! What the commands do, one file each.
 
 mod check;
+mod demo;
 mod init;
 mod migrate;
 mod run;
@@ -26,7 +27,7 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Check(args) => args.json,
         Command::Migrate(args) => args.output.json,
         Command::Status(args) => args.output.json,
-        Command::Init(_) | Command::Run(_) => false,
+        Command::Init(_) | Command::Run(_) | Command::Demo(_) => false,
     };
     let exit = in_runtime(cli).unwrap_or_else(|failure| {
         let told = if json { render::json(&failure.to_json()) } else { render::complaint(&failure) };
@@ -56,5 +57,6 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(args) => migrate::migrate(&load(log::start_if_asked)?, &args).await,
         Command::Run(args) => run::run(&load(log::start)?, &args).await,
         Command::Status(args) => status::status(&load(log::start_if_asked)?, &args).await,
+        Command::Demo(args) => demo::demo(&load(log::start_if_asked)?, &args).await,
     }
 }

@@ -22,7 +22,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
-pub(crate) use self::index::Index;
+pub(crate) use self::index::{Index, SourceFile, SyncedAt};
 pub(crate) use self::indexer::Indexer;
 pub(crate) use self::kafka::{Kafka, Mechanism, Security};
 use self::layers::Layers;
@@ -32,7 +32,7 @@ pub(crate) use self::postgres::Postgres;
 use self::problem::Problem;
 pub(crate) use self::problem::Problems;
 pub(crate) use self::quantity::show_duration;
-use self::reader::Reader;
+use self::reader::{Reader, Section};
 pub(crate) use self::relay::{Bus, Relay};
 
 /// The file that is read when none is named.
@@ -106,8 +106,33 @@ impl Config {
             }
             config.indexes.insert(name, index);
         }
+        if config.relay.bus == Bus::Direct {
+            config.check_direct(reader.section("relay"));
+        }
         let (known, problems) = reader.finish();
         (config, known, problems)
+    }
+}
+
+impl Config {
+    /// Without a broker, a topic has one reader, and an event nobody reads has nowhere to go.
+    fn check_direct(&self, mut relay: Section<'_>) {
+        let mut followed: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, index) in &self.indexes {
+            if let Some(other) = followed.insert(&index.topic, name) {
+                let topic = &index.topic;
+                relay.problem(
+                    "bus",
+                    format!("indexes {other} and {name} both follow topic {topic:?}; that needs bus = \"kafka\""),
+                );
+            }
+        }
+        for topic in self.relay.topics.iter().flatten().filter(|topic| !followed.contains_key(topic.as_str())) {
+            relay.problem(
+                "topics",
+                format!("no index follows {topic:?}, and bus = \"direct\" has nowhere else to put it"),
+            );
+        }
     }
 }
 

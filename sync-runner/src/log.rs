@@ -7,9 +7,14 @@ use tracing_subscriber::fmt;
 
 use crate::config::{Format, Log};
 
+/// Below this, the client logs the parameters of statements. Whoever wants them has to name it.
+const NO_PAYLOADS: &str = "tokio_postgres=info";
+
 /// Starts it for the whole process, for a command that goes on. A second call changes nothing.
 pub(crate) fn start(log: &Log) {
-    let lines = fmt().with_env_filter(EnvFilter::new(&log.filter)).with_writer(io::stderr).with_target(false);
+    // Of two directives for the same target the later counts.
+    let filter = EnvFilter::new(format!("{NO_PAYLOADS},{}", log.filter));
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     // Only a subscriber that is there already can refuse, and then there is one.
     let started = match log.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),

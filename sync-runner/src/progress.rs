@@ -57,7 +57,7 @@ impl Progress {
             let done = counts.since(last.1);
             if done != Counts::default() {
                 let seconds = now.duration_since(last.0).as_secs_f64().max(f64::MIN_POSITIVE);
-                let per_second = |count: u64| (count as f64 / seconds).round();
+                let per_second = |count: u64| (count as f64 / seconds).round() as u64;
                 tracing::info!(
                     published_per_second = per_second(done.published),
                     applied_per_second = per_second(done.indexed.applied + done.indexed.deleted),

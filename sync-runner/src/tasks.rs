@@ -80,27 +80,27 @@ async fn keep_running(role: Role, shutdown: CancellationToken) -> Result<(), Err
     let name = role.name.as_str();
     let mut failures = 0;
     loop {
-        tracing::info!(role = name, "started");
+        tracing::info!(role = name, "role started");
         let began = Instant::now();
         let error = match (role.start)(shutdown.clone()).await {
             Ok(()) => {
-                tracing::info!(role = name, "stopped");
+                tracing::info!(role = name, "role stopped");
                 return Ok(());
             }
             Err(error) => error,
         };
         match error.remedy() {
             Remedy::Halt | Remedy::Park => {
-                tracing::error!(role = name, kind = error.kind().name(), %error, "halted");
+                tracing::error!(role = name, kind = error.kind().name(), %error, "role halted");
                 return Err(error);
             }
             Remedy::Retry => {}
         }
         failures = if began.elapsed() >= STEADY { 1 } else { failures + 1 };
         let delay = RESTART.delay(failures, rand::random());
-        tracing::warn!(role = name, kind = error.kind().name(), %error, "ended; starting it again in {delay:?}");
+        tracing::warn!(role = name, kind = error.kind().name(), %error, "role ended; it starts again in {delay:?}");
         if timeout(delay, shutdown.cancelled()).await.is_ok() {
-            tracing::info!(role = name, "stopped");
+            tracing::info!(role = name, "role stopped");
             return Ok(());
         }
     }

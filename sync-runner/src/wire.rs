@@ -238,3 +238,31 @@ fn holder() -> String {
     let host = if host.trim().is_empty() { "unnamed" } else { host.trim() };
     format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documented file says them, so that they must not be others.
+    #[test]
+    fn the_defaults_of_the_configuration_are_those_of_the_adapters() {
+        let config = Config::default();
+        let wire = Wire::new(&config).unwrap();
+        let (postgres, default) = (&config.postgres, PostgresConfig::default());
+        assert_eq!((postgres.pool_size, postgres.connect_timeout), (default.pool_size, default.connect_timeout));
+        let (relay, default) = (&config.relay, SourceConfig::default());
+        assert_eq!((relay.batch_events, relay.batch_bytes), (default.batch_events, default.batch_bytes));
+        assert_eq!((relay.lease, relay.poll_interval), (default.lease, default.poll_interval));
+        assert_eq!((&relay.subscription, relay.in_flight), (&default.subscription, RelayConfig::default().in_flight));
+        let (indexer, default) = (&config.indexer, IndexerConfig::default());
+        assert_eq!((indexer.batch_messages, indexer.batch_bytes), (default.batch_messages, default.batch_bytes));
+        assert_eq!(indexer.in_flight, default.in_flight);
+        assert_eq!(wire.kafka().topics, TopicConfig::default());
+        assert_eq!(wire.elasticsearch().request_timeout, ElasticsearchConfig::default().request_timeout);
+    }
+
+    #[test]
+    fn every_process_has_a_name_of_its_own() {
+        assert_ne!(holder(), holder());
+    }
+}

@@ -68,11 +68,8 @@ async fn in_time(part: &'static str, checks: impl Future<Output = Vec<Finding>>)
 }
 
 fn lines(findings: &[Finding]) -> String {
-    let mut table = render::table(&["RESULT", "PART", "CHECK", "FOUND"]);
-    for finding in findings {
-        table.add_row(finding.cells());
-    }
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let (ok, warnings, failed) = (count(Verdict::Ok), count(Verdict::Warning), count(Verdict::Failed));
-    format!("{}\n\n{ok} ok, {warnings} warnings, {failed} failed", table.trim_fmt())
+    let table = render::table(["RESULT", "PART", "CHECK", "FOUND"], findings.iter().map(Finding::cells));
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count() as u64;
+    let warnings = render::counted(count(Verdict::Warning), "warning");
+    format!("{table}\n\n{} ok, {warnings}, {} failed", count(Verdict::Ok), count(Verdict::Failed))
 }

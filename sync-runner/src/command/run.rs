@@ -16,7 +16,7 @@ use crate::wire::Wire;
 pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
     let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| args.roles.contains(&role));
     refuse_what_cannot_work(config, relays, indexes)?;
-    let (roles, progress) = start(&Wire::new(config)?, config, relays, indexes)?;
+    let (roles, progress) = start(&Wire::new(config)?, config, &args.roles)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
     let (outcome, ()) = tokio::join!(tasks::run_all(roles, &shutdown), progress.report(&shutdown));
@@ -41,12 +41,16 @@ fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool) -> Resu
     Ok(())
 }
 
-fn start(
+/// Makes the roles, ready to be run, and a view of their progress.
+///
+/// # Errors
+/// `Configuration` when a setting can be seen to be wrong without connecting.
+pub(super) fn start(
     wire: &Wire<'_>,
     config: &Config,
-    relays: bool,
-    indexes: bool,
+    named: &[RoleName],
 ) -> Result<(Vec<Role>, Progress), sync_core::Error> {
+    let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| named.contains(&role));
     let mut roles = Vec::new();
     let mut progress = Progress::default();
     if relays {

@@ -49,12 +49,19 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Outbox {
     subscription: String,
+    /// Nothing before its relay ran for the first time.
+    #[serde(flatten)]
+    reading: Option<Reading>,
+}
+
+#[derive(Debug, Serialize)]
+struct Reading {
     /// Committed events that are not published; a million means at least that.
     events_behind: u64,
     /// Age of the oldest of them.
     seconds_behind: f64,
     #[serde(flatten)]
-    lease: Subscription,
+    place: Subscription,
 }
 
 /// Bus to indexer.
@@ -125,13 +132,15 @@ async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Told<T> {
 }
 
 async fn outbox(config: &Config, wire: &Wire<'_>) -> Result<Outbox, Error> {
-    let name = &config.relay.subscription;
-    let lag = wire.source().lag().await?;
-    let lease = outbox::subscription(wire.database(), name).await?.ok_or_else(|| {
-        Error::new(ErrorKind::Unavailable, format!("the subscription {name:?} was removed while it was asked for"))
-    })?;
-    let seconds_behind = lag.age.as_secs_f64();
-    Ok(Outbox { subscription: name.clone(), events_behind: lag.events, seconds_behind, lease })
+    let subscription = config.relay.subscription.clone();
+    let reading = match outbox::subscription(wire.database(), &subscription).await? {
+        Some(place) => {
+            let lag = wire.source().lag().await?;
+            Some(Reading { events_behind: lag.events, seconds_behind: lag.age.as_secs_f64(), place })
+        }
+        None => None,
+    };
+    Ok(Outbox { subscription, reading })
 }
 
 async fn queue(wire: &Wire<'_>, name: &str, index: &Index) -> Result<Queue, Error> {
@@ -168,59 +177,56 @@ impl Report {
 }
 
 fn lines(report: &Report) -> String {
-    let mut table = render::table(&["STAGE", "BEHIND", "STATE"]);
-    match &report.outbox {
-        Told::Said(outbox) => {
-            let behind = format!("{} events, {:.1} s", outbox.events_behind, outbox.seconds_behind);
-            let holder = outbox.lease.holder.as_ref().map_or_else(
-                || "no relay runs".to_owned(),
-                |holder| format!("lease of {holder}, term {}", outbox.lease.term),
-            );
-            let state = format!("subscription {:?}, {holder}, position {}", outbox.subscription, outbox.lease.position);
-            table.add_row(["outbox to relay", &behind, &state]);
-        }
-        Told::Failed { error } => {
-            table.add_row(["outbox to relay", "unknown", &error.message]);
-        }
-    }
-    for (name, queue) in &report.bus {
-        let stage = format!("bus to indexer of {name}");
-        match queue {
-            Told::Said(queue) => {
-                let behind = format!("{} messages", queue.messages_behind);
-                table.add_row([&stage, &behind, &partitions(queue)]);
-            }
-            Told::Failed { error } => {
-                table.add_row([&stage, "unknown", &error.message]);
-            }
-        }
-    }
-    for (name, index) in &report.indexes {
-        let stage = format!("index {name}");
-        match index {
-            Told::Said(index) => {
-                table.add_row([stage, String::new(), format!("{} documents in {:?}", index.documents, index.alias)]);
-            }
-            Told::Failed { error } => {
-                table.add_row([&stage, "unknown", &error.message]);
-            }
-        }
-    }
-    table.trim_fmt()
+    let mut rows = vec![row("outbox to relay".to_owned(), &report.outbox, Outbox::cells)];
+    rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
+    rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
+    render::table(["STAGE", "BEHIND", "STATE"], rows)
 }
 
-/// Partitions that are behind, by number; all others are done.
-fn partitions(queue: &Queue) -> String {
-    let behind: Vec<_> = queue
-        .partitions
-        .iter()
-        .filter(|partition| partition.messages_behind > 0)
-        .map(|partition| format!("{}: {}", partition.number, partition.messages_behind))
-        .collect();
-    let count = queue.partitions.len();
-    if behind.is_empty() {
-        format!("topic {}, {count} partitions, all done", queue.topic)
-    } else {
-        format!("topic {}, {count} partitions, behind in {}", queue.topic, behind.join(", "))
+/// What a stage is behind, and how it stands; or why that is not known.
+fn row<T>(stage: String, told: &Told<T>, cells: impl Fn(&T) -> [String; 2]) -> [String; 3] {
+    let [behind, state] = match told {
+        Told::Said(said) => cells(said),
+        Told::Failed { error } => ["unknown".to_owned(), error.message.clone()],
+    };
+    [stage, behind, state]
+}
+
+impl Outbox {
+    fn cells(&self) -> [String; 2] {
+        let Some(reading) = &self.reading else {
+            return ["all".to_owned(), format!("subscription {:?}: no relay has run yet", self.subscription)];
+        };
+        let behind = format!("{}, {:.1} s", render::counted(reading.events_behind, "event"), reading.seconds_behind);
+        let holder = reading.place.holder.as_ref().map_or_else(
+            || "no relay runs".to_owned(),
+            |holder| format!("{holder} holds the lease, term {}", reading.place.term),
+        );
+        [behind, format!("subscription {:?}: {holder}, position {}", self.subscription, reading.place.position)]
+    }
+}
+
+impl Queue {
+    /// Of the partitions those that are behind, by number; all others are done.
+    fn cells(&self) -> [String; 2] {
+        let behind: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|partition| partition.messages_behind > 0)
+            .map(|partition| format!("{}: {}", partition.number, partition.messages_behind))
+            .collect();
+        let topic = format!("topic {}, {}", self.topic, render::counted(self.partitions.len() as u64, "partition"));
+        let state = if behind.is_empty() {
+            format!("{topic}, all done")
+        } else {
+            format!("{topic}, behind in {}", behind.join(", "))
+        };
+        [render::counted(self.messages_behind, "message"), state]
+    }
+}
+
+impl Documents {
+    fn cells(&self) -> [String; 2] {
+        [String::new(), format!("{} in {:?}", render::counted(self.documents, "document"), self.alias)]
     }
 }

@@ -85,6 +85,20 @@ impl PostgresUrl {
         Ok(Self { shown, secret: Secret::new(url) })
     }
 
+    /// The same server and user, another database. `name` needs no escaping in a URL.
+    pub(crate) fn with_database(&self, name: &str) -> Self {
+        let replace = |place: &str| {
+            let (path, parameters) = place.split_at(place.find('?').unwrap_or(place.len()));
+            let server = path.split('/').next().unwrap_or_default();
+            format!("{server}/{name}{parameters}")
+        };
+        let url = self.expose();
+        // A password may hold a slash, or a question mark written as such; the host begins behind it.
+        let host = url.rfind('@').or_else(|| url.find("://").map(|at| at + 2)).map_or(0, |at| at + 1);
+        let (credentials, place) = url.split_at(host);
+        Self { secret: Secret::new(format!("{credentials}{}", replace(place))), shown: replace(&self.shown) }
+    }
+
     /// The whole URL, for the client that connects.
     pub(crate) fn expose(&self) -> &str {
         self.secret.expose()
@@ -123,6 +137,22 @@ mod tests {
             let parsed = PostgresUrl::parse(url.to_owned()).unwrap();
             assert_eq!((parsed.shown(), parsed.expose()), (shown, url));
             assert!(!format!("{parsed:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn another_database_is_on_the_same_server() {
+        for (url, other, shown) in [
+            (
+                "postgres://me:a%2Fb@db:5432/shop?sslmode=require",
+                "postgres://me:a%2Fb@db:5432/x?sslmode=require",
+                "me@db:5432/x",
+            ),
+            ("postgres://me:a/b@db", "postgres://me:a/b@db/x", "me@db/x"),
+            ("postgres://db?sslmode=disable", "postgres://db/x?sslmode=disable", "db/x"),
+        ] {
+            let parsed = PostgresUrl::parse(url.to_owned()).unwrap().with_database("x");
+            assert_eq!((parsed.expose(), parsed.shown()), (other, shown));
         }
     }
 

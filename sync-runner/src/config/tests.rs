@@ -176,6 +176,24 @@ fn credentials_that_do_not_fit_together_are_refused_with_the_mend() {
 }
 
 #[test]
+fn the_direct_bus_is_refused_where_it_could_not_carry_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = folder.path().join("a.sql");
+    fs::write(&sql, "select 1").unwrap();
+    let index = |name: &str, topic: &str| format!("[indexes.{name}]\ntopic = \"{topic}\"\nprojection = {sql:?}\n");
+    let with = |relay: &str| read(&format!("{relay}{}{}", index("a", "x"), index("b", "x")));
+    assert!(with("[relay]\nbus = \"kafka\"\ntopics = \"x,y\"\n").is_ok());
+    let problems = with("[relay]\nbus = \"direct\"\ntopics = \"x,y\"\n").unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "relay.bus (sync.toml line 2): indexes a and b both follow topic \"x\"; that needs bus = \"kafka\"",
+            "relay.topics (sync.toml line 3): no index follows \"y\", and bus = \"direct\" has nowhere else to put it",
+        ]
+    );
+}
+
+#[test]
 fn a_missing_file_is_refused_only_when_it_was_named() {
     let folder = tempfile::tempdir().unwrap();
     let problems = Config::load(Some(&folder.path().join("no.toml")), &[]).unwrap_err();

@@ -46,6 +46,44 @@ impl ElasticsearchSink {
         Ok(Self { client: Client::new(config)?, index: Index::new(index)?, concrete: RwLock::new(None) })
     }
 
+    /// A look into the index for a person: up to `limit` keys and documents that match a query string
+    /// (`title:invoice AND status:FAILED`), as far as Elasticsearch has refreshed.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`; `Refused` when the query cannot be read.
+    pub async fn look(&self, query: &str, limit: usize) -> Result<Vec<(String, Stored)>, Error> {
+        #[derive(Deserialize)]
+        struct Found<'a> {
+            #[serde(borrow)]
+            hits: Hits<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Hits<'a> {
+            #[serde(borrow)]
+            hits: Vec<Hit<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Hit<'a> {
+            #[serde(rename = "_id")]
+            key: String,
+            #[serde(rename = "_version")]
+            version: u64,
+            #[serde(borrow, rename = "_source")]
+            source: &'a RawValue,
+        }
+
+        let doing = format!("searching {}", self.index.alias());
+        let body =
+            serde_json::json!({ "size": limit, "version": true, "query": { "query_string": { "query": query } } });
+        let answer = self.ask(Method::Post, "/_search", Some(body.to_string().into()), &doing).await?;
+        let Found { hits: Hits { hits } } = answer.read(&doing)?;
+        let stored = |hit: Hit<'_>| {
+            let version = Version::from_external(hit.version);
+            (hit.key, Stored { version, document: hit.source.get().to_owned() })
+        };
+        Ok(hits.into_iter().map(stored).collect())
+    }
+
     async fn concrete(&self) -> Result<Arc<str>, Error> {
         let known = self.concrete.read().unwrap_or_else(PoisonError::into_inner).clone();
         match known {

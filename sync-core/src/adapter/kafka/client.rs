@@ -30,6 +30,7 @@ pub(super) struct Reporter {
 struct Heard {
     last: Option<Complaint>,
     all_down: bool,
+    logged: Option<Instant>,
 }
 
 impl Reporter {
@@ -55,13 +56,18 @@ impl Reporter {
 
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         let code = code_of(error);
-        tracing::warn!(target: "librdkafka", ?code, "{reason}");
         let mut heard = self.heard();
-        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+        let is_known = if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             // It only counts them; what was said before says why.
-            heard.all_down = true;
+            std::mem::replace(&mut heard.all_down, true)
         } else {
-            heard.last = Some(Complaint { code, reason: reason.to_owned() });
+            let complaint = Complaint { code, reason: reason.to_owned() };
+            heard.last.replace(complaint).is_some_and(|last| last.code == code && last.reason == reason)
+        };
+        // The client passes on some complaints twice, and an outage makes the same ones again and again.
+        if !is_known || heard.logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN) {
+            heard.logged = Some(Instant::now());
+            tracing::warn!(target: "librdkafka", ?code, "{reason}");
         }
     }
 }
@@ -93,6 +99,9 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
     }
 }
+
+/// A complaint that goes on is logged again after this.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long one attempt may take before it is looked at why there is no answer.
 const SLICE: Duration = Duration::from_millis(250);

@@ -1,19 +1,19 @@
 //! What became of messages handed to librdkafka: counted per batch, in its callbacks.
 
-use std::fmt::Debug;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Reporter, log};
-use super::error::{code_of, kind_of_delivery, kind_of_fatal};
+use super::error::{code_of, kind_of_delivery};
 use crate::error::{Error, ErrorKind};
 
 /// The messages of one batch that are still under way.
@@ -41,9 +41,25 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     /// Fails everything outstanding; the first reason stays.
-    pub(super) fn fail(&self, kind: ErrorKind, what: impl FnOnce() -> String) {
-        self.failure.get_or_init(|| (kind, what()));
+    pub(super) fn fail(&self, kind: ErrorKind, what: String) {
+        self.failure.get_or_init(|| (kind, what));
         self.failed.cancel();
+    }
+
+    /// The same for what happened to one message.
+    pub(super) fn fail_with(&self, error: &KafkaError, what: impl FnOnce(&dyn Display) -> String) {
+        if self.has_failed() {
+            return;
+        }
+        let code = code_of(error);
+        let is_consequence = matches!(code, Some(Code::PurgeQueue | Code::PurgeInflight | Code::Fatal));
+        // A producer that gives up purges its messages; why it did was said before.
+        let cause = self.reporter.last().filter(|_| is_consequence);
+        let (code, why): (_, &dyn Display) = match &cause {
+            Some(complaint) => (complaint.code, &complaint.reason),
+            None => (code, error),
+        };
+        self.fail(code.map_or(ErrorKind::Unavailable, kind_of_delivery), what(why));
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -74,10 +90,6 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reporter.note(&error, reason);
-        if code_of(&error) == Some(RDKafkaErrorCode::Fatal) {
-            // The messages themselves will only be said to have been purged.
-            self.fail(kind_of_fatal(reason), || format!("kafka: the producer gave up: {reason}"));
-        }
     }
 }
 
@@ -91,13 +103,10 @@ impl ProducerContext for Deliveries {
                     batch.stored.notify_one();
                 }
             }
-            Err((error, message)) => {
-                let kind = code_of(error).map_or(ErrorKind::Unavailable, kind_of_delivery);
-                self.fail(kind, || {
-                    let key = shown(message.key().unwrap_or_default());
-                    format!("kafka: a message to topic {:?} with key {key} was not stored: {error}", message.topic())
-                });
-            }
+            Err((error, message)) => self.fail_with(error, |why| {
+                let key = shown(message.key().unwrap_or_default());
+                format!("kafka: a message to topic {:?} with key {key} was not stored: {why}", message.topic())
+            }),
         }
     }
 }
@@ -121,20 +130,22 @@ mod tests {
         let deliveries = Deliveries::default();
         let stored = Batch::new(1);
         stored.stored.notify_one();
-        deliveries.fail(ErrorKind::Denied, || "first".into());
-        deliveries.fail(ErrorKind::Unavailable, || "second".into());
+        deliveries.fail(ErrorKind::Denied, "first".into());
+        deliveries.fail(ErrorKind::Unavailable, "second".into());
         deliveries.stored(&stored).await.unwrap();
         let error = deliveries.stored(&Batch::new(1)).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, "first"));
     }
 
     #[tokio::test]
-    async fn a_fatal_error_fails_what_is_outstanding_with_its_reason() {
+    async fn a_purged_message_says_why_the_producer_gave_up() {
         let deliveries = Deliveries::default();
-        let reason = "ProduceRequest for jobs [0] failed: Broker: Topic authorization failed";
-        ClientContext::error(&deliveries, KafkaError::Global(RDKafkaErrorCode::Fatal), reason);
+        let reason = "Failed to acquire idempotence PID: Broker: Cluster authorization failed";
+        deliveries.error(KafkaError::Global(Code::ClusterAuthorizationFailed), reason);
+        assert!(!deliveries.has_failed());
+        deliveries.fail_with(&KafkaError::MessageProduction(Code::PurgeQueue), |why| format!("lost: {why}"));
         let error = deliveries.stored(&Batch::new(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied);
-        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(error.to_string(), format!("lost: {reason}"));
     }
 }

@@ -100,12 +100,6 @@ pub(super) fn kind_of_delivery(code: Code) -> ErrorKind {
     }
 }
 
-/// What made a producer give up. There is only text: the code just says that it did.
-pub(super) fn kind_of_fatal(reason: &str) -> ErrorKind {
-    // The end of librdkafka's descriptions of all codes of that kind.
-    if reason.contains("authorization failed") { ErrorKind::Denied } else { ErrorKind::Unavailable }
-}
-
 /// No broker can be talked to: `error` says that much, `complaint` why.
 pub(super) fn unreachable(brokers: &str, complaint: Option<&Complaint>, error: KafkaError) -> Error {
     let reason = complaint.map(|complaint| complaint.reason.as_str()).unwrap_or_default();

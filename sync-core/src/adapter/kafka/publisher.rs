@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::client::aside;
 use super::config::KafkaConfig;
 use super::delivery::{Batch, Deliveries, shown};
-use super::error::{kind_of_delivery, translate};
+use super::error::translate;
 use super::record::size_alone;
 use super::topics;
 use crate::error::{Error, ErrorKind};
@@ -222,7 +222,7 @@ impl Session {
             let Some(producer) = &self.producer else { return Err(self.deliveries.failure()) };
             let Err((error, back)) = producer.send(record) else { return Ok(()) };
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
-                return Err(self.refusal(message, error));
+                return Err(self.refusal(message, &error));
             }
             record = back;
             tokio::time::sleep(wait).await;
@@ -231,10 +231,11 @@ impl Session {
     }
 
     /// A message could not even be queued: what is queued behind it must not be either.
-    fn refusal(&self, message: &Outgoing, error: KafkaError) -> Error {
-        let what = || format!("kafka: a message to topic {:?} could not be queued: {error}", message.topic);
-        let kind = error.rdkafka_error_code().map_or(ErrorKind::Unavailable, kind_of_delivery);
-        self.deliveries.fail(kind, what);
+    fn refusal(&self, message: &Outgoing, error: &KafkaError) -> Error {
+        let what = |why: &dyn fmt::Display| {
+            format!("kafka: a message to topic {:?} could not be queued: {why}", message.topic)
+        };
+        self.deliveries.fail_with(error, what);
         self.deliveries.failure()
     }
 
@@ -252,8 +253,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let what = || "kafka: the publisher was closed before everything was stored".to_owned();
-        self.deliveries.fail(ErrorKind::Unavailable, what);
+        let what = "kafka: the publisher was closed before everything was stored";
+        self.deliveries.fail(ErrorKind::Unavailable, what.to_owned());
         if let Some(producer) = self.producer.take() {
             aside(move || drop(producer));
         }

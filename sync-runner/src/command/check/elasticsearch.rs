@@ -4,6 +4,7 @@ use sync_core::{Error, ErrorKind};
 
 use super::finding::Finding;
 use crate::config::Config;
+use crate::render;
 use crate::wire::Wire;
 
 /// The cluster, then what is configured of each index.
@@ -32,8 +33,11 @@ async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {
     let cluster = wire.cluster().await?;
     let version = cluster.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let found = format!(
-        "{:?}: Elasticsearch{version}, {}, {} nodes, {} of them with data",
-        cluster.name, cluster.status, cluster.nodes, cluster.data_nodes
+        "{:?}: Elasticsearch{version}, {}, {}, {} of them with data",
+        cluster.name,
+        cluster.status,
+        render::counted(cluster.nodes, "node"),
+        cluster.data_nodes
     );
     match cluster.status.as_str() {
         "green" => Ok(Finding::ok("elasticsearch", "cluster", found)),

@@ -74,7 +74,7 @@ impl Finding {
     }
 
     /// The line as cells of a table.
-    pub(super) fn cells(&self) -> [&str; 4] {
-        [self.verdict.word(), &self.part, self.check, &self.found]
+    pub(super) fn cells(&self) -> [String; 4] {
+        [self.verdict.word(), &self.part, self.check, &self.found].map(str::to_owned)
     }
 }

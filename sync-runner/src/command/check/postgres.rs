@@ -32,7 +32,13 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
 }
 
 async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding>) -> Result<(), Error> {
-    let server = outbox::server(database).await?;
+    let shown = config.postgres.url.shown();
+    let server = outbox::server(database).await.map_err(|error| {
+        if error.kind() != ErrorKind::Unavailable {
+            return error;
+        }
+        Error::new(error.kind(), format!("{error}; check that {shown} is right and that the server is up"))
+    })?;
     if server.major < outbox::OLDEST_VERSION {
         let what = format!(
             "postgres.url: the server is PostgreSQL {}; the outbox needs {} or later",
@@ -47,11 +53,8 @@ async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding
     }
     let tls = if server.tls { "over TLS" } else { "not encrypted" };
     let found = format!(
-        "{}: PostgreSQL {}, primary, database {} as {}, {tls}",
-        config.postgres.url.shown(),
-        server.version,
-        server.database,
-        server.user
+        "{shown}: PostgreSQL {}, primary, database {} as {}, {tls}",
+        server.version, server.database, server.user
     );
     findings.push(Finding::ok("postgres", "server", found));
     Ok(())

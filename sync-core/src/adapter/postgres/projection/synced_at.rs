@@ -7,6 +7,9 @@ use crate::error::{Error, ErrorKind};
 
 /// The column to set to the current time once a row's document is in the index. `outbox.watch` must be told to ignore
 /// it, or every update of it would be a change again.
+///
+/// A row that a transaction holds locked at that moment is left out, because the application must not wait for a note;
+/// when that transaction changes the row, its own event brings the note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncedAt {
     /// The table, as SQL names it (`public.jobs`, `"Mixed Case"`).
@@ -42,7 +45,11 @@ impl SyncedAtStatement {
         };
         let (table, key, key_type, column): (String, String, String, String) =
             (row.get(0), row.get(1), row.get(2), row.get(3));
-        let sql = format!("update {table} set {column} = now() where {key} = any ($1::text[]::{key_type}[])");
+        // It never waits for a row: waiting, it could be one side of a deadlock whose other side is the application.
+        let sql = format!(
+            "update {table} set {column} = now() where {key} in (\
+             select {key} from {table} where {key} = any ($1::text[]::{key_type}[]) for no key update skip locked)"
+        );
         Ok(Self { sql, setting })
     }
 

@@ -1,0 +1,124 @@
+//! `demo`: the whole way on the configured servers, in a database, a topic and an index of its own.
+
+mod scene;
+mod story;
+mod workload;
+
+use std::time::{Duration, Instant};
+
+use sync_core::indexer::IndexerProgress;
+use sync_core::port::Sink;
+use sync_core::relay::RelayProgress;
+use sync_core::repair::{Comparison, compare};
+use sync_core::{Error, ErrorKind, Remedy};
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::scene::Scene;
+use self::story::Story;
+use self::workload::Tally;
+use crate::cli::{DemoArgs, RoleName};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::wire::Wire;
+use crate::{signals, tasks};
+
+/// How long the index may take to agree once the last transaction is committed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Writes, watches, compares and searches.
+pub(super) async fn demo(config: &Config, args: &DemoArgs) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let scene = Scene::set(config).await?;
+    let mut story = Story::default();
+    story.scene(&scene)?;
+    let wire = Wire::new(&scene.config)?;
+    let roles = [RoleName::Relay, RoleName::Indexer];
+    let (roles, progress) = super::run::start(&wire, &scene.config, &roles)?;
+    let shutdown = CancellationToken::new();
+    signals::listen(shutdown.clone())?;
+    story.running(&scene)?;
+    let acts = async {
+        let outcome = tokio::select! {
+            () = shutdown.cancelled() => Err(Error::new(ErrorKind::Unavailable, "stopped before the end").into()),
+            outcome = act(&wire, &scene, args, &progress, &mut story) => outcome,
+        };
+        shutdown.cancel();
+        outcome
+    };
+    let (ended, outcome) = tokio::join!(tasks::run_all(roles, &shutdown), acts);
+    let equal = outcome?;
+    ended?;
+    story.end(&scene, began.elapsed())?;
+    Ok(if equal { Exit::Success } else { Exit::Failed })
+}
+
+/// What happens while the runner runs. Says whether the index agreed in the end.
+async fn act(
+    wire: &Wire<'_>,
+    scene: &Scene,
+    args: &DemoArgs,
+    progress: &Progress,
+    story: &mut Story,
+) -> Result<bool, Failure> {
+    let tally = Tally::default();
+    let began = Instant::now();
+    let relay = progress.relay.as_ref().map(|(relay, _)| relay.clone()).unwrap_or_default();
+    let indexer = progress.indexers.first().map(|(indexer, _)| indexer.clone()).unwrap_or_default();
+    let written = {
+        let writing = workload::write(&scene.database, args.jobs, &tally);
+        let telling = tell(story, &tally, &relay, &indexer, began);
+        tokio::select! {
+            written = writing => written,
+            error = telling => Err(error),
+        }
+    };
+    written?;
+    story.written(&tally, began.elapsed())?;
+
+    let committed = Instant::now();
+    let projection = wire.projection(scene::INDEX, scene.index());
+    let sink = wire.sink(scene.index())?;
+    let agree = async {
+        loop {
+            match compare(&projection, &sink).await {
+                Ok(comparison) if comparison.is_equal() => return Ok(comparison),
+                Err(error) if error.remedy() != Remedy::Retry => return Err(error),
+                Ok(_) | Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let telling = tell(story, &tally, &relay, &indexer, began);
+    let agreed: Result<Option<Comparison>, Error> = tokio::select! {
+        agreed = timeout(PATIENCE, agree) => agreed.map_or(Ok(None), |agreed| agreed.map(Some)),
+        error = telling => Err(error),
+    };
+    let Some(comparison) = agreed? else {
+        let comparison = compare(&projection, &sink).await?;
+        story.differs(&comparison, PATIENCE)?;
+        return Ok(false);
+    };
+    story.equal(&comparison, committed.elapsed(), sink.count().await?)?;
+    let (query, found) = ("title:invoice AND workspace.status:RUNNING", 3);
+    story.found(query, &sink.look(query, found).await?)?;
+    Ok(true)
+}
+
+/// One line a second; ends only with an error.
+async fn tell(
+    story: &mut Story,
+    tally: &Tally,
+    relay: &RelayProgress,
+    indexer: &IndexerProgress,
+    began: Instant,
+) -> Error {
+    let mut second = interval(Duration::from_secs(1));
+    second.tick().await;
+    loop {
+        second.tick().await;
+        if let Err(error) = story.progress(began.elapsed(), tally, relay.counts(), indexer.counts()) {
+            return error;
+        }
+    }
+}

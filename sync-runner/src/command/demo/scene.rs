@@ -1,0 +1,91 @@
+//! A database, a topic and an index that nobody else has, and the configuration that names them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sync_core::adapter::postgres::{Postgres, PostgresConfig, migrate};
+use sync_core::{Error, ErrorKind};
+
+use crate::config::{Bus, Config, Index, SourceFile, SyncedAt};
+use crate::wire::Wire;
+
+/// The index's name in the configuration.
+pub(super) const INDEX: &str = "jobs";
+
+const SCHEMA: &str = include_str!("../../../../examples/jobs/schema.sql");
+const PROJECTION: &str = include_str!("../../../../examples/jobs/projection.sql");
+const MAPPING: &str = include_str!("../../../../examples/jobs/mapping.json");
+const TOPIC: &str = "job-es-sync";
+
+/// Connections that write at the same time, and one for the long transaction.
+const CONNECTIONS: usize = super::workload::WRITERS + 1;
+
+/// Where the demo plays.
+#[derive(Debug)]
+pub(super) struct Scene {
+    /// The configured servers with everything else the demo's own.
+    pub(super) config: Config,
+    /// What the application connects with.
+    pub(super) database: Postgres,
+    /// Database, topic and alias.
+    pub(super) name: String,
+    index: Index,
+}
+
+impl Scene {
+    /// Creates the database, with the outbox and the reference domain in it.
+    ///
+    /// # Errors
+    /// What PostgreSQL says; `Denied` names the privilege to create databases.
+    pub(super) async fn set(servers: &Config) -> Result<Self, Error> {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
+        let name = format!("sync-demo-{seconds}-{}", std::process::id());
+        let creating = |error| Error::new(ErrorKind::Denied, "creating a database for the demo").with_source(error);
+        let client = Wire::new(servers)?.database().client().await?;
+        client.batch_execute(&format!("create database \"{name}\"")).await.map_err(creating)?;
+
+        let index = Index {
+            topic: name.clone(),
+            alias: name.clone(),
+            projection: SourceFile { path: PathBuf::from("examples/jobs/projection.sql"), text: PROJECTION.to_owned() },
+            mapping: Some(SourceFile { path: PathBuf::from("examples/jobs/mapping.json"), text: MAPPING.to_owned() }),
+            synced_at: Some(SyncedAt {
+                table: "public.jobs".to_owned(),
+                key: "id".to_owned(),
+                column: "es_synced_at".to_owned(),
+            }),
+        };
+        let mut config = servers.clone();
+        config.postgres.url = servers.postgres.url.with_database(&name);
+        config.relay.topics = None;
+        config.kafka.group.clone_from(&name);
+        config.indexes = BTreeMap::from([(INDEX.to_owned(), index.clone())]);
+
+        let database = Postgres::new(&PostgresConfig {
+            url: config.postgres.url.expose().to_owned(),
+            password: config.postgres.password.as_ref().map(|password| password.expose().to_owned()),
+            ca_file: config.postgres.ca_file.clone(),
+            pool_size: CONNECTIONS,
+            connect_timeout: config.postgres.connect_timeout,
+        })?;
+        let mut client = database.client().await?;
+        migrate(&mut client).await?;
+        client
+            .batch_execute(&SCHEMA.replace(TOPIC, &name))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "creating the reference domain").with_source(error))?;
+        drop(client);
+        Ok(Self { config, database, name, index })
+    }
+
+    /// The index the demo fills.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// What carries the messages.
+    pub(super) fn bus(&self) -> Bus {
+        self.config.relay.bus
+    }
+}

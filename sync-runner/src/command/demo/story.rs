@@ -1,0 +1,118 @@
+//! What the demo tells on standard output.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sync_core::Error;
+use sync_core::indexer::IndexerCounts;
+use sync_core::port::Stored;
+use sync_core::relay::RelayCounts;
+use sync_core::repair::Comparison;
+
+use super::scene::Scene;
+use super::workload::{Tally, WRITERS};
+use crate::config::Bus;
+use crate::render;
+
+/// Tells it line by line.
+#[derive(Debug, Default)]
+pub(super) struct Story;
+
+impl Story {
+    pub(super) fn scene(&mut self, scene: &Scene) -> Result<(), Error> {
+        let servers = scene.config.postgres.url.shown();
+        render::text(&format!(
+            "PostgreSQL      {servers}: outbox migrated, tables jobs and workspaces watched\n\
+             {}\n\
+             Elasticsearch   {}: index {}",
+            match scene.bus() {
+                Bus::Kafka => format!("Kafka           {}: topic {}", scene.config.kafka.brokers.join(","), scene.name),
+                Bus::Direct => "no Kafka        relay and indexer are joined by the direct bus".to_owned(),
+            },
+            scene.config.elasticsearch.urls.join(","),
+            scene.name
+        ))
+    }
+
+    pub(super) fn running(&mut self, scene: &Scene) -> Result<(), Error> {
+        let by = match scene.bus() {
+            Bus::Kafka => "Kafka",
+            Bus::Direct => "the direct bus",
+        };
+        render::text(&format!(
+            "\nRelay and indexer run: outbox -> {by} -> Elasticsearch.\n\
+             {WRITERS} connections write; every tenth transaction is rolled back; one more begins first and commits last."
+        ))
+    }
+
+    pub(super) fn progress(
+        &mut self,
+        elapsed: Duration,
+        tally: &Tally,
+        relay: RelayCounts,
+        indexer: IndexerCounts,
+    ) -> Result<(), Error> {
+        render::text(&format!(
+            "  {:4.0} s   committed {:6} rows in {:5} transactions   published {:6} events   indexed {:6}   deleted {:5}",
+            elapsed.as_secs_f64(),
+            tally.rows.load(Ordering::Relaxed),
+            tally.committed.load(Ordering::Relaxed),
+            relay.published,
+            indexer.applied,
+            indexer.deleted,
+        ))
+    }
+
+    pub(super) fn written(&mut self, tally: &Tally, elapsed: Duration) -> Result<(), Error> {
+        render::text(&format!(
+            "Written: {} rows in {} transactions, {} more rolled back, in {:.1} s. The long transaction is committed.",
+            tally.rows.load(Ordering::Relaxed),
+            tally.committed.load(Ordering::Relaxed),
+            tally.rolled_back.load(Ordering::Relaxed),
+            elapsed.as_secs_f64()
+        ))
+    }
+
+    pub(super) fn equal(&mut self, comparison: &Comparison, after: Duration, count: u64) -> Result<(), Error> {
+        render::text(&format!(
+            "\nCompared: {} documents of PostgreSQL with {count} of Elasticsearch, key by key, version by version and \
+             content by content: equal, {:.2} s after the last commit.",
+            comparison.documents,
+            after.as_secs_f64()
+        ))
+    }
+
+    pub(super) fn differs(&mut self, comparison: &Comparison, after: Duration) -> Result<(), Error> {
+        let mut told = format!(
+            "\nNOT EQUAL {} s after the last commit: {} documents in PostgreSQL, {} in Elasticsearch, {} equal.",
+            after.as_secs(),
+            comparison.documents,
+            comparison.indexed,
+            comparison.equal
+        );
+        for difference in &comparison.differences {
+            told = format!("{told}\n  {} {:?}", difference.key, difference.kind);
+        }
+        render::text(&told)
+    }
+
+    pub(super) fn found(&mut self, query: &str, found: &[(String, Stored)]) -> Result<(), Error> {
+        render::text(&format!("\nSearch for {query}:"))?;
+        for (key, stored) in found {
+            let document: serde_json::Value = serde_json::from_str(&stored.document).unwrap_or_default();
+            render::text(&format!(
+                "  {key}  {}  {}  version {}",
+                document["title"], document["status"], stored.version
+            ))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, scene: &Scene, elapsed: Duration) -> Result<(), Error> {
+        render::text(&format!(
+            "\nDone in {:.1} s. Left for you to look at: database, topic and index {}.",
+            elapsed.as_secs_f64(),
+            scene.name
+        ))
+    }
+}
