@@ -11,6 +11,7 @@
 
 mod progress;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ pub use self::progress::{RelayCounts, RelayProgress};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::port::{Acknowledgement, Batch, Cursor, Feed, Position, Publisher, Reader, Source};
+
+/// Leaves are created days ahead, so an hour is often enough.
+const UPKEEP: Duration = Duration::from_secs(3600);
 
 /// How a relay works.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +151,7 @@ impl Relay {
         let outcome = tokio::select! {
             outcome = work => outcome,
             error = keep_lease(cursor.as_ref()) => Err(error),
+            never = upkeep(self.source.as_ref()) => match never {},
             () = overtime(shutdown, self.config.drain) => {
                 tracing::warn!("shutting down with events in flight; they will be repeated");
                 Ok(())
@@ -192,6 +197,17 @@ async fn keep_lease(cursor: &dyn Cursor) -> Error {
         beat.tick().await;
         if let Err(error) = cursor.renew().await {
             return error;
+        }
+    }
+}
+
+/// Has the source make room for what is to come; a failure is told and tried again.
+async fn upkeep(source: &dyn Source) -> Infallible {
+    let mut beat = interval(UPKEEP);
+    loop {
+        beat.tick().await;
+        if let Err(error) = source.maintain().await {
+            tracing::warn!(%error, "maintenance of the source; tried again in {UPKEEP:?}");
         }
     }
 }

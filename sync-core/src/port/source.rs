@@ -60,6 +60,13 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn lag(&self) -> Result<SourceLag, Error>;
+
+    /// Makes room for the events to come. Wanted every hour or so; may be repeated, also by several at once, beside
+    /// open writers. Until it is called again nothing fails; the source only gets less tidy.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn maintain(&self) -> Result<(), Error>;
 }
 
 /// A subscription that is open: one end reads, the other records what is done. They are used at the same time.

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) async fn demo(config: &Config, args: &DemoArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     let scene = Scene::set(config).await?;
-    let mut story = Story::default();
+    let mut story = Story;
     story.scene(&scene)?;
     let wire = Wire::new(&scene.config)?;
     let roles = [RoleName::Relay, RoleName::Indexer];

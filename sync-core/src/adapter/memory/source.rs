@@ -71,6 +71,10 @@ impl Source for MemorySource {
         let events = window(&state.commits, &position.lo, inside, position.last).len() + rest;
         Ok(SourceLag { events: events as u64, age: Duration::ZERO })
     }
+
+    async fn maintain(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 #[derive(Debug)]

@@ -110,6 +110,19 @@ impl Source for PostgresSource {
             age: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
         })
     }
+
+    async fn maintain(&self) -> Result<(), Error> {
+        let client = self.database.client().await?;
+        let row = client
+            .query_one("select outbox.maintain()", &[])
+            .await
+            .map_err(|error| from_postgres("creating leaves of outbox.events ahead", error))?;
+        let created: i32 = row.get(0);
+        if created > 0 {
+            tracing::info!(created, "leaves of outbox.events created ahead");
+        }
+        Ok(())
+    }
 }
 
 impl PostgresSource {

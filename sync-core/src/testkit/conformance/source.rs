@@ -1,4 +1,5 @@
 //! What every [`Source`] promises.
+#![allow(clippy::expect_used, reason = "a suite fails by panicking")]
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -15,7 +15,7 @@ use crate::config::Bus;
 use crate::render;
 
 /// Tells it line by line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Story;
 
 impl Story {
