@@ -10,9 +10,7 @@ elasticsearch_location() { echo "http://127.0.0.1:$(port elasticsearch)"; }
 # Any answer will do, a refusal for want of a password included.
 elasticsearch_probe_given() { have curl && curl -s -k -o /dev/null --max-time 3 "${1%/}/_cluster/health"; }
 
-elasticsearch_probe() {
-    elasticsearch_health 'master_timeout=1s&timeout=1s' 3
-}
+elasticsearch_probe() { elasticsearch_health 'master_timeout=1s&timeout=1s' 3; }
 
 elasticsearch_health() {
     curl -sf -o /dev/null --noproxy '*' --max-time "$2" "$(elasticsearch_location)/_cluster/health?$1"
@@ -72,4 +70,4 @@ elasticsearch_run() {
 }
 
 # After a restart the node answers before it has found its indices again. One that stays red is the tests' own affair.
-elasticsearch_after_start() { elasticsearch_health 'wait_for_status=yellow&timeout=20s' 25 || true; }
+elasticsearch_settle() { elasticsearch_health 'wait_for_status=yellow&timeout=20s' 25 || true; }

@@ -117,4 +117,4 @@ kafka_run() {
     spawn kafka "${KAFKA_JAVA[@]}"
 }
 
-kafka_after_start() { :; }
+kafka_settle() { :; }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the servers and the build need on the machine: Debian packages, and a user to run servers as.
 
-CACHE=${SYNC_STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sync-stack}
+CACHE=$(realpath -m "${SYNC_STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sync-stack}")
 
 # Which package gives what, in the order they are looked for. Maven is wanted only while a distribution is missing.
 missing_packages() {
@@ -35,6 +35,13 @@ missing_build_packages() {
     [[ -e /usr/include/stdlib.h ]] || echo libc6-dev
 }
 
+# What some tests want beside the servers: without it they are skipped.
+missing_optional_packages() {
+    have shellcheck || echo shellcheck
+    # Programs against Kafka's own client are compiled as they run.
+    have javac || echo openjdk-17-jdk-headless
+}
+
 ensure_packages() {
     local missing
     install_packages "$(missing_packages "$@" | sort -u)"
@@ -43,6 +50,17 @@ ensure_packages() {
 }
 
 ensure_build_packages() { install_packages "$(missing_build_packages | sort -u)"; }
+
+ensure_optional_packages() {
+    local missing
+    missing=$(missing_optional_packages)
+    [[ -n $missing ]] || return 0
+    if [[ $(id -u) == 0 ]] && have apt-get; then
+        install_packages "$missing"
+    else
+        say "not installed, some tests will be skipped: ${missing//$'\n'/ }"
+    fi
+}
 
 install_packages() {
     local packages
@@ -78,7 +96,7 @@ no_system_cluster() {
 # 17 is what Debian 12 has; the release after it has a later one only.
 offered_java() {
     [[ -z $(apt-cache search --names-only '^openjdk-17-jre-headless$') ]] || return 0
-    packages=("${packages[@]/#openjdk-17-jre-headless/default-jre-headless}")
+    packages=("${packages[@]/#openjdk-17-/default-}")
 }
 
 # The oldest Java from 17 on that the servers' user can run.

@@ -25,21 +25,21 @@ postgres_ask() {
 
 postgres_probe_given() { have psql && postgres_ask "$1" 'select 1' >/dev/null 2>&1; }
 
-# The maintenance database: ours does not exist before the first start is complete.
-postgres_probe() {
-    postgres_ask "postgres://sync:sync@127.0.0.1:$(port postgres)/postgres" 'select 1' >/dev/null 2>&1
-}
+postgres_probe() { postgres_ask "$(postgres_location)" 'select 1' >/dev/null 2>&1; }
 
 postgres_prepare() {
     owned_directory "$STACK/postgres" &&
         make_once "$STACK/postgres/data" postgres_new_cluster
 }
 
+# With its database, so that a cluster that is there is a whole one.
 postgres_new_cluster() {
     local output
     echo sync >"$STACK/postgres.password"
     output=$("${AS_SERVER_USER[@]}" "$(postgres_bin)/initdb" --pgdata="$1" --username=sync --pwfile="$STACK/postgres.password" \
-        --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 2>&1) || { say "$output" && return 1; }
+        --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 2>&1 &&
+        "${AS_SERVER_USER[@]}" "$(postgres_bin)/postgres" --single -j -D "$1" postgres <<<'create database sync;' 2>&1) ||
+        { say "$output" && return 1; }
 }
 
 postgres_configure() {
@@ -63,9 +63,4 @@ postgres_run() {
     spawn postgres env -i PATH="$PATH" LANG=C.UTF-8 "$(postgres_bin)/postgres" --config-file="$STACK/postgres.conf"
 }
 
-postgres_after_start() {
-    local maintenance
-    maintenance="postgres://sync:sync@127.0.0.1:$(port postgres)/postgres"
-    [[ $(postgres_ask "$maintenance" "select 1 from pg_database where datname = 'sync'") == 1 ]] ||
-        postgres_ask "$maintenance" 'create database sync'
-}
+postgres_settle() { :; }

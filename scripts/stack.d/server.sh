@@ -1,5 +1,9 @@
 # shellcheck shell=bash
-# What is the same for every server. Each server's file gives NAME_{variable,location,address_of,probe,prepare,run}.
+# What is the same for every server. Each server's file gives, under its name:
+#   variable, location     what names it in the environment; where ours is
+#   probe, probe_given     whether ours answers; whether another does
+#   prepare, configure     what it needs once; its settings for the ports it has now
+#   run, settle            start it; what to wait for once it answers
 
 variable() { "$1_variable"; }
 
@@ -59,21 +63,22 @@ await() {
 start_server() {
     local server=$1 outcome attempt=0 give_up=0 began=$SECONDS
     if alive "$server"; then
+        # Never restarted from here: it may be others who keep it too busy to answer.
         await "$server" && return 0
-        say "$server: runs (pid $(recorded_pid "$server")) but does not answer; restarting it"
-        stop_server "$server" && draw_ports "$server"
+        say "$server: runs (pid $(recorded_pid "$server")) but does not answer; to begin anew: scripts/stack down --name $NAME"
+        return 1
     fi
     say "$server: starting"
     "${server}_prepare" || { say "$server: could not be prepared" && return 1; }
     while :; do
-        "${server}_configure"
+        "${server}_configure" || { say "$server: could not be configured" && return 1; }
         rm -f "$STACK/$server.pid"
         "${server}_run"
         outcome=0
         await_record "$server"
         await "$server" || outcome=$?
         if ((outcome == 0)); then
-            "${server}_after_start" || { outcome=3 && break; }
+            "${server}_settle"
             say "$server: up after $((SECONDS - began)) s at 127.0.0.1:$(port "$server")"
             return 0
         fi
@@ -87,8 +92,7 @@ start_server() {
     done
     case $outcome in
         1) say "$server: ended while starting" ;;
-        2) say "$server: no answer within $TIMEOUT s (SYNC_STACK_TIMEOUT); is the machine overloaded?" ;;
-        *) say "$server: started, but could not be set up" ;;
+        *) say "$server: no answer within $TIMEOUT s (SYNC_STACK_TIMEOUT); is the machine overloaded?" ;;
     esac
     stop_server "$server"
     say "$server: the last lines of $STACK/$server.log:"
