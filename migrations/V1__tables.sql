@@ -30,7 +30,8 @@ create table outbox.events_default partition of outbox.events default;
 alter table outbox.events_default replica identity full;
 
 comment on table outbox.events is
-'Committed changes, append-only, one leaf a day (UTC). Rows are never updated or deleted one by one; whole leaves are emptied once every subscription has passed them.';
+'Committed changes, append-only, one leaf a day (UTC). Rows are never updated or deleted one by one; whole leaves '
+'are emptied once every subscription has passed them.';
 comment on column outbox.events.id is
 'Drawn under the lock of the key''s row in outbox.versions, so that per key it grows in the order of commit.';
 comment on column outbox.events.xid is
@@ -71,7 +72,8 @@ create table outbox.versions (
 );
 
 comment on table outbox.versions is
-'A logical clock for each key. Its row lock orders the writers of one key even when they touch no common row; it survives the deletion of the entity.';
+'A logical clock for each key. Its row lock orders the writers of one key even when they touch no common row; it '
+'survives the deletion of the entity.';
 
 -- Subscriptions ---------------------------------------------------------------------------------------------------
 
@@ -92,7 +94,8 @@ create table outbox.subscriptions (
 comment on table outbox.subscriptions is
 'Who reads the outbox, how far each has come, and who holds its lease.';
 comment on column outbox.subscriptions.id is
-'Second half of the advisory lock (outbox.wake_class(), id), held exclusively while the subscription''s relay sleeps.';
+'Second half of the advisory lock (outbox.wake_class(), id), held exclusively while the subscription''s relay '
+'sleeps.';
 comment on column outbox.subscriptions.topics is
 'The topics it wants; null for all.';
 comment on column outbox.subscriptions.lo is
@@ -151,7 +154,8 @@ create table outbox.history (
 );
 
 comment on table outbox.history is
-'The histories this database has had, the newest row being the present one. A promotion or a restore begins a new one, because transaction ids and versions may be handed out again.';
+'The histories this database has had, the newest row being the present one. A promotion or a restore begins a new '
+'one, because transaction ids and versions may be handed out again.';
 
 -- Dead letters ----------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,9 @@ end
 $$;
 
 comment on function outbox.note_history() is
-'Compares the running server with the newest row of outbox.history. ''first'': there was none, epoch 0 begins; ''same''; ''promoted'': only the timeline differs, the next epoch begins; ''foreign'': restored from a dump, or another cluster: nothing was changed, and a person must call outbox.adopt_history().';
+'Compares the running server with the newest row of outbox.history. ''first'': there was none, epoch 0 begins; '
+'''same''; ''promoted'': only the timeline differs, the next epoch begins; ''foreign'': restored from a dump, or '
+'another cluster: nothing was changed, and a person must call outbox.adopt_history().';
 
 create function outbox.adopt_history(out epoch int, out events bigint)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -82,6 +84,7 @@ end
 $$;
 
 comment on function outbox.adopt_history() is
-'After a restore from a dump or a move to another cluster, called by a person: begins the next epoch and publishes all retained events again.';
+'Called by a person after a restore from a dump, pg_upgrade or a move to another cluster: begins the next epoch and '
+'publishes all retained events again.';
 
 revoke all on all functions in schema outbox from public;

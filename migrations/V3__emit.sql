@@ -4,7 +4,8 @@ create function outbox.wake_class() returns int
 language sql immutable parallel safe as 'select 1869968482';
 
 comment on function outbox.wake_class() is
-'First half of this engine''s advisory locks (the letters ''outb''). Second half: a subscription''s id while its relay sleeps, 0 for outbox.maintain, -1 for migrations.';
+'First half of this engine''s advisory locks (the letters ''outb''). Second half: a subscription''s id while its '
+'relay sleeps, 0 for outbox.maintain, -1 for migrations.';
 
 create function outbox.key(variadic parts text[]) returns text
 language sql immutable parallel safe as $$
@@ -20,7 +21,9 @@ language sql immutable parallel safe as $$
 $$;
 
 comment on function outbox.key(text[]) is
-'Makes one key of several values: outbox.key(tenant::text, id::text). They are joined by '':'', with '':'' and ''\'' inside a value escaped by ''\''; one value is the key itself; null if any is null, and emit refuses a null key.';
+'Makes one key of several values: outbox.key(tenant::text, id::text). They are joined by '':'', with '':'' and '
+'''\'' inside a value escaped by ''\''; one value is the key itself; null if any is null, and emit refuses a null '
+'key.';
 
 -- Refusals --------------------------------------------------------------------------------------------------------
 
@@ -108,7 +111,10 @@ end
 $$;
 
 comment on function outbox.emit(text, text, text, jsonb, jsonb) is
-'Writes one event in the caller''s transaction and returns its version. action: INDEX or DELETE. payload: the message''s value instead of the standard one. headers: a flat object of strings. Call it from a select that is executed, never from a CTE nothing reads. It can fail with 40001 or 40P01, as any row lock can. Before PREPARE TRANSACTION: set local outbox.wake = off. A trace: set outbox.traceparent.';
+'Writes one event in the caller''s transaction and returns its version. action: INDEX or DELETE. payload: the '
+'message''s value instead of the standard one. headers: a flat object of strings. Call it from a select that is '
+'executed, never from a CTE nothing reads. It can fail with 40001 or 40P01, as any row lock can. Before PREPARE '
+'TRANSACTION: set local outbox.wake = off. A trace: set outbox.traceparent.';
 
 -- Events of many keys, once each and in the order of the keys: two of these never wait for each other in a circle.
 create function outbox.append_many(topic text, keys text[], action text, made_of text default null) returns bigint
@@ -195,6 +201,7 @@ end
 $$;
 
 comment on function outbox.grant_writer(name) is
-'Lets a role call outbox.emit, outbox.emit_many and outbox.key, and nothing else. For watched tables no role needs anything.';
+'Lets a role call outbox.emit, outbox.emit_many and outbox.key, and nothing else. For watched tables no role needs '
+'anything.';
 
 revoke all on all functions in schema outbox from public;

@@ -8,3 +8,4 @@ mod conformance;
 mod property;
 mod scenario;
 mod support;
+mod tidy;

@@ -1,1 +1,8 @@
-//! Processes killed at random moments.
+//! Processes killed at random moments, servers out of reach, and more at once than fits into memory.
+
+mod kill;
+mod outage;
+mod shutdown;
+mod topic;
+mod volume;
+mod writers;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod elasticsearch_answers;
+mod examples;
 mod indexer;
 mod kafka_wire;
 mod outbox_sql;

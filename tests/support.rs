@@ -1,5 +1,8 @@
-//! Servers, databases and pipelines for the tests.
+//! Servers, databases, pipelines and runners for the tests.
 
+pub mod domain;
 pub mod pipeline;
 pub mod postgres;
+pub mod proxy;
+pub mod runner;
 pub mod servers;

@@ -210,7 +210,7 @@ impl Session {
                     // What is in flight may still be applied. The guard makes that harmless beside the next owner.
                     if self.lanes.remove(&partition).is_some() {
                         tracing::info!(%partition, "handed over");
-                        self.worker.progress.going(&partition);
+                        self.worker.progress.handed_over(&partition);
                     }
                 }
             }
@@ -223,7 +223,8 @@ impl Session {
         let Some(lane) = self.lanes.get_mut(&partition) else {
             return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
         };
-        lane.buffer.push_back(message);
+        // Only the key counts. Values of any size wait nowhere: what waits is bounded by the number of messages.
+        lane.buffer.push_back(Incoming { value: None, headers: Vec::new(), ..message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
             self.consumer.pause(&partition)?;
             lane.paused = true;

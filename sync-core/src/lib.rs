@@ -35,3 +35,8 @@ pub mod version;
 pub use error::{Error, ErrorKind, Remedy};
 pub use event::{Action, Event, Outgoing};
 pub use version::Version;
+
+// What the README shows compiles.
+#[cfg(all(doctest, feature = "elasticsearch", feature = "postgres"))]
+#[doc = include_str!("../../README.md")]
+struct ReadmeDoctests;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::progress::{RelayCounts, RelayProgress};
@@ -27,13 +27,18 @@ use crate::port::{Acknowledgement, Batch, Cursor, Feed, Position, Publisher, Rea
 /// Leaves are created days ahead, so an hour is often enough.
 const UPKEEP: Duration = Duration::from_secs(3600);
 
+/// How long giving the lease back may take.
+const RELEASE: Duration = Duration::from_secs(2);
+
 /// How a relay works.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayConfig {
     /// Batches handed to the bus and not yet acknowledged, at most.
     pub in_flight: usize,
-    /// Delays between tries while a system is down, or somebody else holds the lease.
+    /// Delays between tries while a system is down.
     pub backoff: Backoff,
+    /// How often to look, while somebody else holds the lease, whether it is free. A take-over comes that much later.
+    pub standby: Duration,
     /// How long a shutdown waits for acknowledgements before it leaves what is in flight to be repeated.
     pub drain: Duration,
 }
@@ -43,6 +48,7 @@ impl Default for RelayConfig {
         Self {
             in_flight: 8,
             backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
+            standby: Duration::from_secs(1),
             drain: Duration::from_secs(5),
         }
     }
@@ -97,14 +103,17 @@ impl Relay {
                 Remedy::Halt | Remedy::Park => return Err(error),
                 Remedy::Retry => {}
             }
-            failures = if self.progress.counts().published > published { 1 } else { failures + 1 };
-            let delay = self.config.backoff.delay(failures, rand::random());
-            if error.kind() == ErrorKind::Fenced {
-                // Another relay works: that is what standing by is.
+            let delay = if error.kind() == ErrorKind::Fenced {
+                // Another relay works: that is what standing by is, and no failure.
                 tracing::debug!(%error, "standing by");
+                failures = 0;
+                self.config.standby
             } else {
+                failures = if self.progress.counts().published > published { 1 } else { failures + 1 };
+                let delay = self.config.backoff.delay(failures, rand::random());
                 tracing::warn!(%error, failures, "the relay tries again in {delay:?}");
-            }
+                delay
+            };
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = sleep(delay) => {}
@@ -157,10 +166,8 @@ impl Relay {
                 Ok(())
             }
         };
-        if shutdown.is_cancelled()
-            && let Err(error) = cursor.release().await
-        {
-            tracing::warn!(%error, "the lease was not given back; it runs out by itself");
+        if shutdown.is_cancelled() {
+            give_back(cursor.as_ref()).await;
         }
         outcome
     }
@@ -209,6 +216,14 @@ async fn upkeep(source: &dyn Source) -> Infallible {
         if let Err(error) = source.maintain().await {
             tracing::warn!(%error, "maintenance of the source; tried again in {UPKEEP:?}");
         }
+    }
+}
+
+/// Lets the next one go on at once. A source that says nothing must not hold up the end.
+async fn give_back(cursor: &dyn Cursor) {
+    let silence = |_| Err(Error::new(ErrorKind::Unavailable, format!("no answer within {RELEASE:?}")));
+    if let Err(error) = timeout(RELEASE, cursor.release()).await.unwrap_or_else(silence) {
+        tracing::warn!(%error, "the lease was not given back; it runs out by itself");
     }
 }
 

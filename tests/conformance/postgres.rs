@@ -81,7 +81,8 @@ impl RealRows {
             ProjectionConfig {
                 index: "jobs".to_owned(),
                 topic: "jobs".to_owned(),
-                sql: "select id as key, json_build_object('title', title) as document from \"Odd \"\"Rows\";".to_owned(),
+                sql: "select id as key, json_build_object('title', title) as document from \"Odd \"\"Rows\";"
+                    .to_owned(),
                 synced_at: Some(SyncedAt {
                     table: "\"Odd \"\"Rows\"".to_owned(),
                     key: "id".to_owned(),

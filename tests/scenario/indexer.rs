@@ -291,3 +291,21 @@ async fn an_indexer_that_dies_at_any_moment_loses_nothing() {
         bench.assert_equal().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn documents_that_made_it_are_noted_beside_one_that_did_not() {
+    let bench = Bench::new(1);
+    let too_long = "k".repeat(600);
+    bench.put("a", "{}").await;
+    bench.put(&too_long, "{}").await;
+    let indexer = bench.indexer();
+    let checks = async {
+        while indexer.progress().partitions_stopped().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    bench.beside(&indexer, checks).await;
+    assert!(bench.database.synced("a") > 0, "its document is in the index");
+    assert_eq!(bench.database.synced(&too_long), 0);
+    assert_eq!(bench.behind().await, 2, "and nothing is passed over");
+}

@@ -1,6 +1,7 @@
 //! The Kafka adapter and the rest of the world: what others read, what brokers refuse, and what happens without them.
 
 mod broker;
+mod group;
 mod java;
 mod limits;
 mod outage;

@@ -49,7 +49,10 @@ async fn one_transaction_of_many_events_is_read_in_batches_and_resumed_inside() 
     let (client, url) = fresh_outbox().await;
     let total = 20_000 * i64::try_from(servers::scale()).unwrap();
     client
-        .execute("select outbox.emit_many('jobs', array(select 'k' || n from generate_series(1, $1::bigint) n))", &[&total])
+        .execute(
+            "select outbox.emit_many('jobs', array(select 'k' || n from generate_series(1, $1::bigint) n))",
+            &[&total],
+        )
         .await
         .unwrap();
     let mut read = BTreeSet::new();
@@ -130,4 +133,17 @@ async fn after_a_promotion_versions_go_on_in_a_new_epoch() {
     client.batch_execute("update outbox.history set timeline = timeline - 1").await.unwrap();
     assert_eq!(source(&url, 10).open().await.unwrap().epoch, 1);
     assert_eq!(source(&url, 10).open().await.unwrap().epoch, 1, "once is enough");
+}
+
+/// The lock that means "asleep" is on the session that streams the window.
+#[tokio::test]
+async fn a_sleeping_reader_is_not_stuck_by_a_window_of_many_batches() {
+    let (client, url) = fresh_outbox().await;
+    let mut feed = source(&url, 10).open().await.unwrap();
+    assert!(drain(&mut *feed.reader).await.is_empty());
+    feed.reader.wait().await.unwrap();
+    let emit = "select outbox.emit_many('jobs', array(select 'k' || n from generate_series(1, 20000) n))";
+    client.batch_execute(emit).await.unwrap();
+    let events = timeout(Duration::from_secs(60), drain(&mut *feed.reader)).await.expect("it goes on");
+    assert_eq!(events.len(), 20_000);
 }

@@ -3,7 +3,8 @@
 use std::env;
 
 fn address(variable: &str) -> String {
-    env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test, or eval \"$(scripts/stack env)\""))
+    env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test, or eval \"$(scripts/stack env)\""))
 }
 
 /// A PostgreSQL URL of a role that may create databases.

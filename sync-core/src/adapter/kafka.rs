@@ -1,7 +1,7 @@
 //! The Kafka bus.
 //!
 //! In the order the data flows: [`KafkaPublisher`] writes with an idempotent, gapless producer, [`KafkaSubscriber`]
-//! reads as a member of a consumer group; [`check`] says beforehand whether both would work.
+//! reads as a member of a consumer group; [`check()`] says beforehand whether both would work.
 //!
 //! What the guarantees rest on is not configurable: see `REFUSED` in `config/properties.rs`.
 

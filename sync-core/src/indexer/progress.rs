@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind};
 use crate::port::Partition;
@@ -17,7 +17,8 @@ struct Counters {
     applied: AtomicU64,
     deleted: AtomicU64,
     stale: AtomicU64,
-    stopped: Mutex<BTreeMap<Partition, Stopped>>,
+    /// By partition and the offset behind the batch that stopped: two batches of one partition may stop.
+    stopped: Mutex<BTreeMap<(Partition, i64), Stopped>>,
 }
 
 /// The counters at one moment.
@@ -54,10 +55,12 @@ impl IndexerProgress {
         }
     }
 
-    /// The partitions that wait for a person.
+    /// The partitions that wait for a person, each with what stopped it first.
     #[must_use]
     pub fn partitions_stopped(&self) -> BTreeMap<Partition, Stopped> {
-        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let stopped = self.lock();
+        // In reverse, so that of one partition the first batch is what stays.
+        stopped.iter().rev().map(|((partition, _), why)| (partition.clone(), why.clone())).collect()
     }
 
     pub(super) fn messages(&self, count: u64) {
@@ -76,12 +79,20 @@ impl IndexerProgress {
         self.0.stale.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn stopped(&self, partition: &Partition, error: &Error) {
+    pub(super) fn stopped(&self, partition: &Partition, next: i64, error: &Error) {
         let stopped = Stopped { kind: error.kind(), error: error.to_string() };
-        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), stopped);
+        self.lock().insert((partition.clone(), next), stopped);
     }
 
-    pub(super) fn going(&self, partition: &Partition) {
-        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+    pub(super) fn going(&self, partition: &Partition, next: i64) {
+        self.lock().remove(&(partition.clone(), next));
+    }
+
+    pub(super) fn handed_over(&self, partition: &Partition) {
+        self.lock().retain(|(stopped, _), _| stopped != partition);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Partition, i64), Stopped>> {
+        self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! One batch, until all of it is in the index.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -54,7 +55,7 @@ impl Worker {
                 self.progress.messages(batch.messages);
                 if failures > 0 {
                     tracing::info!(partition = %batch.partition, "going on");
-                    self.progress.going(&batch.partition);
+                    self.progress.going(&batch.partition, batch.next);
                 }
                 return;
             };
@@ -74,7 +75,7 @@ impl Worker {
                         partition = %batch.partition, %error,
                         "this partition stopped; nothing is lost, it is tried again in {delay:?}"
                     );
-                    self.progress.stopped(&batch.partition, &error);
+                    self.progress.stopped(&batch.partition, batch.next, &error);
                     delay
                 }
             };
@@ -97,10 +98,9 @@ impl Worker {
         };
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
         let attempt = self.apply(writes.collect()).await;
-        if attempt.error.is_some() {
-            return attempt;
-        }
-        match self.projection.mark_synced(&keys).await {
+        let failed: HashSet<&str> = attempt.failed.iter().map(String::as_str).collect();
+        let synced: Vec<_> = keys.iter().filter(|key| !failed.contains(key.as_str())).cloned().collect();
+        match self.projection.mark_synced(&synced).await {
             Ok(()) => attempt,
             // The index has these documents; applying them again finds them stale.
             Err(error) => Attempt { failed: keys, error: Some(error) },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use sync_core::port::{Sink, Source};
+use sync_core::port::Source;
 use sync_core::{Error, ErrorKind};
 use tokio::time::{sleep, timeout};
 
@@ -82,7 +82,8 @@ struct Partition {
 #[derive(Debug, Serialize)]
 struct Documents {
     alias: String,
-    documents: u64,
+    /// None while there is no index.
+    documents: Option<u64>,
 }
 
 /// Prints the report, once or again and again.
@@ -157,7 +158,7 @@ async fn queue(wire: &Wire<'_>, name: &str, index: &Index) -> Result<Queue, Erro
 }
 
 async fn documents(wire: &Wire<'_>, index: &Index) -> Result<Documents, Error> {
-    let documents = wire.sink(index)?.count().await?;
+    let documents = wire.sink(index)?.documents().await?;
     Ok(Documents { alias: index.alias.clone(), documents })
 }
 
@@ -227,6 +228,10 @@ impl Queue {
 
 impl Documents {
     fn cells(&self) -> [String; 2] {
-        [String::new(), format!("{} in {:?}", render::counted(self.documents, "document"), self.alias)]
+        let state = match self.documents {
+            Some(documents) => format!("{} in {:?}", render::counted(documents, "document"), self.alias),
+            None => format!("no index {:?} yet: the indexer makes it when it first runs", self.alias),
+        };
+        [String::new(), state]
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn problems(left: &Layers, known: &BTreeSet<String>) -> Vec<Problem> 
             format!("unknown key `{key}` ({}); {advice}", given.origin)
         } else if told.insert(section) {
             let advice = nearest(section, sections.iter().copied())
-                .map_or_else(|| format!("the sections are {}", listed(&sections)), |near| meant(near));
+                .map_or_else(|| format!("the sections are {}", listed(&sections)), meant);
             format!("unknown section `{section}` ({}); {advice}", given.origin)
         } else {
             continue;

@@ -72,7 +72,8 @@ impl Broker {
              listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={addresses}\n\
              listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\ninter.broker.listener.name=PLAIN\n\
              controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\noffsets.topic.replication.factor=1\n\
-             offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n"
+             offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n\
+             broker.heartbeat.interval.ms=200\nbroker.session.timeout.ms=1000\n"
         );
         for setting in settings {
             properties += setting;

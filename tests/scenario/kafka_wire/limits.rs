@@ -1,10 +1,12 @@
 //! Messages too large for their topic.
 
+use std::time::{Duration, Instant};
+
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use sync_core::adapter::kafka::KafkaPublisher;
-use sync_core::port::Publisher;
+use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber};
+use sync_core::port::{Publisher, Subscriber};
 use sync_core::{ErrorKind, Outgoing};
 
 use super::{by_key, config, first_occurrences, message, publish, read, soon};
@@ -107,6 +109,15 @@ async fn after_a_message_the_broker_refuses_nothing_behind_it_is_stored_before_i
     assert!(error.to_string().contains(&topic), "{error}");
     if let Ok(later) = later {
         assert_eq!(soon(later).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    // What was under way behind it has time to be stored: it must not be.
+    let observer = KafkaSubscriber::new(&config, "observer", &topic, None).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        let stored: u64 = soon(observer.lag()).await.unwrap().iter().map(|lag| lag.behind).sum();
+        assert!(stored <= 5, "{stored} messages are stored, though the sixth was refused");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
     // From the position again: now the message itself is named.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use sync_core::Remedy;
-use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig, TopicState, check};
 use sync_core::port::{Acknowledgement, Polled, Publisher, Subscriber};
+use sync_core::{ErrorKind, Remedy};
 
 use super::broker::Broker;
 use super::{at, by_key, first_occurrences, message, publish, read, soon};
@@ -37,6 +39,9 @@ async fn a_broker_that_freezes_and_dies_costs_delay_and_neither_a_message_nor_th
     let mut config = at(&broker.address(0));
     // A frozen broker is given up after this; the default of a minute would only make the test longer.
     config.properties.insert("socket.timeout.ms".to_owned(), "3000".to_owned());
+    // So is a topic that is not there, after half a minute otherwise.
+    config.properties.insert("topic.metadata.propagation.max.ms".to_owned(), "2000".to_owned());
+    a_topic_that_is_gone_fails_what_is_outstanding_and_is_not_made_again_by_the_broker(&config).await;
     let publisher = KafkaPublisher::new(&config).unwrap();
     let mut writer = Writer { publisher, number: 0, outstanding: Vec::new() };
     for _ in 0..10 {
@@ -82,9 +87,31 @@ async fn a_broker_that_freezes_and_dies_costs_delay_and_neither_a_message_nor_th
     a_publisher_that_is_dropped_in_an_outage_does_not_wait_for_its_end(&broker, writer).await;
 }
 
+/// A broker left to itself would create what is asked for, with settings of its own.
+async fn a_topic_that_is_gone_fails_what_is_outstanding_and_is_not_made_again_by_the_broker(config: &KafkaConfig) {
+    publish(&KafkaPublisher::new(config).unwrap(), vec![message("gone", "job", 1)]).await;
+    let topics = TopicConfig { create: false, ..config.topics };
+    let publisher = KafkaPublisher::new(&KafkaConfig { topics, ..config.clone() }).unwrap();
+    publish(&publisher, vec![message("gone", "job", 2)]).await;
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    for deleted in soon(admin.delete_topics(&["gone"], &AdminOptions::new())).await.unwrap() {
+        deleted.unwrap();
+    }
+
+    let acknowledgement = soon(publisher.publish(vec![message("gone", "job", 3)])).await.unwrap();
+    let error = soon(acknowledgement).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let error = soon(publisher.publish(vec![message("gone", "job", 3)])).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    for topic in ["gone", "never-there"] {
+        let found = check(&KafkaConfig { topics, ..config.clone() }, &[topic.to_owned()]).await.unwrap();
+        assert_eq!(found[0].state, TopicState::Missing, "{topic}");
+    }
+}
+
 async fn a_consumer_says_that_the_brokers_are_gone_and_goes_on_when_they_are_back(
     broker: &mut Broker,
-    config: &sync_core::adapter::kafka::KafkaConfig,
+    config: &KafkaConfig,
 ) {
     let publisher = KafkaPublisher::new(config).unwrap();
     publish(&publisher, vec![message("consumed", "job", 1)]).await;

@@ -84,6 +84,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::adapter::partition_for;
     use crate::port::{OffsetCommit, Polled};
     #[cfg(feature = "testkit")]
     use crate::testkit::conformance::bus::{Harness, Traits, bus};
@@ -189,6 +190,28 @@ mod tests {
         drop(bus.subscriber("other").unwrap().subscribe().await.unwrap());
         drop(first);
         drop(subscriber.subscribe().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_full_partition_does_not_starve_the_others() {
+        let bus = DirectBus::new(["topic"], 100_000, 2);
+        let mut consumer = bus.subscriber("topic").unwrap().subscribe().await.unwrap();
+        let key_of = |number: i32| {
+            let mut keys = (0..).map(|key: usize| key.to_string());
+            keys.find(|key| partition_for(key.as_bytes(), 2) == number).unwrap()
+        };
+        let message = |number| Outgoing { key: key_of(number), ..messages("topic", 1).remove(0) };
+        for (full, other) in [(0, 1), (1, 0)] {
+            let mut batch = vec![message(full); 20_000];
+            batch.push(message(other));
+            drop(bus.publish(batch).await.unwrap());
+            let mut polls = 0;
+            let is_other = |done: &OffsetCommit| done.partition.number == other;
+            while !read(&mut consumer).await.iter().any(is_other) {
+                polls += 1;
+                assert!(polls < 2, "partition {other} waits for all of partition {full}");
+            }
+        }
     }
 
     #[tokio::test]

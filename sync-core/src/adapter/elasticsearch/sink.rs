@@ -46,6 +46,26 @@ impl ElasticsearchSink {
         Ok(Self { client: Client::new(config)?, index: Index::new(index)?, concrete: RwLock::new(None) })
     }
 
+    /// How many documents a search would see, `None` when there is no such index. Unlike [`Sink::count`], it creates
+    /// and refreshes nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    pub async fn documents(&self) -> Result<Option<u64>, Error> {
+        #[derive(Deserialize)]
+        struct Counted {
+            count: u64,
+        }
+
+        let doing = format!("counting the documents of {}", self.index.alias());
+        let path = format!("/{}/_count", segment(self.index.alias()));
+        let answer = self.client.send(Method::Get, &path, None).await?;
+        match answer.judge(Asked::Other, &doing)? {
+            Judged::Done => answer.read(&doing).map(|counted: Counted| Some(counted.count)),
+            Judged::IndexMissing => Ok(None),
+        }
+    }
+
     /// A look into the index for a person: up to `limit` keys and documents that match a query string
     /// (`title:invoice AND status:FAILED`), as far as Elasticsearch has refreshed.
     ///

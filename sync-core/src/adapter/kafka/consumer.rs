@@ -136,7 +136,15 @@ impl KafkaConsumer {
         }
         let is_dead = matches!(error, KafkaError::MessageConsumptionFatal(_) | KafkaError::Canceled);
         let reason = complaint.map(|complaint| format!(" ({})", complaint.reason)).unwrap_or_default();
-        let error = translate(format!("kafka: cannot read topic {:?}{reason}", self.topic), error);
+        let what = format!("kafka: cannot read topic {:?}{reason}", self.topic);
+        let error = match error.rdkafka_error_code() {
+            // The broker's answer does not fit: nothing that one message could be blamed for.
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let what = format!("{what}; raise kafka.properties.receive.message.max.bytes");
+                Error::new(ErrorKind::Configuration, what).with_source(error)
+            }
+            Some(_) | None => translate(what, error),
+        };
         if is_dead {
             self.dead = Some((error.kind(), error.to_string()));
         }

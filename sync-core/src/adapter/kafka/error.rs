@@ -1,4 +1,4 @@
-//! From librdkafka's errors to ours. Nothing else in the engine reads its codes.
+//! From librdkafka's errors to ours.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -7,12 +7,29 @@ use crate::error::{Error, ErrorKind};
 
 /// The error of doing `what`.
 pub(super) fn translate(what: impl Into<String>, error: KafkaError) -> Error {
-    let kind = match &error {
-        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => ErrorKind::Configuration,
-        KafkaError::PauseResume(_) | KafkaError::Seek(_) | KafkaError::AdminOpCreation(_) => ErrorKind::Internal,
-        other => code_of(other).map_or(ErrorKind::Unavailable, kind_of),
+    let kind = match code_of(&error) {
+        Some(code) => kind_of(code),
+        None if is_ours(&error) => ErrorKind::Internal,
+        None if is_set(&error) => ErrorKind::Configuration,
+        None => ErrorKind::Unavailable,
     };
     Error::new(kind, what).with_source(error)
+}
+
+/// Whether it says that we used the client wrongly.
+fn is_ours(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::PauseResume(_) | KafkaError::Seek(_))
+}
+
+/// Whether it says that something was set wrongly.
+fn is_set(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::ClientConfig(..)
+            | KafkaError::ClientCreation(_)
+            | KafkaError::AdminOpCreation(_)
+            | KafkaError::Nul(_)
+    )
 }
 
 /// The code inside, where there is one.

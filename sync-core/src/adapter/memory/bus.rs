@@ -1,7 +1,9 @@
 //! A bus in memory: topics with partitions, groups with committed offsets, members that share the partitions.
 
+mod consumer;
+mod group;
+
 use std::collections::{BTreeMap, HashMap};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -9,15 +11,12 @@ use bytes::Bytes;
 use futures::future;
 use tokio::sync::Notify;
 
+use self::consumer::MemoryConsumer;
+use self::group::Group;
 use crate::adapter::partition::partition_for;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event::Outgoing;
-use crate::port::{
-    Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
-};
-
-/// Messages of one partition given out by one poll: enough to see batches, few enough to see several.
-const BATCH: usize = 100;
+use crate::port::{Acknowledgement, Consumer, Incoming, Partition, PartitionLag, Publisher, Subscriber};
 
 /// A bus in memory. Clones share it. A topic exists once it is named; everything written stays.
 #[derive(Clone, Debug)]
@@ -38,47 +37,6 @@ struct State {
     logs: HashMap<String, BTreeMap<i32, Vec<Incoming>>>,
     /// By group and topic.
     groups: HashMap<(String, String), Group>,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    members: Vec<u64>,
-    /// How many members there have ever been.
-    joined: u64,
-    /// By partition number.
-    owners: BTreeMap<i32, u64>,
-    committed: BTreeMap<i32, i64>,
-}
-
-impl Group {
-    /// The member that is to have a partition, once the one before has let it go.
-    fn heir(&self, number: i32) -> Option<u64> {
-        let turn = usize::try_from(number).unwrap_or_default().checked_rem(self.members.len())?;
-        self.members.get(turn).copied()
-    }
-
-    /// What moves to or from a member at this moment.
-    fn rebalance(&mut self, member: u64, partitions: i32) -> Option<Move> {
-        let is_lost = |number: &i32, owner: u64| owner == member && self.heir(*number) != Some(member);
-        let lost: Vec<i32> =
-            self.owners.iter().filter(|(number, owner)| is_lost(number, **owner)).map(|(number, _)| *number).collect();
-        if !lost.is_empty() {
-            self.owners.retain(|number, _| !lost.contains(number));
-            return Some(Move::Lost(lost));
-        }
-        let is_won = |number: &i32| !self.owners.contains_key(number) && self.heir(*number) == Some(member);
-        let won: Vec<i32> = (0..partitions).filter(is_won).collect();
-        if won.is_empty() {
-            return None;
-        }
-        self.owners.extend(won.iter().map(|number| (*number, member)));
-        Some(Move::Won(won))
-    }
-}
-
-enum Move {
-    Lost(Vec<i32>),
-    Won(Vec<i32>),
 }
 
 impl MemoryBus {
@@ -159,22 +117,7 @@ pub struct MemorySubscriber {
 impl Subscriber for MemorySubscriber {
     async fn subscribe(&self) -> Result<Box<dyn Consumer>, Error> {
         let group = (self.group.clone(), self.topic.clone());
-        let member = {
-            let mut state = self.shared.state();
-            let joined = state.groups.entry(group.clone()).or_default();
-            joined.joined += 1;
-            joined.members.push(joined.joined);
-            joined.joined
-        };
-        self.shared.changed.notify_waiters();
-        let shared = Arc::clone(&self.shared);
-        Ok(Box::new(MemoryConsumer {
-            shared,
-            topic: self.topic.as_str().into(),
-            group,
-            member,
-            owned: BTreeMap::new(),
-        }))
+        Ok(Box::new(MemoryConsumer::join(Arc::clone(&self.shared), group)))
     }
 
     async fn lag(&self) -> Result<Vec<PartitionLag>, Error> {
@@ -191,128 +134,10 @@ impl Subscriber for MemorySubscriber {
     }
 }
 
-/// Where a member is in one of its partitions.
-#[derive(Debug, Default)]
-struct Place {
-    next: usize,
-    paused: bool,
-}
-
-#[derive(Debug)]
-struct MemoryConsumer {
-    shared: Arc<Shared>,
-    topic: Arc<str>,
-    group: (String, String),
-    member: u64,
-    owned: BTreeMap<i32, Place>,
-}
-
-impl MemoryConsumer {
-    /// What there is to tell now.
-    fn look(&mut self) -> Option<Polled> {
-        let mut state = self.shared.state();
-        let State { logs, groups } = &mut *state;
-        let group = groups.get_mut(&self.group)?;
-        if let Some(moved) = group.rebalance(self.member, self.shared.partitions) {
-            let topic = &self.topic;
-            let named = |number: &i32| Partition { topic: Arc::clone(topic), number: *number };
-            return Some(match moved {
-                Move::Lost(lost) => {
-                    self.owned.retain(|number, _| !lost.contains(number));
-                    // The heirs have been waiting for this.
-                    self.shared.changed.notify_waiters();
-                    Polled::Revoked(lost.iter().map(named).collect())
-                }
-                Move::Won(won) => {
-                    for number in &won {
-                        let committed = group.committed.get(number).copied().unwrap_or(0);
-                        let next = usize::try_from(committed).unwrap_or_default();
-                        self.owned.insert(*number, Place { next, paused: false });
-                    }
-                    Polled::Assigned(won.iter().map(named).collect())
-                }
-            });
-        }
-        let logs = logs.get(&self.group.1)?;
-        let mut messages = Vec::new();
-        for (number, place) in self.owned.iter_mut().filter(|(_, place)| !place.paused) {
-            let log = logs.get(number).map(Vec::as_slice).unwrap_or_default();
-            let before = messages.len();
-            messages.extend(log.iter().skip(place.next).take(BATCH).cloned());
-            place.next += messages.len() - before;
-        }
-        (!messages.is_empty()).then_some(Polled::Messages(messages))
-    }
-
-    fn place(&mut self, partition: &Partition) -> Result<&mut Place, Error> {
-        let place = if partition.topic == self.topic { self.owned.get_mut(&partition.number) } else { None };
-        place.ok_or_else(|| Error::new(ErrorKind::Internal, format!("{partition} is not this consumer's")))
-    }
-
-    fn leave(&self) {
-        if let Some(group) = self.shared.state().groups.get_mut(&self.group) {
-            group.members.retain(|member| *member != self.member);
-            group.owners.retain(|_, owner| *owner != self.member);
-        }
-        self.shared.changed.notify_waiters();
-    }
-}
-
-#[async_trait]
-impl Consumer for MemoryConsumer {
-    async fn poll(&mut self) -> Result<Polled, Error> {
-        let shared = Arc::clone(&self.shared);
-        loop {
-            let mut changed = pin!(shared.changed.notified());
-            // Before looking, so that a change between the look and the wait is not missed.
-            changed.as_mut().enable();
-            if let Some(polled) = self.look() {
-                return Ok(polled);
-            }
-            changed.await;
-        }
-    }
-
-    fn pause(&mut self, partition: &Partition) -> Result<(), Error> {
-        self.place(partition)?.paused = true;
-        Ok(())
-    }
-
-    fn resume(&mut self, partition: &Partition) -> Result<(), Error> {
-        self.place(partition)?.paused = false;
-        Ok(())
-    }
-
-    fn commit(&mut self, done: &[OffsetCommit]) -> Result<(), Error> {
-        for OffsetCommit { partition, .. } in done {
-            if partition.topic != self.topic || !self.owned.contains_key(&partition.number) {
-                return Err(Error::new(ErrorKind::Fenced, format!("{partition} is no longer this consumer's")));
-            }
-        }
-        if let Some(group) = self.shared.state().groups.get_mut(&self.group) {
-            for OffsetCommit { partition, next } in done {
-                let committed = group.committed.entry(partition.number).or_insert(*next);
-                *committed = (*committed).max(*next);
-            }
-        }
-        Ok(())
-    }
-
-    async fn close(self: Box<Self>) -> Result<(), Error> {
-        self.leave();
-        Ok(())
-    }
-}
-
-impl Drop for MemoryConsumer {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::Polled;
     #[cfg(feature = "testkit")]
     use crate::testkit::conformance::bus::{Harness, Stranger, Traits, bus};
 

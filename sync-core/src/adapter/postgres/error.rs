@@ -18,7 +18,8 @@ pub(crate) fn from_postgres(action: impl Into<String>, error: tokio_postgres::Er
             said = format!("{said}; {label}: {more}");
         }
     }
-    if *database.code() == SqlState::UNDEFINED_TABLE && database.message().contains("outbox.") {
+    let missing = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
+    if missing.contains(database.code()) && database.message().contains("outbox") {
         said = format!("{said}; `sync-runner migrate` creates the outbox");
     }
     Error::new(kind, said)
@@ -46,7 +47,8 @@ fn without_answer(action: String, error: tokio_postgres::Error) -> Error {
         return Error::new(ErrorKind::Configuration, action).with_source(error);
     }
     if words.starts_with("invalid configuration") || words.starts_with("invalid connection string") {
-        return Error::new(ErrorKind::Configuration, format!("{action}: postgres.url")).with_source(error);
+        let settings = "see postgres.url, and postgres.password or postgres.password_file";
+        return Error::new(ErrorKind::Configuration, format!("{action}: {settings}")).with_source(error);
     }
     if words.starts_with("authentication error") {
         return Error::new(ErrorKind::Denied, format!("{action}: postgres.url or postgres.password"))

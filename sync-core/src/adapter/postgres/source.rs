@@ -133,7 +133,9 @@ impl PostgresSource {
         session
             .client
             .execute(
-                "insert into outbox.subscriptions (name, topics) values ($1, $2) on conflict (name) do nothing",
+                // Asked first, because a relay that stands by would use up an id at every try.
+                "insert into outbox.subscriptions (name, topics) select $1, $2
+                  where not exists (select from outbox.subscriptions where name = $1) on conflict (name) do nothing",
                 &[name, &self.config.topics],
             )
             .await

@@ -3,7 +3,7 @@
 use sync_core::{Error, ErrorKind};
 
 use super::finding::Finding;
-use crate::config::Config;
+use crate::config::{Config, Index};
 use crate::render;
 use crate::wire::Wire;
 
@@ -15,18 +15,24 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     }];
     for (name, index) in &config.indexes {
         let part = format!("indexes.{name}");
-        findings.push(match wire.sink(index) {
-            Ok(_) => {
-                let mapping = index.mapping.as_ref().map_or_else(
-                    || "no mapping: Elasticsearch guesses the fields".to_owned(),
-                    |mapping| mapping.path.display().to_string(),
-                );
-                Finding::ok(part, "mapping", format!("alias {:?}, {mapping}", index.alias))
-            }
+        findings.push(match self::index(wire, index).await {
+            Ok(found) => Finding::ok(part, "mapping", found),
             Err(error) => Finding::failed(part, "mapping", &error),
         });
     }
     findings
+}
+
+async fn index(wire: &Wire<'_>, index: &Index) -> Result<String, Error> {
+    let mapping = index.mapping.as_ref().map_or_else(
+        || "no mapping: Elasticsearch guesses the fields".to_owned(),
+        |mapping| mapping.path.display().to_string(),
+    );
+    let state = match wire.sink(index)?.documents().await? {
+        Some(documents) => render::counted(documents, "document"),
+        None => "no index yet: the indexer makes it".to_owned(),
+    };
+    Ok(format!("alias {:?}, {state}; {mapping}", index.alias))
 }
 
 async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {

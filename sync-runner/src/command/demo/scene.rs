@@ -37,11 +37,14 @@ impl Scene {
     /// Creates the database, with the outbox and the reference domain in it.
     ///
     /// # Errors
-    /// What PostgreSQL says; `Denied` names the privilege to create databases.
+    /// What PostgreSQL says; `Configuration` names the privilege to create databases.
     pub(super) async fn set(servers: &Config) -> Result<Self, Error> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
         let name = format!("sync-demo-{seconds}-{}", std::process::id());
-        let creating = |error| Error::new(ErrorKind::Denied, "creating a database for the demo").with_source(error);
+        let creating = |error| {
+            let what = "postgres.url: the demo makes a database of its own, for which the role needs CREATEDB";
+            Error::new(ErrorKind::Configuration, what).with_source(error)
+        };
         let client = Wire::new(servers)?.database().client().await?;
         client.batch_execute(&format!("create database \"{name}\"")).await.map_err(creating)?;
 

@@ -83,9 +83,10 @@ pub(super) fn validate(properties: &BTreeMap<String, String>) -> Result<(), Erro
         alone.set(name, value);
         if let Err(error) = alone.create_native_config() {
             // The description is librdkafka's; the value itself is left out, it may be a secret.
-            let said = match error {
-                KafkaError::ClientConfig(_, description, _, _) => description,
-                other => other.to_string(),
+            let said = if let KafkaError::ClientConfig(_, description, _, _) = error {
+                description
+            } else {
+                error.to_string()
             };
             return Err(wrong(format!("kafka.properties.{name}: {said}")));
         }

@@ -127,7 +127,10 @@ impl Reader for PostgresReader {
             }
             let events = self.gather().await?;
             if !events.is_empty() {
-                self.wake.busy(&self.session).await?;
+                // The session answers in order: while rows of the window wait to be taken, it would answer nothing else.
+                if self.open.is_none() {
+                    self.wake.busy(&self.session).await?;
+                }
                 return Ok(Some(self.batch(events)));
             }
             // A window without events for this subscription. Recording each of them would keep an idle database busy

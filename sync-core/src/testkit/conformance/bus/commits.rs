@@ -18,12 +18,16 @@ pub(super) async fn an_acknowledged_batch_is_safe(harness: Harness) {
     }
     let mut member = Member::with_all(&*harness.subscriber, harness.partitions).await;
     let mut acknowledgement = harness.publisher.publish(batch).await.unwrap();
+    let mut second = harness.publisher.publish(numbered(&harness, "job", 10..15)).await.unwrap();
     assert!((&mut acknowledgement).now_or_never().is_none(), "acknowledged before it was read");
-    member.see(10).await;
+    member.see(15).await;
     commit(&mut member, 9);
     assert!((&mut acknowledgement).now_or_never().is_none(), "acknowledged before all of it was committed");
     commit(&mut member, 10);
     soon("the acknowledgement", acknowledgement).await.unwrap();
+    assert!((&mut second).now_or_never().is_none(), "acknowledged with the batch before it");
+    commit(&mut member, 15);
+    soon("the second acknowledgement", second).await.unwrap();
     member.close().await;
 }
 
@@ -85,8 +89,8 @@ pub(super) async fn a_commit_never_goes_back(harness: Harness) {
     drop(harness.publisher.publish(numbered(&harness, "job", 0..10)).await.unwrap());
     member.see(10).await;
     commit(&mut member, 8);
-    commit(&mut member, 3);
     commit(&mut member, 8);
+    commit(&mut member, 3);
     let (partition, eighth) = (member.seen[7].partition.clone(), member.seen[7].offset);
     member.close().await;
     let lag = harness.subscriber.lag().await.unwrap();

@@ -46,7 +46,7 @@ begin
             created := created + 1;
         exception
             when lock_not_available then
-                raise warning 'outbox.maintain: the default leaf is in use, so the leaves from % on are left to the next call',
+                raise warning 'outbox.maintain: the default leaf is in use, leaves from % on wait for the next call',
                     first::date;
                 exit;
             when check_violation then
@@ -59,9 +59,14 @@ end
 $$;
 
 comment on function outbox.maintain(int) is
-'Creates the daily leaves of outbox.events for today and so many days ahead, and returns how many it made. The owner of the outbox calls it at least once in that many days, in a transaction of its own, as often as it likes, also several at once.
-Open writers do not wait for it, nor it for them, except those that use the default leaf: then it gives up after half a second, and the next call goes on.
-A day without a leaf costs no event: they go to outbox.events_default and are published like all others. The price: each leaf attached later first searches that table, while nobody can read or write it, and its space is only freed once all its rows are past retention.';
+'Creates the daily leaves of outbox.events for today and so many days ahead, and returns how many it made. The '
+'owner of the outbox calls it at least once in that many days, in a transaction of its own, as often as it likes, '
+'also several at once.
+Open writers do not wait for it, nor it for them, except those that use the default leaf: then it gives up after '
+'half a second, and the next call goes on.
+A day without a leaf costs no event: they go to outbox.events_default and are published like all others. The price: '
+'each leaf attached later first searches that table, while nobody can read or write it, and its space is only freed '
+'once all its rows are past retention.';
 
 revoke all on all functions in schema outbox from public;
 

@@ -1,0 +1,8 @@
+//! Promises of the binary, kept by running it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod configuration;
+mod outage;
+mod runner;
+mod secrets;
+mod servers;

@@ -1,0 +1,162 @@
+//! `kill -9` at random moments, while applications write.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use super::topic::Topic;
+use super::writers::{Writers, seed};
+use crate::support::domain::Domain;
+use crate::support::pipeline::Way;
+use crate::support::postgres::connect;
+use crate::support::runner::{Deployment, Runner};
+use crate::support::servers;
+
+/// What a relay says when it begins to publish.
+const RELAYS: &str = "the relay holds the lease and reads";
+
+/// What an indexer says of each partition it gets.
+const INDEXES: &str = "indexing";
+
+fn kills(everyday: u64) -> u64 {
+    everyday * servers::scale()
+}
+
+/// A deployment in which a process that died is missed soon.
+async fn deployment(way: Way) -> Deployment {
+    let mut deployment = Deployment::new(way).await;
+    deployment.set("relay.lease", "1s");
+    deployment.set("kafka.properties.session.timeout.ms", 6_000);
+    deployment
+}
+
+/// Starts and kills it that often: some lives end at any moment, even before the process does anything, others while
+/// it does one of the things it says it does.
+async fn keep_killing(runner: &mut Runner, does: &[&str], times: u64, mut random: StdRng) {
+    for _ in 0..times {
+        runner.start();
+        if random.random_bool(0.4) {
+            sleep(Duration::from_millis(random.random_range(0..2_000))).await;
+        } else {
+            runner.until_said(does.choose(&mut random).unwrap(), 1).await;
+            sleep(Duration::from_millis(random.random_range(0..600))).await;
+        }
+        runner.kill().await;
+    }
+}
+
+/// Transactions that stay open while processes come and go, one for each verdict.
+struct Late(Vec<(Client, &'static str)>);
+
+impl Late {
+    async fn begin(domain: &Domain) -> Self {
+        let mut open = Vec::new();
+        for verdict in ["commit", "rollback"] {
+            let client = connect(&domain.url).await;
+            let insert = "insert into jobs (title) select 'late ' || n from generate_series(1, 200) n";
+            client.batch_execute(&format!("begin; {insert}")).await.unwrap();
+            open.push((client, verdict));
+        }
+        Self(open)
+    }
+
+    async fn end(self) {
+        for (client, verdict) in self.0 {
+            client.batch_execute(verdict).await.unwrap();
+        }
+    }
+}
+
+/// Everything that was committed is in the index, in its newest version, and noted as such.
+async fn assert_nothing_was_lost(deployment: &Deployment) {
+    deployment.until_nothing_is_behind().await;
+    let domain = &deployment.domain;
+    let comparison = domain.until_equal().await;
+    let late = domain.count("select count(*) from jobs where title like 'late%'").await;
+    assert_eq!((comparison.indexed, late), (comparison.documents, 200));
+    assert_eq!(domain.count("select count(*) from jobs where es_synced_at is null").await, 0);
+    println!("{} documents", comparison.documents);
+}
+
+/// Everything that was committed is in the topic, nothing else is, and of each key in the order of the commits.
+async fn assert_the_topic_holds_every_event_in_order(domain: &Domain) {
+    let topic = Topic::new(&domain.topic);
+    let found = spawn_blocking(move || topic.read()).await.unwrap();
+    let rows = domain.client.query("select id, key from outbox.events", &[]).await.unwrap();
+    let committed: BTreeMap<i64, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let missing: Vec<_> = committed.iter().filter(|(id, _)| !found.events.contains_key(id)).take(20).collect();
+    assert!(missing.is_empty(), "events that never reached Kafka: {missing:?}");
+    assert!(found.events == committed, "Kafka has events that were not committed");
+    println!("{} events, {} messages, {} of them repeats", committed.len(), found.messages, found.repeats);
+}
+
+async fn stop(runner: &mut Runner) {
+    let ended = runner.stop().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// One process with both roles dies again and again.
+async fn die_together(deployment: &Deployment, does: &[&str]) {
+    let mut random = StdRng::seed_from_u64(seed());
+    let writers = Writers::start(&deployment.domain, random.random(), 3).await;
+    let mut runner = deployment.runner("both", "relay,indexer");
+    let third = kills(20) / 3;
+    keep_killing(&mut runner, does, third, random.fork()).await;
+    let late = Late::begin(&deployment.domain).await;
+    keep_killing(&mut runner, does, third, random.fork()).await;
+    late.end().await;
+    keep_killing(&mut runner, does, kills(20) - 2 * third, random.fork()).await;
+    println!("{} transactions", writers.stop().await);
+
+    runner.start();
+    assert_nothing_was_lost(deployment).await;
+    stop(&mut runner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_relay_and_indexer_die_together_at_random_moments() {
+    let mut deployment = deployment(Way::Kafka).await;
+    // Whoever comes back under the same name has its partitions back at once: short lives get to work as well.
+    deployment.set("kafka.group_instance_id", "the-only-one");
+    die_together(&deployment, &[RELAYS, INDEXES]).await;
+    assert_the_topic_holds_every_event_in_order(&deployment.domain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_without_a_broker_when_the_process_dies_at_random_moments() {
+    let deployment = deployment(Way::Direct).await;
+    die_together(&deployment, &[RELAYS]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_relay_and_indexer_die_apart_at_random_moments() {
+    let deployment = deployment(Way::Kafka).await;
+    let mut random = StdRng::seed_from_u64(seed());
+    let writers = Writers::start(&deployment.domain, random.random(), 3).await;
+    let mut relay = deployment.runner("relay", "relay");
+    let mut indexer = deployment.runner("indexer", "indexer");
+    let late = Late::begin(&deployment.domain).await;
+    let relays = keep_killing(&mut relay, &[RELAYS], kills(13), random.fork());
+    let mut random = random.fork();
+    // The group misses a dead indexer after six seconds, so an indexer's life takes longer than a relay's.
+    let indexers = async {
+        keep_killing(&mut indexer, &[INDEXES], kills(4), random.fork()).await;
+        late.end().await;
+        keep_killing(&mut indexer, &[INDEXES], kills(3), random.fork()).await;
+    };
+    tokio::join!(relays, indexers);
+    println!("{} transactions", writers.stop().await);
+
+    relay.start();
+    indexer.start();
+    assert_nothing_was_lost(&deployment).await;
+    stop(&mut relay).await;
+    stop(&mut indexer).await;
+    assert_the_topic_holds_every_event_in_order(&deployment.domain).await;
+}

@@ -1,0 +1,96 @@
+//! The reference domain in a database of its own, with a topic and an index of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::Remedy;
+use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig};
+use sync_core::adapter::postgres::{PostgresProjection, ProjectionConfig, SyncedAt};
+use sync_core::repair::{Comparison, compare};
+use sync_core::testkit::ElasticsearchScratch;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use super::postgres::{database, fresh_outbox};
+use super::servers;
+
+const SCHEMA: &str = include_str!("../../examples/jobs/schema.sql");
+
+/// What the documents of the reference domain are made of.
+pub const PROJECTION: &str = include_str!("../../examples/jobs/projection.sql");
+
+/// What the reference index looks like.
+pub const MAPPING: &str = include_str!("../../examples/jobs/mapping.json");
+
+/// How long an index may take to become equal, at scale 1.
+const BOUND: Duration = Duration::from_secs(120);
+
+/// Jobs and workspaces, watched; nothing reads their outbox yet.
+pub struct Domain {
+    pub client: Client,
+    pub url: String,
+    pub topic: String,
+    /// The name the index is searched by.
+    pub alias: String,
+    pub projection: Arc<PostgresProjection>,
+    pub sink: Arc<ElasticsearchSink>,
+    _elasticsearch: ElasticsearchScratch,
+}
+
+impl Domain {
+    /// With documents made by `sql`.
+    pub async fn projecting(sql: &str) -> Self {
+        let (client, url) = fresh_outbox().await;
+        let topic = servers::unique("jobs");
+        client.batch_execute(&SCHEMA.replace("job-es-sync", &topic)).await.expect("the reference domain applies");
+        let projection = ProjectionConfig {
+            index: "jobs".to_owned(),
+            topic: topic.clone(),
+            sql: sql.to_owned(),
+            synced_at: Some(SyncedAt {
+                table: "jobs".to_owned(),
+                key: "id".to_owned(),
+                column: "es_synced_at".to_owned(),
+            }),
+        };
+        let projection = Arc::new(PostgresProjection::new(database(&url), projection));
+        let cluster = ElasticsearchConfig { urls: vec![servers::elasticsearch()], ..ElasticsearchConfig::default() };
+        let elasticsearch = ElasticsearchScratch::new();
+        let alias = elasticsearch.name("jobs");
+        let index = IndexConfig { alias: alias.clone(), mapping: MAPPING.to_owned() };
+        let sink = Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"));
+        Self { client, url, topic, alias, projection, sink, _elasticsearch: elasticsearch }
+    }
+
+    pub async fn compare(&self) -> Comparison {
+        compare(&*self.projection, &*self.sink).await.expect("both sides are up")
+    }
+
+    /// Waits until the index holds exactly what the database holds.
+    pub async fn until_equal(&self) -> Comparison {
+        let equal = async {
+            loop {
+                match compare(&*self.projection, &*self.sink).await {
+                    Ok(comparison) if comparison.is_equal() => return comparison,
+                    // An index that was made a moment ago may not be ready to be read.
+                    Err(error) if error.remedy() != Remedy::Retry => panic!("{error}"),
+                    Ok(_) | Err(_) => {}
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let bound = BOUND * u32::try_from(servers::scale()).unwrap();
+        match timeout(bound, equal).await {
+            Ok(comparison) => comparison,
+            Err(_) => panic!("the index never became equal: {:?}", self.compare().await),
+        }
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+}

@@ -1,0 +1,156 @@
+//! What the documents say is there.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+
+use super::{SOURCES, assert_none, below, read, root};
+
+const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
+
+/// Where the documents may leave out the beginning of a path.
+const FOLDERS: [&str; 5] = ["", "sync-core/src/", "sync-core/src/adapter/", "sync-runner/", "sync-runner/src/"];
+
+/// The text and the target of every link.
+fn links(text: &str) -> Vec<(&str, &str)> {
+    let mut links = Vec::new();
+    for (at, _) in text.match_indices("](") {
+        let begin = text[..at].rfind('[').unwrap() + 1;
+        let target = &text[at + 2..];
+        links.push((&text[begin..at], &target[..target.find(')').unwrap()]));
+    }
+    links
+}
+
+/// What stands between backticks, on one line each.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// Between the fences of this language.
+fn blocks(text: &str, language: &str) -> String {
+    let mut inside = false;
+    let mut found = String::new();
+    for line in text.lines() {
+        match line.strip_prefix("```") {
+            Some(fence) => inside = fence == language,
+            None if inside => found += &format!("{line}\n"),
+            None => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_test_the_readme_points_to_is_there() {
+    let readme = read("README.md");
+    let named: Vec<_> = links(&readme).into_iter().filter(|(_, target)| target.ends_with(".rs")).collect();
+    assert!(named.len() >= 12, "the guarantees are told with {} tests only", named.len());
+    let missing = named.into_iter().filter(|(name, target)| {
+        let function = format!("fn {}(", name.trim_matches('`'));
+        !SOURCES.iter().any(|source| source.path == *target && source.code.contains(&function))
+    });
+    assert_none("no such test", missing.map(|(name, target)| format!("{target}: {name}")));
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let inside = links(&text).into_iter().filter(|(_, target)| !target.contains("://") && !target.starts_with('#'));
+        let inside = inside.map(|(_, target)| target.split('#').next().unwrap());
+        missing.extend(inside.filter(|path| !root().join(path).exists()).map(|path| format!("{document}: {path}")));
+    }
+    assert_none("a link to nowhere", missing);
+}
+
+#[test]
+fn every_file_the_documents_name_is_there() {
+    let is_path = |word: &str| {
+        let ends = [".rs", ".sql", ".sh", ".toml", ".json", ".yaml", ".md", "/"];
+        word.contains('/') && ends.iter().any(|end| word.ends_with(end)) && !word.contains(['<', '*', ' ', '{', ':'])
+    };
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let named = quoted(&text).filter(|word| is_path(word));
+        let gone = named.filter(|path| !FOLDERS.iter().any(|folder| root().join(folder).join(path).exists()));
+        missing.extend(gone.map(|path| format!("{document}: {path}")));
+    }
+    assert_none("no such file", missing);
+}
+
+#[test]
+fn every_script_the_documents_name_can_be_run() {
+    let mut offences = BTreeSet::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let shell = blocks(&text, "sh");
+        let words = quoted(&text).chain(shell.lines()).filter_map(|said| said.split_whitespace().next());
+        for script in words.filter(|word| word.starts_with("scripts/") && !word.ends_with('/')) {
+            let found = root().join(script).metadata().ok();
+            if found.is_none_or(|found| found.permissions().mode() & 0o111 == 0) {
+                offences.insert(format!("{document}: {script}"));
+            }
+        }
+    }
+    assert_none("no such script", offences);
+}
+
+#[test]
+fn every_command_the_documents_name_is_one_of_the_runner() {
+    let cli = read("sync-runner/src/cli.rs");
+    let mut offences = BTreeSet::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let shell = blocks(&text, "sh");
+        for said in quoted(&text).chain(shell.lines()) {
+            let Some(command) = said.trim().strip_prefix("sync-runner ").and_then(|said| said.split(' ').next()) else {
+                continue;
+            };
+            let (first, rest) = command.split_at(1);
+            if !cli.contains(&format!("    {}{rest}(", first.to_uppercase())) {
+                offences.insert(format!("{document}: sync-runner {command}"));
+            }
+        }
+    }
+    assert_none("no such command", offences);
+}
+
+#[test]
+fn every_setting_the_readme_tells_about_is_in_the_documented_configuration() {
+    let documented = read("sync-runner/sync.toml");
+    let mut known = BTreeSet::new();
+    let mut section = String::new();
+    for line in documented.lines().map(|line| line.trim_start_matches("# ")) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name.replace("indexes.jobs", "indexes.NAME");
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            known.insert(format!("{section}.{key}"));
+        }
+    }
+    let readme = read("README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let settings: Vec<_> = rows.filter(|row| row.contains('.') && !row.contains(['(', '/'])).collect();
+    assert!(settings.len() >= 10, "{settings:?}");
+    let unknown = settings.into_iter().filter(|setting| !known.contains(*setting));
+    assert_none("no such setting", unknown.map(str::to_owned));
+}
+
+#[test]
+fn every_sql_function_the_documents_call_is_in_the_migrations() {
+    let migrations: String = below("migrations").iter().map(|path| read(path)).collect();
+    let mut offences = BTreeSet::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        for (at, _) in text.match_indices("outbox.") {
+            let name = &text[at..];
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.')).unwrap_or(name.len());
+            let (name, behind) = name.split_at(end);
+            if behind.starts_with('(') && !migrations.contains(&format!("create function {name}(")) {
+                offences.insert(format!("{document}: {name}"));
+            }
+        }
+    }
+    assert_none("no such function", offences);
+}
