@@ -72,8 +72,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     drawn bigint;
 begin
-    -- One expression, because each costs as much as a small query once a transaction. Not '^[…]{1,249}$', because
-    -- counting makes a regular expression twenty times as slow. Strict, because a lax path looks into arrays.
+    -- One expression, because each is set up anew in every transaction. Not '^[…]{1,249}$', because counting makes a
+    -- regular expression twenty times as slow. Strict, because a lax path looks into arrays.
     if (emit.topic !~ '[^a-zA-Z0-9._-]' and octet_length(emit.topic) between 1 and 249
         and emit.topic not in ('.', '..')
         and octet_length(emit.key) between 1 and 512

@@ -1,14 +1,13 @@
 //! One error for every port: what went wrong, what was being done, and what to do about it.
 
 use std::error::Error as StdError;
-use std::fmt;
 
 /// What the rooms do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Wait in place and try the same again, for as long as it takes. No attempt is counted.
     Retry,
-    /// This one event or document is at fault. Everything else goes on.
+    /// One event or document is at fault. It is not passed over; whoever meets it stops there.
     Park,
     /// Nothing gets better by trying: a person has to mend something first. Nothing is skipped meanwhile.
     Halt,
@@ -23,7 +22,7 @@ pub enum ErrorKind {
     Unavailable,
     /// One index takes no writes for now (read-only, closed, out of disk).
     Blocked,
-    /// The lease belongs to somebody else.
+    /// The lease, or the partition, belongs to somebody else.
     Fenced,
     /// A request as a whole is larger than the other side takes; the same in smaller parts may pass.
     TooLarge,
@@ -73,10 +72,12 @@ impl ErrorKind {
 /// An error of the engine: its kind, what was being done, and the cause.
 ///
 /// Displays as one line that holds the cause's own words too, because it is logged once, where it is handled.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.told())]
 pub struct Error {
     kind: ErrorKind,
     action: String,
+    #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -95,13 +96,6 @@ impl Error {
         self
     }
 
-    /// The same error, said to have happened while doing something larger.
-    #[must_use]
-    pub fn while_doing(mut self, what: &str) -> Self {
-        self.action = format!("{what}: {}", self.action);
-        self
-    }
-
     /// What went wrong.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -113,29 +107,19 @@ impl Error {
     pub const fn remedy(&self) -> Remedy {
         self.kind.remedy()
     }
-}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.action)?;
+    fn told(&self) -> String {
+        let mut told = self.action.clone();
         let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
-        let mut last = self.action.clone();
         while let Some(error) = cause {
             let said = error.to_string();
             // Many crates repeat their cause's words in their own; say them once.
-            if !last.contains(&said) {
-                write!(f, ": {said}")?;
+            if !told.contains(&said) {
+                told = format!("{told}: {said}");
             }
-            last = said;
             cause = error.source();
         }
-        Ok(())
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &dyn StdError)
+        told
     }
 }
 

@@ -30,6 +30,12 @@ use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled, Projection, Sink, Subscriber};
 
+/// How long leaving the group may take at a shutdown.
+const CLOSE: Duration = Duration::from_secs(4);
+
+/// Failed polls in a row after which the membership is given up and begun anew: a consumer may be beyond recovery.
+const POLLS: u32 = 20;
+
 /// How an indexer works.
 #[derive(Clone, Copy, Debug)]
 pub struct IndexerConfig {
@@ -98,10 +104,11 @@ impl Indexer {
     /// that were not committed come again.
     ///
     /// # Errors
-    /// What a person has to mend before anything can be indexed: `Configuration`, `Denied`.
+    /// Only what a person has to mend before anything can be indexed: [`Remedy::Halt`] and [`Remedy::Park`].
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
+            let done = self.progress.counts().messages;
             let error = match self.session(&shutdown).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
@@ -109,7 +116,7 @@ impl Indexer {
             if error.remedy() != Remedy::Retry {
                 return Err(error);
             }
-            failures += 1;
+            failures = if self.progress.counts().messages > done { 1 } else { failures + 1 };
             let delay = self.config.backoff.delay(failures, rand::random());
             tracing::warn!(%error, failures, "the indexer tries again in {delay:?}");
             tokio::select! {
@@ -142,8 +149,13 @@ impl Indexer {
             tracing::warn!("shutting down with batches in flight; their messages will come again");
         }
         session.working.shutdown().await;
-        if let Err(error) = session.consumer.close().await {
-            tracing::warn!(%error, "leaving the group; messages since the last commit will come again");
+        for partition in session.lanes.keys() {
+            self.progress.handed_over(partition);
+        }
+        match timeout(CLOSE, session.consumer.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "leaving the group; messages since the last commit come again"),
+            Err(_) => tracing::warn!("leaving the group took too long; messages since the last commit come again"),
         }
         outcome
     }
@@ -170,7 +182,7 @@ impl Session {
                         failures = 0;
                         self.take(polled)?;
                     }
-                    Err(error) if error.remedy() == Remedy::Retry => {
+                    Err(error) if error.remedy() == Remedy::Retry && failures < POLLS => {
                         failures += 1;
                         let delay = self.worker.config.backoff.delay(failures, rand::random());
                         if failures.is_power_of_two() {

@@ -15,8 +15,8 @@
 //! - [`relay`]: outbox → bus;
 //! - [`indexer`]: bus → index;
 //! - [`repair`]: does the index agree with the database?
-//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `docker`; memory and direct always;
-//! - `testkit` (feature): conformance suites, scripted faults and the oracle, for tests of rooms and adapters.
+//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`; memory and direct always;
+//! - `testkit` (feature): conformance suites, scripted faults, for tests of rooms and adapters.
 //!
 //! Rooms know ports, never an adapter and never each other.
 

@@ -9,7 +9,7 @@ mod sink;
 mod source;
 
 pub use bus::{
-    Acknowledgement, Bus, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
+    Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
 };
 pub use clock::Clock;
 pub use dead_letters::{DeadLetter, DeadLetters, Origin};

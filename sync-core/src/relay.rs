@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::port::{Acknowledgement, Batch, Cursor, Feed, Position, Publisher, Reader, Source};
 
-/// Leaves are created days ahead, so an hour is often enough.
+/// Sources make room for days, so an hour is often enough.
 const UPKEEP: Duration = Duration::from_secs(3600);
 
 /// How long giving the lease back may take.
@@ -89,8 +89,8 @@ impl Relay {
     /// gives the lease back. Dropping it is a crash: events in flight come again.
     ///
     /// # Errors
-    /// Only what a person has to mend: [`Remedy::Halt`] and [`Remedy::Park`]. The position is before the event at
-    /// fault, nothing is lost.
+    /// Only what a person has to mend: [`Remedy::Halt`] and [`Remedy::Park`]. The position is before the batch with the
+    /// event at fault, nothing is lost.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
@@ -166,7 +166,7 @@ impl Relay {
                 Ok(())
             }
         };
-        if shutdown.is_cancelled() {
+        if shutdown.is_cancelled() || outcome.as_ref().is_err_and(|error| error.remedy() != Remedy::Retry) {
             give_back(cursor.as_ref()).await;
         }
         outcome
@@ -199,7 +199,7 @@ async fn read_batches(
 
 /// Renews the lease three times in its life; ends only with an error.
 async fn keep_lease(cursor: &dyn Cursor) -> Error {
-    let mut beat = interval(cursor.lease() / 3);
+    let mut beat = interval((cursor.lease() / 3).max(Duration::from_millis(1)));
     loop {
         beat.tick().await;
         if let Err(error) = cursor.renew().await {

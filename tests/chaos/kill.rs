@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, while applications write.
+//! Processes that are killed at random moments or frozen for a while, while applications write.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -158,5 +158,36 @@ async fn nothing_is_lost_when_relay_and_indexer_die_apart_at_random_moments() {
     assert_nothing_was_lost(&deployment).await;
     stop(&mut relay).await;
     stop(&mut indexer).await;
+    assert_the_topic_holds_every_event_in_order(&deployment.domain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_frozen_past_its_lease_stands_by_when_it_wakes() {
+    let mut deployment = deployment(Way::Kafka).await;
+    deployment.set("log.filter", "info,sync_core::relay=debug");
+    let writers = Writers::start(&deployment.domain, seed(), 3).await;
+    let late = Late::begin(&deployment.domain).await;
+    let [mut frozen, mut awake] = ["frozen", "awake"].map(|name| deployment.runner(name, "relay,indexer"));
+    frozen.start();
+    frozen.until_said(INDEXES, 1).await;
+    deployment.until_leads(&frozen).await;
+    awake.start();
+    awake.until_said("standing by", 1).await;
+    for _ in 0..kills(2) {
+        frozen.signal("STOP").await;
+        deployment.until_leads(&awake).await;
+        // The group misses it too, and gives its partitions to the other.
+        awake.until_said(INDEXES, awake.said(INDEXES) + 1).await;
+        let before = frozen.said("standing by");
+        frozen.signal("CONT").await;
+        frozen.until_said("standing by", before + 1).await;
+        assert!(deployment.lease().await.is_of(&awake), "the lease was taken back");
+        std::mem::swap(&mut frozen, &mut awake);
+    }
+    late.end().await;
+    println!("{} transactions", writers.stop().await);
+    assert_nothing_was_lost(&deployment).await;
+    stop(&mut frozen).await;
+    stop(&mut awake).await;
     assert_the_topic_holds_every_event_in_order(&deployment.domain).await;
 }

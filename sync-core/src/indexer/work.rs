@@ -45,7 +45,8 @@ impl Worker {
     async fn until_applied(&self, batch: Batch) {
         let mut keys = batch.keys;
         let mut poison = batch.poison;
-        let mut failures: u32 = 0;
+        // An outage of hours does not make a person's mend wait a minute longer.
+        let (mut outages, mut stops): (u32, u32) = (0, 0);
         loop {
             let attempt = match poison.take() {
                 Some(error) => Attempt { failed: Vec::new(), error: Some(error) },
@@ -53,24 +54,26 @@ impl Worker {
             };
             let Some(error) = attempt.error else {
                 self.progress.messages(batch.messages);
-                if failures > 0 {
+                if outages > 0 || stops > 0 {
                     tracing::info!(partition = %batch.partition, "going on");
                     self.progress.going(&batch.partition, batch.next);
                 }
                 return;
             };
-            failures = failures.saturating_add(1);
             let delay = match error.remedy() {
                 Remedy::Retry => {
-                    let delay = self.config.backoff.delay(failures, rand::random());
+                    outages = outages.saturating_add(1);
+                    let delay = self.config.backoff.delay(outages, rand::random());
                     // An outage of hours is told a dozen times, not thousands.
-                    if failures.is_power_of_two() {
-                        tracing::warn!(partition = %batch.partition, %error, failures, "waiting {delay:?}");
+                    if outages.is_power_of_two() {
+                        tracing::warn!(partition = %batch.partition, %error, outages, "waiting {delay:?}");
                     }
+                    self.progress.going(&batch.partition, batch.next);
                     delay
                 }
                 Remedy::Park | Remedy::Halt => {
-                    let delay = self.config.stopped.delay(failures, rand::random());
+                    stops = stops.saturating_add(1);
+                    let delay = self.config.stopped.delay(stops, rand::random());
                     tracing::error!(
                         partition = %batch.partition, %error,
                         "this partition stopped; nothing is lost, it is tried again in {delay:?}"
@@ -93,7 +96,8 @@ impl Worker {
             return Attempt { failed: keys, error: Some(Error::new(ErrorKind::Internal, "no more permits")) };
         };
         let current = match self.projection.load(&keys).await {
-            Ok(current) => current,
+            Ok(current) if current.len() == keys.len() => current,
+            Ok(current) => return Attempt { error: Some(short("projection", current.len(), keys.len())), failed: keys },
             Err(error) => return Attempt { failed: keys, error: Some(error) },
         };
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
@@ -102,8 +106,12 @@ impl Worker {
         let synced: Vec<_> = keys.iter().filter(|key| !failed.contains(key.as_str())).cloned().collect();
         match self.projection.mark_synced(&synced).await {
             Ok(()) => attempt,
-            // The index has these documents; applying them again finds them stale.
-            Err(error) => Attempt { failed: keys, error: Some(error) },
+            Err(error) => {
+                // The index has these documents; applying them again finds them stale.
+                let mut attempt = attempt;
+                attempt.fail(synced, error);
+                attempt
+            }
         }
     }
 
@@ -112,7 +120,11 @@ impl Worker {
         let mut waiting = split_by_size(writes, self.config.batch_bytes);
         while let Some(mut writes) = waiting.pop() {
             match self.sink.apply(&writes).await {
-                Ok(outcomes) => attempt.count(&self.progress, writes, outcomes),
+                Ok(outcomes) if outcomes.len() == writes.len() => attempt.count(&self.progress, writes, outcomes),
+                Ok(outcomes) => {
+                    let error = short("sink", outcomes.len(), writes.len());
+                    attempt.fail(writes.into_iter().map(|write| write.key), error);
+                }
                 Err(error) if error.kind() == ErrorKind::TooLarge && writes.len() > 1 => {
                     let rest = writes.split_off(writes.len() / 2);
                     waiting.extend([rest, writes]);
@@ -150,6 +162,11 @@ impl Attempt {
             self.error = Some(error);
         }
     }
+}
+
+/// An adapter that leaves something out would have it passed over.
+fn short(port: &str, answers: usize, asked: usize) -> Error {
+    Error::new(ErrorKind::Contract, format!("the {port} gave {answers} answers for {asked} keys"))
 }
 
 /// Requests of about `bytes` of documents each, in order, the first one last.

@@ -144,8 +144,3 @@ pub trait Consumer: Debug + Send {
     /// `Unavailable`: commits may be lost, messages then come again.
     async fn close(self: Box<Self>) -> Result<(), Error>;
 }
-
-/// Both ends of a bus.
-pub trait Bus: Publisher + Subscriber {}
-
-impl<T: Publisher + Subscriber> Bus for T {}

@@ -66,8 +66,9 @@ pub async fn compare(projection: &dyn Projection, sink: &dyn Sink) -> Result<Com
         let page = projection.scan(after.as_deref(), PAGE).await?;
         let keys: Vec<_> = page.iter().map(|current| current.key.clone()).collect();
         let stored = if keys.is_empty() { Vec::new() } else { sink.fetch(&keys).await? };
-        for (current, stored) in page.iter().zip(&stored) {
-            comparison.count(current, stored.as_ref());
+        // A key without an answer counts as missing.
+        for (place, current) in page.iter().enumerate() {
+            comparison.count(current, stored.get(place).and_then(Option::as_ref));
         }
         after = keys.into_iter().next_back();
         if page.len() < PAGE {

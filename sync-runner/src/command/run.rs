@@ -1,7 +1,5 @@
 //! `run`: the roles of this process, until a signal or an error that no waiting mends.
 
-use std::sync::Arc;
-
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RoleName, RunArgs};
@@ -56,20 +54,12 @@ pub(super) fn start(
     if relays {
         let (relay, source) = wire.relay()?;
         progress.relay = Some((relay.progress(), source));
-        let relay = Arc::new(relay);
-        roles.push(Role::new("relay".to_owned(), move |shutdown| {
-            let relay = Arc::clone(&relay);
-            async move { relay.run(shutdown).await }
-        }));
+        roles.push(Role::new("relay".to_owned(), move |shutdown| async move { relay.run(shutdown).await }));
     }
     for (name, index) in config.indexes.iter().filter(|_| indexes) {
         let (indexer, subscriber) = wire.indexer(name, index)?;
         progress.indexers.push((indexer.progress(), subscriber));
-        let indexer = Arc::new(indexer);
-        roles.push(Role::new(format!("indexer of {name}"), move |shutdown| {
-            let indexer = Arc::clone(&indexer);
-            async move { indexer.run(shutdown).await }
-        }));
+        roles.push(Role::new(format!("indexer of {name}"), move |shutdown| async move { indexer.run(shutdown).await }));
     }
     Ok((roles, progress))
 }

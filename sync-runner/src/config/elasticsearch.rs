@@ -13,7 +13,7 @@ pub(crate) struct Elasticsearch {
     pub(crate) urls: Vec<String>,
     /// How to be let in.
     pub(crate) credentials: Option<Credentials>,
-    /// PEM file of the certificate authorities to trust instead of the system's.
+    /// PEM file of the certificate authorities to trust beside the public ones.
     pub(crate) ca_file: Option<PathBuf>,
     /// How long one request may take.
     pub(crate) request_timeout: Duration,

@@ -70,7 +70,7 @@ impl ElasticsearchSink {
     /// (`title:invoice AND status:FAILED`), as far as Elasticsearch has refreshed.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`; `Refused` when the query cannot be read.
+    /// `Unavailable`, `Denied`; `Configuration` also when the query cannot be read.
     pub async fn look(&self, query: &str, limit: usize) -> Result<Vec<(String, Stored)>, Error> {
         #[derive(Deserialize)]
         struct Found<'a> {
@@ -124,7 +124,7 @@ impl ElasticsearchSink {
             alias = self.index.alias(),
             index = missing,
             "the index is gone; where no other has taken its place, one is created from the configured mapping, and \
-             lacks every document until a backfill"
+             lacks every document until it changes; outbox.emit_many writes events for all"
         );
         self.prepare_concrete().await
     }

@@ -63,7 +63,7 @@ fn kind_of(code: &SqlState) -> ErrorKind {
         "25006" => ErrorKind::Unavailable,
         "42501" => ErrorKind::Denied,
         // A deadlock or a serialization failure passes when tried again, as does a cancelled or timed-out statement.
-        code => match &code[..2] {
+        code => match code.get(..2).unwrap_or_default() {
             "08" | "40" | "53" | "55" | "57" | "58" => ErrorKind::Unavailable,
             "28" => ErrorKind::Denied,
             "3D" | "3F" | "42" | "0A" | "26" => ErrorKind::Configuration,

@@ -3,10 +3,10 @@
 mod synced_at;
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use tokio::sync::OnceCell;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -39,7 +39,7 @@ pub struct ProjectionConfig {
 pub struct PostgresProjection {
     database: Postgres,
     config: ProjectionConfig,
-    statements: OnceCell<Statements>,
+    statements: RwLock<Option<Arc<Statements>>>,
 }
 
 /// The configured SQL, wrapped; made once the database has told the type of the key.
@@ -54,7 +54,7 @@ impl PostgresProjection {
     /// A projection that connects when it is used.
     #[must_use]
     pub fn new(database: Postgres, config: ProjectionConfig) -> Self {
-        Self { database, config, statements: OnceCell::new() }
+        Self { database, config, statements: RwLock::default() }
     }
 
     /// Runs the projection for no key at all: finds out whether it can be run and has the columns it needs.
@@ -65,8 +65,14 @@ impl PostgresProjection {
         self.load(&[]).await.map(drop)
     }
 
-    async fn statements(&self, client: &Object) -> Result<&Statements, Error> {
-        self.statements.get_or_try_init(|| self.wrap(client)).await
+    async fn statements(&self, client: &Object) -> Result<Arc<Statements>, Error> {
+        let known = self.statements.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(statements) = known {
+            return Ok(statements);
+        }
+        let statements = Arc::new(self.wrap(client).await?);
+        *self.statements.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&statements));
+        Ok(statements)
     }
 
     async fn wrap(&self, client: &Object) -> Result<Statements, Error> {
@@ -127,6 +133,7 @@ impl PostgresProjection {
             if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
                 // A table the projection reads was altered: what was prepared before does not fit any more.
                 client.statement_cache.clear();
+                *self.statements.write().unwrap_or_else(PoisonError::into_inner) = None;
                 return Error::new(ErrorKind::Unavailable, "the projection's tables were altered; preparing it again")
                     .with_source(error);
             }
@@ -201,6 +208,9 @@ impl Projection for PostgresProjection {
     }
 
     async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+        if keys.is_empty() || self.config.synced_at.is_none() {
+            return Ok(());
+        }
         let client = self.database.client().await?;
         match &self.statements(&client).await?.synced_at {
             Some(statement) => statement.run(&client, keys).await,

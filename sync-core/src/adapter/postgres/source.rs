@@ -21,7 +21,8 @@ use crate::port::{Feed, Position, Source, SourceLag};
 pub struct SourceConfig {
     /// The subscription's name; it has one position and one lease.
     pub subscription: String,
-    /// Only events of these topics; `None` for all. Kept with the subscription when it is first opened.
+    /// Only events of these topics; `None` for all. Whoever opened the subscription last decides; events of a
+    /// topic that it had passed without wanting them do not come back.
     pub topics: Option<Vec<String>>,
     /// Who takes the lease: different for every process, the same for the life of one.
     pub holder: String,
@@ -77,9 +78,9 @@ impl Source for PostgresSource {
         let reading = self.database.session().await?;
         let recording = self.database.session().await?;
         // Events are found by index however fresh a leaf's statistics are; compiling a query costs more than running
-        // it; and a position lost in a crash only repeats events, so its commit need not wait for the disk.
-        settings(&reading, "set enable_seqscan = off; set jit = off; set idle_in_transaction_session_timeout = 0")
-            .await?;
+        // it; a large window may take longer than a role's time-out for its statements; and a position lost in a crash
+        // only repeats events, so its commit need not wait for the disk.
+        settings(&reading, "set enable_seqscan = off; set jit = off; set statement_timeout = 0").await?;
         settings(&recording, "set synchronous_commit = off").await?;
         refuse_standby(&reading).await?;
         let (epoch, token) = note_history(&recording).await?;
