@@ -97,7 +97,9 @@ impl Worker {
         };
         let current = match self.projection.load(&keys).await {
             Ok(current) if current.len() == keys.len() => current,
-            Ok(current) => return Attempt { error: Some(short("projection", current.len(), keys.len())), failed: keys },
+            Ok(current) => {
+                return Attempt { error: Some(short("projection", current.len(), keys.len())), failed: keys };
+            }
             Err(error) => return Attempt { failed: keys, error: Some(error) },
         };
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
