@@ -106,6 +106,10 @@ begin
     where case when current_setting('outbox.wake', true) = 'off' then false
                when d.topics is null or emit.topic = any (d.topics)
                then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    -- A commit that a crash may take back must not have been published: its version would be given out again.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
     return drawn;
 end
 $$;
@@ -114,7 +118,8 @@ comment on function outbox.emit(text, text, text, jsonb, jsonb) is
 'Writes one event in the caller''s transaction and returns its version. action: INDEX or DELETE. payload: the '
 'message''s value instead of the standard one. headers: a flat object of strings. Call it from a select that is '
 'executed, never from a CTE nothing reads. It can fail with 40001 or 40P01, as any row lock can. Before PREPARE '
-'TRANSACTION: set local outbox.wake = off. A trace: set outbox.traceparent.';
+'TRANSACTION: set local outbox.wake = off. A trace: set outbox.traceparent. A transaction with synchronous_commit = '
+'off is raised to local.';
 
 -- Events of many keys, once each and in the order of the keys: two of these never wait for each other in a circle.
 create function outbox.append_many(topic text, keys text[], action text, made_of text default null) returns bigint
@@ -147,6 +152,10 @@ begin
       and case when current_setting('outbox.wake', true) = 'off' then false
                when d.topics is null or append_many.topic = any (d.topics)
                then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    -- A commit that a crash may take back must not have been published: its version would be given out again.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
     return written;
 end
 $$;

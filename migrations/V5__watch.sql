@@ -129,6 +129,10 @@ begin
     where case when current_setting('outbox.wake', true) = 'off' then false
                when d.topics is null or %1$L = any (d.topics)
                then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    -- A commit that a crash may take back must not have been published: its version would be given out again.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
     return null;
 end
 $body$,

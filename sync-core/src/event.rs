@@ -68,6 +68,9 @@ pub struct Outgoing {
     pub headers: Vec<(String, String)>,
 }
 
+/// What an event's own headers cannot be called.
+const OWN_HEADERS: [&str; 4] = ["id", "action", "version", "epoch"];
+
 /// The standard value of a message.
 #[derive(Serialize)]
 struct Value<'a> {
@@ -95,7 +98,8 @@ impl Event {
         headers.push(("action".to_owned(), self.action.as_str().to_owned()));
         headers.push(("version".to_owned(), self.version.to_string()));
         headers.push(("epoch".to_owned(), epoch.to_string()));
-        headers.extend(self.headers);
+        // Consumers tell repeats apart by `id` and would read the last one of that name.
+        headers.extend(self.headers.into_iter().filter(|(name, _)| !OWN_HEADERS.contains(&name.as_str())));
         Outgoing { topic: self.topic, key: self.key, value, headers }
     }
 }
@@ -112,7 +116,7 @@ mod tests {
             version: 3,
             action: Action::Delete,
             payload: None,
-            headers: vec![("traceparent".into(), "00-1-2-01".into())],
+            headers: vec![("traceparent".into(), "00-1-2-01".into()), ("id".into(), "mine".into())],
             created_at: "2026-01-02T03:04:05.678901Z".parse().unwrap(),
         }
     }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::lane::Lane;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
-use self::work::{Done, Worker};
+use self::work::{Done, Page, Worker};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled, Projection, Sink, Subscriber};
@@ -86,7 +86,8 @@ impl Indexer {
     ) -> Self {
         let progress = IndexerProgress::default();
         let permits = Semaphore::new(config.in_flight.max(1));
-        let worker = Arc::new(Worker { projection, sink, config, permits, progress: progress.clone() });
+        let worker =
+            Arc::new(Worker { projection, sink, config, permits, page: Page::default(), progress: progress.clone() });
         Self { subscriber, worker, config, progress }
     }
 

@@ -309,3 +309,25 @@ async fn documents_that_made_it_are_noted_beside_one_that_did_not() {
     assert_eq!(bench.database.synced(&too_long), 0);
     assert_eq!(bench.behind().await, 2, "and nothing is passed over");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_key_the_projection_cannot_read_fails_no_other_key() {
+    let bench = Bench::new(1);
+    for number in 0..8 {
+        bench.put(&format!("k{number}"), "{}").await;
+    }
+    // All eight, the first four of them, the first two, the first: that one is at fault.
+    let faults = [ErrorKind::Contract; 4].map(Fault::Refuse);
+    bench.reading.then(faults);
+    let indexer = bench.indexer();
+    let checks = async {
+        while indexer.progress().partitions_stopped().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(bench.index.count().await.unwrap(), 7);
+        assert_eq!(bench.behind().await, 8, "and nothing is passed over");
+        bench.until_done().await;
+    };
+    bench.beside(&indexer, checks).await;
+    bench.assert_equal().await;
+}

@@ -135,6 +135,53 @@ async fn after_a_promotion_versions_go_on_in_a_new_epoch() {
     assert_eq!(source(&url, 10).open().await.unwrap().epoch, 1, "once is enough");
 }
 
+#[tokio::test]
+async fn a_subscription_that_wants_more_topics_gets_their_earlier_events_too() {
+    let (client, url) = fresh_outbox().await;
+    client.batch_execute("select outbox.emit('jobs', 'a'), outbox.emit('other', 'b')").await.unwrap();
+    let wanting = |topics: Option<&[&str]>| {
+        let topics = topics.map(|topics| topics.iter().map(|&topic| topic.to_owned()).collect());
+        PostgresSource::new(database(&url), SourceConfig { topics, ..SourceConfig::default() })
+    };
+    let read = async |topics: Option<&[&str]>| {
+        let mut feed = wanting(topics).open().await.unwrap();
+        let mut keys = Vec::new();
+        while let Some(batch) = feed.reader.next().await.unwrap() {
+            feed.cursor.advance(&batch.position).await.unwrap();
+            keys.extend(batch.events.into_iter().map(|event| event.key));
+        }
+        keys
+    };
+    assert_eq!(read(Some(&["jobs"])).await, ["a"]);
+    assert_eq!(read(Some(&["jobs", "other"])).await, ["a", "b"], "repeated, but not lost");
+    assert!(read(Some(&["other"])).await.is_empty(), "fewer topics begin nothing anew");
+    assert_eq!(read(None).await, ["a", "b"], "all topics are more than some");
+    assert!(read(None).await.is_empty());
+}
+
+/// A crash could take such a commit back after it was published, and give its version out again.
+#[tokio::test]
+async fn a_transaction_that_writes_an_event_is_durable_once_committed() {
+    let (client, _) = fresh_outbox().await;
+    client
+        .batch_execute(
+            "create table t (id int primary key); select outbox.watch('t', 'jobs'); set synchronous_commit = off",
+        )
+        .await
+        .unwrap();
+    for write in
+        ["select outbox.emit('jobs', 'a')", "select outbox.emit_many('jobs', array['a'])", "insert into t values (1)"]
+    {
+        client.batch_execute("begin").await.unwrap();
+        client.batch_execute(write).await.unwrap();
+        let setting: String = client.query_one("show synchronous_commit", &[]).await.unwrap().get(0);
+        assert_eq!(setting, "local", "{write}");
+        client.batch_execute("commit").await.unwrap();
+    }
+    let setting: String = client.query_one("show synchronous_commit", &[]).await.unwrap().get(0);
+    assert_eq!(setting, "off", "only for those transactions");
+}
+
 /// The lock that means "asleep" is on the session that streams the window.
 #[tokio::test]
 async fn a_sleeping_reader_is_not_stuck_by_a_window_of_many_batches() {

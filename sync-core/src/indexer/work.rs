@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -20,6 +21,7 @@ pub(super) struct Worker {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) config: IndexerConfig,
     pub(super) permits: Semaphore,
+    pub(super) page: Page,
     pub(super) progress: IndexerProgress,
 }
 
@@ -90,30 +92,53 @@ impl Worker {
         }
     }
 
-    /// Loads and applies these keys once.
+    /// Loads and applies these keys once, page by page.
     async fn attempt(&self, keys: Vec<String>) -> Attempt {
+        let mut attempt = Attempt { failed: Vec::new(), error: None };
         let Ok(_permit) = self.permits.acquire().await else {
-            return Attempt { failed: keys, error: Some(Error::new(ErrorKind::Internal, "no more permits")) };
+            attempt.fail(keys, Error::new(ErrorKind::Internal, "no more permits"));
+            return attempt;
         };
-        let current = match self.projection.load(&keys).await {
-            Ok(current) if current.len() == keys.len() => current,
-            Ok(current) => {
-                return Attempt { error: Some(short("projection", current.len(), keys.len())), failed: keys };
+        let mut waiting = vec![keys];
+        while let Some(mut page) = waiting.pop() {
+            let limit = self.page.keys();
+            if page.len() > limit {
+                waiting.push(page.split_off(limit));
             }
-            Err(error) => return Attempt { failed: keys, error: Some(error) },
-        };
+            match self.projection.load(&page).await {
+                Ok(current) if current.len() == page.len() => {
+                    self.page.learn(page.len(), current.iter().map(size).sum(), &self.config);
+                    self.apply_page(page, current, &mut attempt).await;
+                }
+                Ok(current) => {
+                    let error = short("projection", current.len(), page.len());
+                    attempt.fail(page, error);
+                }
+                // One key at fault fails the statement for all of them: the others are found by halving.
+                Err(error) if error.kind() == ErrorKind::Contract && page.len() > 1 => {
+                    let rest = page.split_off(page.len() / 2);
+                    waiting.extend([rest, page]);
+                }
+                Err(error) if error.remedy() == Remedy::Retry => {
+                    attempt.fail(waiting.drain(..).flatten().chain(page), error);
+                }
+                Err(error) => attempt.fail(page, error),
+            }
+        }
+        attempt
+    }
+
+    async fn apply_page(&self, page: Vec<String>, current: Vec<Current>, attempt: &mut Attempt) {
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
-        let attempt = self.apply(writes.collect()).await;
-        let failed: HashSet<&str> = attempt.failed.iter().map(String::as_str).collect();
-        let synced: Vec<_> = keys.iter().filter(|key| !failed.contains(key.as_str())).cloned().collect();
-        match self.projection.mark_synced(&synced).await {
-            Ok(()) => attempt,
-            Err(error) => {
-                // The index has these documents; applying them again finds them stale.
-                let mut attempt = attempt;
-                attempt.fail(synced, error);
-                attempt
-            }
+        let applied = self.apply(writes.collect()).await;
+        let failed: HashSet<&str> = applied.failed.iter().map(String::as_str).collect();
+        let synced: Vec<_> = page.into_iter().filter(|key| !failed.contains(key.as_str())).collect();
+        if let Err(error) = self.projection.mark_synced(&synced).await {
+            // The index has these documents; applying them again finds them stale.
+            attempt.fail(synced, error);
+        }
+        if let Some(error) = applied.error {
+            attempt.fail(applied.failed, error);
         }
     }
 
@@ -166,6 +191,36 @@ impl Attempt {
     }
 }
 
+/// How many keys to load at once, so that their documents take about as much memory as one request may.
+#[derive(Debug)]
+pub(super) struct Page(AtomicUsize);
+
+/// Before anything is known of the documents' size.
+const FIRST_PAGE: usize = 50;
+
+impl Default for Page {
+    fn default() -> Self {
+        Self(AtomicUsize::new(FIRST_PAGE))
+    }
+}
+
+impl Page {
+    fn keys(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `keys` documents took `bytes`. Grows at most to twice as many, because the next ones may be larger.
+    fn learn(&self, keys: usize, bytes: usize, config: &IndexerConfig) {
+        let fitting = keys.saturating_mul(config.batch_bytes) / bytes.max(1);
+        let next = fitting.min(self.keys().saturating_mul(2)).clamp(1, config.batch_messages.max(1));
+        self.0.store(next, Ordering::Relaxed);
+    }
+}
+
+fn size(current: &Current) -> usize {
+    current.key.len() + current.document.as_ref().map_or(0, String::len)
+}
+
 /// An adapter that leaves something out would have it passed over.
 fn short(port: &str, answers: usize, asked: usize) -> Error {
     Error::new(ErrorKind::Contract, format!("the {port} gave {answers} answers for {asked} keys"))
@@ -194,6 +249,20 @@ fn split_by_size(writes: Vec<Write>, bytes: usize) -> Vec<Vec<Write>> {
 mod tests {
     use super::*;
     use crate::version::Version;
+
+    #[test]
+    fn large_documents_are_loaded_few_at_a_time_and_small_ones_many() {
+        let config = IndexerConfig { batch_messages: 1_000, batch_bytes: 1_000_000, ..IndexerConfig::default() };
+        let page = Page::default();
+        for expected in [100, 200, 400, 800, 1_000, 1_000] {
+            page.learn(page.keys(), page.keys() * 100, &config);
+            assert_eq!(page.keys(), expected);
+        }
+        page.learn(1_000, 4_000_000_000, &config);
+        assert_eq!(page.keys(), 1, "a document larger than a request is loaded alone");
+        page.learn(1, 0, &config);
+        assert_eq!(page.keys(), 2, "deletes take nothing");
+    }
 
     #[test]
     fn requests_are_cut_by_size_and_a_large_document_goes_alone() {

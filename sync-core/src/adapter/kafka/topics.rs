@@ -193,7 +193,9 @@ impl Inquiry {
     fn create(&self, name: &str, only_try: bool) -> Result<(), Error> {
         let wanted = self.config.topics;
         let replication = TopicReplication::Fixed(i32::from(wanted.replication));
-        let mut topic = NewTopic::new(name, wanted.partitions, replication);
+        // What waits for a stopped partition must not be deleted by age; how long to keep what is done is the
+        // administrator's to say.
+        let mut topic = NewTopic::new(name, wanted.partitions, replication).set("retention.ms", "-1");
         if wanted.replication >= 3 {
             topic = topic.set("min.insync.replicas", "2");
         }

@@ -27,7 +27,7 @@ pub struct ProjectionConfig {
     /// The topic whose keys it projects; its rows in `outbox.versions` are the documents' versions.
     pub topic: String,
     /// One `select` with the columns `key` (unique; of any type) and `document` (json or jsonb; null keeps the key out
-    /// of the index), and `version` (bigint) where the table's own version is to be used. No parameters: the engine
+    /// of the index). No column `version`: that is the outbox's. No parameters: the engine
     /// wraps it and asks for keys, so a plain column as `key` lets its index be used.
     pub sql: String,
     /// Where to note that a document is in the index.
@@ -94,12 +94,18 @@ impl PostgresProjection {
             .await
             .map_err(|error| self.failed(error))?
             .get(0);
-        let (version, own_version) =
-            if column("version").is_some() { ("p.version::bigint", true) } else { ("v.version", false) };
+        if column("version").is_some() {
+            // Its numbers cannot be compared with those of deletes: a deleted row would stay, a new one be refused.
+            return Err(self.wrong(
+                "it has a column `version`, but versions come from outbox.versions; leave it out, or put it into the \
+                 document under that name"
+                    .to_owned(),
+            ));
+        }
         let row = |keys: &str, from: &str| {
             format!(
-                "select {keys} as key, p.key is not null as present, p.document::jsonb::text as document,\n\
-                 {version} as version, v.version as clock, {own_version} as own_version,\n\
+                "select {keys} as key, p.document::jsonb::text as document,\n\
+                 v.version,\n\
                  (select max(epoch) from outbox.history) as epoch\n{from}"
             )
         };
@@ -154,21 +160,12 @@ impl PostgresProjection {
             |what: String| Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.config.index));
         let unreadable = |error: tokio_postgres::Error| broken(format!("cannot read its answer: {error}"));
         let key: String = row.try_get("key").map_err(unreadable)?;
-        let present: bool = row.try_get("present").map_err(unreadable)?;
         let document: Option<String> = row.try_get("document").map_err(unreadable)?;
         let version: Option<i64> = row.try_get("version").map_err(unreadable)?;
-        let clock: Option<i64> = row.try_get("clock").map_err(unreadable)?;
-        let own_version: bool = row.try_get("own_version").map_err(unreadable)?;
         let epoch: Option<i32> = row.try_get("epoch").map_err(unreadable)?;
-        let local = match version {
-            Some(version) => version,
-            None if present && own_version => {
-                return Err(broken(format!("the row of key {key:?} has no version: its column `version` is null")));
-            }
-            // Without a row the delete has the version of the outbox. A key the outbox never heard of has none: at
-            // zero it loses against everything that was ever written.
-            None => clock.unwrap_or_default(),
-        };
+        // Without a row it is the version of the delete. A key the outbox never heard of has none: at zero it loses
+        // against everything that was ever written.
+        let local = version.unwrap_or_default();
         Ok(Current { version: Version::new(epoch.unwrap_or_default(), local)?, key, document })
     }
 }

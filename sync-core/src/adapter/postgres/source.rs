@@ -21,8 +21,8 @@ use crate::port::{Feed, Position, Source, SourceLag};
 pub struct SourceConfig {
     /// The subscription's name; it has one position and one lease.
     pub subscription: String,
-    /// Only events of these topics; `None` for all. Whoever opened the subscription last decides; events of a
-    /// topic that it had passed without wanting them do not come back.
+    /// Only events of these topics; `None` for all. Whoever opened the subscription last decides; with more
+    /// topics than before it begins anew, so that their earlier events come too.
     pub topics: Option<Vec<String>>,
     /// Who takes the lease: different for every process, the same for the life of one.
     pub holder: String,
@@ -152,6 +152,9 @@ impl PostgresSource {
         let Some(row) = row else {
             return Err(Error::new(ErrorKind::Fenced, format!("{doing}: another relay holds it; this one stands by")));
         };
+        if row.get(5) {
+            tracing::warn!(subscription = name, "it wants more topics than before: all retained events come again");
+        }
         Ok(Taken {
             term: row.get(0),
             bell: row.get(1),
@@ -203,14 +206,22 @@ async fn note_history(session: &Session) -> Result<(i32, String), Error> {
     }
 }
 
+/// A subscription that wants more topics than before begins anew: it passed their events without publishing them.
 const TAKE: &str = "
+with before as (
+    select topics is not null and not coalesce($5 <@ topics, false) as grown
+      from outbox.subscriptions where name = $1)
 update outbox.subscriptions
    set lease_holder = $2, lease_term = lease_term + 1,
        lease_until = clock_timestamp() + make_interval(secs => $3),
-       history = $4::text::uuid, topics = $5, updated_at = clock_timestamp()
+       history = $4::text::uuid, topics = $5, updated_at = clock_timestamp(),
+       lo = case when grown then '1:1:' else lo end,
+       hi = case when not grown then hi end,
+       last = case when grown then 0 else last end
+  from before
  where name = $1
    and (lease_holder is null or lease_holder = $2 or lease_until < clock_timestamp())
-returning lease_term, id, lo, hi, last";
+returning lease_term, id, lo, hi, last, grown";
 
 /// Counts what the position has not passed, up to a million.
 const LAG: &str = "
