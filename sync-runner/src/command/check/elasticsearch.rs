@@ -1,6 +1,6 @@
 //! Checks of Elasticsearch: the cluster, and whether each index can be made there.
 
-use sync_core::{Error, ErrorKind};
+use sync_core::{Error, ErrorKind, Remedy};
 
 use super::finding::Finding;
 use crate::config::{Config, Index};
@@ -28,9 +28,12 @@ async fn index(wire: &Wire<'_>, index: &Index) -> Result<String, Error> {
         || "no mapping: Elasticsearch guesses the fields".to_owned(),
         |mapping| mapping.path.display().to_string(),
     );
-    let state = match wire.sink(index)?.documents().await? {
-        Some(documents) => render::counted(documents, "document"),
-        None => "no index yet: the indexer makes it".to_owned(),
+    let state = match wire.sink(index)?.documents().await {
+        Ok(Some(documents)) => render::counted(documents, "document"),
+        Ok(None) => "no index yet: the indexer makes it".to_owned(),
+        // That the cluster cannot be reached has a line of its own.
+        Err(error) if error.remedy() == Remedy::Retry => "not seen".to_owned(),
+        Err(error) => return Err(error),
     };
     Ok(format!("alias {:?}, {state}; {mapping}", index.alias))
 }
