@@ -124,7 +124,7 @@ impl ConsumerContext for Membership {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         let Err(error) = result else { return };
         match code_of(&error).map_or(ErrorKind::Unavailable, kind_of) {
-            // The partitions are moving; whoever has them next begins at the last commit.
+            // The partitions are moving; who keeps one commits again, who gets one begins at the last commit.
             ErrorKind::Fenced => tracing::debug!(%error, "kafka: a commit came too late"),
             ErrorKind::Denied => {
                 let mend = "grant Read on the group";
@@ -138,7 +138,7 @@ impl ConsumerContext for Membership {
             | ErrorKind::Contract
             | ErrorKind::History
             | ErrorKind::Internal => {
-                tracing::warn!(%error, "kafka: a commit was lost; the next one, or closing, makes up for it");
+                tracing::warn!(%error, "kafka: a commit was lost; it is made again");
             }
         }
     }

@@ -83,7 +83,10 @@ impl KafkaConsumer {
             Some(Change::Failed(error)) => Err(error),
             Some(Change::Assigned(numbers)) => {
                 self.owned.extend(numbers.iter().map(|number| (*number, Progress::default())));
-                Ok(Some(Polled::Assigned(numbers.into_iter().map(|number| self.partition(number)).collect())))
+                let partitions: Vec<_> = numbers.into_iter().map(|number| self.partition(number)).collect();
+                // A partition that was paused when it was taken away comes back paused.
+                partitions.iter().try_for_each(|partition| self.resume(partition))?;
+                Ok(Some(Polled::Assigned(partitions)))
             }
             Some(Change::Revoked(partitions)) => {
                 let numbers = numbers(&partitions);
@@ -215,7 +218,7 @@ impl Consumer for KafkaConsumer {
             }
         }
         let Some(consumer) = self.consumer.as_ref().filter(|_| list.count() > 0) else { return Ok(()) };
-        consumer.commit(&list, CommitMode::Async).map_err(|error| translate("kafka: cannot commit offsets", error))
+        consumer.store_offsets(&list).map_err(|error| translate("kafka: cannot commit offsets", error))
     }
 
     async fn close(mut self: Box<Self>) -> Result<(), Error> {

@@ -36,11 +36,15 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.max.bytes", "4194304"),
     // With a short queue, the default of a second would be spent waiting beside room.
     ("fetch.queue.backoff.ms", "10"),
+    // How long a commit may wait for others to go with it.
+    ("auto.commit.interval.ms", "250"),
 ];
 
 /// What the guarantees rest on.
 const FIXED: &[(&str, &str)] = &[
-    ("enable.auto.commit", "false"),
+    // Of what was stored as done, and only of that: a commit the brokers refuse, as they do while members come and go,
+    // is made again at the next interval. One made directly is not, and nothing tells that it was refused.
+    ("enable.auto.commit", "true"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "earliest"),
     ("isolation.level", "read_committed"),

@@ -74,6 +74,8 @@ pub async fn bus(make: impl AsyncFn() -> Harness) {
 
     members::a_revoked_partition_goes_on_elsewhere_from_its_committed_offset(make().await).await;
     members::a_member_that_closes_leaves_its_partitions_to_the_others(make().await).await;
+    members::a_partition_that_was_paused_gives_messages_when_it_comes_back(make().await).await;
+    members::a_commit_made_while_members_come_and_go_is_not_lost(make().await).await;
 }
 
 /// A message to the harness's topic.

@@ -1,9 +1,13 @@
 //! Several members of one group.
 
-use super::member::{Member, both_until};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::member::{Member, both_until, soon};
 use super::{Harness, message};
 use crate::error::ErrorKind;
-use crate::port::{Incoming, OffsetCommit};
+use crate::port::{Incoming, OffsetCommit, PartitionLag};
 
 const KEYS: usize = 64;
 
@@ -68,8 +72,63 @@ pub(super) async fn a_member_that_closes_leaves_its_partitions_to_the_others(har
     both_until(&mut one, &mut other, |_, other| !other.owned.is_empty()).await;
     one.close().await;
     let all = usize::try_from(harness.partitions).unwrap();
-    super::member::soon("all partitions", other.step_until(|other| other.owned.len() == all)).await;
+    soon("all partitions", other.step_until(|other| other.owned.len() == all)).await;
     publish_round(&harness, 0).await;
     other.see(KEYS).await;
     other.close().await;
+}
+
+pub(super) async fn a_partition_that_was_paused_gives_messages_when_it_comes_back(harness: Harness) {
+    if !harness.traits.shares {
+        return;
+    }
+    let mut one = Member::with_all(&*harness.subscriber, harness.partitions).await;
+    let all = one.owned.clone();
+    for partition in &all {
+        one.consumer.pause(partition).unwrap();
+    }
+    let mut other = Member::new(&*harness.subscriber).await;
+    both_until(&mut one, &mut other, |_, other| !other.owned.is_empty()).await;
+    let kept = one.owned.clone();
+    other.close().await;
+    soon("all partitions", one.step_until(|one| one.owned == all)).await;
+    publish_round(&harness, 0).await;
+    for partition in &kept {
+        one.consumer.resume(partition).unwrap();
+    }
+    one.see(KEYS).await;
+    one.close().await;
+}
+
+/// Many, because only some of them meet a moment at which the bus refuses a commit.
+const COMMITS: usize = 12;
+
+pub(super) async fn a_commit_made_while_members_come_and_go_is_not_lost(harness: Harness) {
+    if !harness.traits.shares {
+        return;
+    }
+    let mut one = Member::with_all(&*harness.subscriber, harness.partitions).await;
+    let all = one.owned.clone();
+    for round in 0..COMMITS {
+        publish_round(&harness, round).await;
+        soon("the round", one.step_until(|one| of_round(one, round).count() >= KEYS)).await;
+        let mut other = Member::new(&*harness.subscriber).await;
+        let moment = Instant::now() + Duration::from_millis(round as u64 * 75);
+        while let Ok(polled) = timeout_at(moment, one.consumer.poll()).await {
+            one.take_note(polled.unwrap());
+        }
+        // Nothing comes after it that would say the same again.
+        one.commit_all();
+        both_until(&mut one, &mut other, |one, other| one.owned.len() + other.owned.len() == all.len()).await;
+        soon("the commit", async {
+            let is_behind = |lag: &PartitionLag, one: &Member| one.owned.contains(&lag.partition) && lag.behind > 0;
+            while harness.subscriber.lag().await.unwrap().iter().any(|lag| is_behind(lag, &one)) {
+                drop(timeout(Duration::from_millis(50), one.step()).await);
+            }
+        })
+        .await;
+        other.close().await;
+        soon("all partitions", one.step_until(|one| one.owned == all)).await;
+    }
+    one.close().await;
 }
