@@ -6,8 +6,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::adapter::memory::{MemoryBus, MemoryDatabase, MemorySink, MemorySource};
-use sync_core::indexer::{Indexer, IndexerConfig};
+use sync_core::adapter::SystemClock;
+use sync_core::adapter::memory::{MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink, MemorySource};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::repair::compare;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +39,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let relay = Relay::new(Arc::new(source), Arc::new(bus.clone()), RelayConfig::default());
     let subscriber = Arc::new(bus.subscriber("indexer", "jobs"));
-    let indexer =
-        Indexer::new(subscriber, Arc::new(database.clone()), Arc::new(index.clone()), IndexerConfig::default());
+    let letters = Arc::new(MemoryDeadLetters::new());
+    let parking = Arc::new(Parking::new("jobs", "jobs", letters, Arc::new(SystemClock)));
+    let (rows, target) = (Arc::new(database.clone()), Arc::new(index.clone()));
+    let indexer = Indexer::new(subscriber, rows, target, parking, IndexerConfig::default());
 
     let shutdown = CancellationToken::new();
     let until_equal = async {

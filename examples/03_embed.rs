@@ -6,12 +6,14 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sync_core::adapter::SystemClock;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig};
 use sync_core::adapter::postgres::{
-    Postgres, PostgresConfig, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, migrate,
+    Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+    migrate,
 };
-use sync_core::indexer::{Indexer, IndexerConfig};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::repair::compare;
 use tokio_util::sync::CancellationToken;
@@ -56,10 +58,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let bus = DirectBus::new(["books"], 10_000, 4);
     let subscriber = Arc::new(bus.subscriber("books")?);
+    let letters = Arc::new(PostgresDeadLetters::new(database.clone()));
+    let parking = Arc::new(Parking::new("books", "books", letters, Arc::new(SystemClock)));
     let source = PostgresSource::new(database, SourceConfig { holder: name, ..SourceConfig::default() });
     let relay = Relay::new(Arc::new(source), Arc::new(bus), RelayConfig::default());
     let (documents, target) = (Arc::clone(&projection), Arc::clone(&sink));
-    let indexer = Indexer::new(subscriber, documents, target, IndexerConfig::default());
+    let indexer = Indexer::new(subscriber, documents, target, parking, IndexerConfig::default());
 
     let shutdown = CancellationToken::new();
     let until_equal = async {

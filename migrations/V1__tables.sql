@@ -160,22 +160,29 @@ comment on table outbox.history is
 -- Dead letters ----------------------------------------------------------------------------------------------------
 
 create table outbox.dead_letters (
-    origin_topic     text collate "C" not null,
+    id               bigint generated always as identity primary key,
+    reader           text collate "C" not null,
+    topic            text collate "C" not null,
+    subject          text collate "C" not null,
     origin_partition int not null,
     origin_offset    bigint not null,
+    event_id         bigint,
     key              text,
     value            text,
     error_kind       text not null,
     error            text not null,
     attempts         int not null check (attempts >= 0),
     parked_at        timestamptz not null,
-    primary key (origin_topic, origin_partition, origin_offset)
+    unique (reader, topic, subject)
 );
-
-create index dead_letters_parked_at on outbox.dead_letters (parked_at);
 
 comment on table outbox.dead_letters is
 'Events that could not be applied, with the reason, until a person decides.';
+comment on column outbox.dead_letters.id is 'A new one each time the same is parked again.';
+comment on column outbox.dead_letters.reader is
+'The index that could not take it, or the subscription whose relay could not publish it.';
+comment on column outbox.dead_letters.subject is
+'A digest of the key, or of the origin where there is no key or the event was never published.';
 comment on column outbox.dead_letters.origin_partition is
 '-1 for an event that never reached the bus; origin_offset is then its id in outbox.events.';
 

@@ -7,6 +7,7 @@ mod indexer;
 mod kafka_wire;
 mod outbox_sql;
 mod pipeline;
+mod poison;
 mod relay;
 mod watch;
 mod windows;

@@ -7,7 +7,9 @@ use std::error::Error as StdError;
 pub enum Remedy {
     /// Wait in place and try the same again, for as long as it takes. No attempt is counted.
     Retry,
-    /// One event or document is at fault. It is not passed over; whoever meets it stops there.
+    /// One event or document failed, and nobody knows why. Try it again later, a few times, then park it.
+    TryLater,
+    /// One event or document is at fault. It is parked as a dead letter.
     Park,
     /// Nothing gets better by trying: a person has to mend something first. Nothing is skipped meanwhile.
     Halt,
@@ -26,13 +28,15 @@ pub enum ErrorKind {
     Fenced,
     /// A request as a whole is larger than the other side takes; the same in smaller parts may pass.
     TooLarge,
+    /// One event or document failed for a reason that is not known; the others beside it did not.
+    Unexplained,
     /// One event or document is refused as it is.
     Refused,
     /// Credentials are wrong or a permission is missing.
     Denied,
     /// A setting is wrong, or something it names does not exist.
     Configuration,
-    /// Data contradicts what this engine was promised: a projection without a version, two rows for one key.
+    /// Data contradicts what this engine was promised: a key that is none, two rows for one key.
     Contract,
     /// The database is not the one the position was taken in (restored from a dump, another cluster).
     History,
@@ -46,8 +50,9 @@ impl ErrorKind {
     pub const fn remedy(self) -> Remedy {
         match self {
             Self::Unavailable | Self::Blocked | Self::Fenced => Remedy::Retry,
-            Self::TooLarge | Self::Refused => Remedy::Park,
-            Self::Denied | Self::Configuration | Self::Contract | Self::History | Self::Internal => Remedy::Halt,
+            Self::Unexplained => Remedy::TryLater,
+            Self::TooLarge | Self::Refused | Self::Contract => Remedy::Park,
+            Self::Denied | Self::Configuration | Self::History | Self::Internal => Remedy::Halt,
         }
     }
 
@@ -59,6 +64,7 @@ impl ErrorKind {
             Self::Blocked => "blocked",
             Self::Fenced => "fenced",
             Self::TooLarge => "too_large",
+            Self::Unexplained => "unexplained",
             Self::Refused => "refused",
             Self::Denied => "denied",
             Self::Configuration => "configuration",

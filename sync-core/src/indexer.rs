@@ -2,14 +2,24 @@
 //!
 //! ```text
 //!  consumer ──messages──▶ lane (one a partition) ──batch──▶ load ──▶ apply ──▶ mark ──▶ settle ──▶ commit
+//!                                                                       │                ▲
+//!                                                                       └──▶ parking ────┘
 //! ```
 //!
 //! A message only says that a key changed; what the index gets is the row as it is now, with its version. That is why
 //! repeats and late messages are harmless, why only the last message of a key in a batch matters, and why batches of
-//! one partition may overlap in time: only the offsets are put back in order, by [`settle`].
+//! one partition may overlap in time: only the offsets are put back in order, by [`settle`]. It is also why what
+//! failed may be tried again later, out of order, from a retry topic.
+//!
+//! While a system is down a batch waits in place, and no try is counted. What fails by its own fault goes to
+//! [`Parking`], and the rest of its batch is not held up.
 
 mod batch;
+mod failure;
 mod lane;
+mod message;
+mod parking;
+mod patience;
 mod progress;
 pub mod settle;
 mod work;
@@ -20,14 +30,19 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::lane::Lane;
+use self::batch::Batch;
+use self::failure::Failure;
+use self::lane::{Lane, Waiting};
+use self::message::Message;
+pub use self::parking::Parking;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
-use self::work::{Done, Page, Worker};
+use self::work::{Page, Worker};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
+use crate::policy::retries::RetryPolicy;
 use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled, Projection, Sink, Subscriber};
 
 /// How long leaving the group may take at a shutdown.
@@ -49,6 +64,11 @@ pub struct IndexerConfig {
     pub backoff: Backoff,
     /// Delays between tries of a partition that stopped at something a person has to mend.
     pub stopped: Backoff,
+    /// Tries of a message that fails for a reason nobody knows.
+    pub retries: RetryPolicy,
+    /// When that many keys of a batch or more fail and none is taken, nothing is parked: the partition stops until a
+    /// person has seen to the mapping or the projection. Zero: whatever fails is parked.
+    pub suspicious: usize,
     /// How long a shutdown waits for what is in flight.
     pub drain: Duration,
 }
@@ -61,6 +81,8 @@ impl Default for IndexerConfig {
             in_flight: 4,
             backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
             stopped: Backoff { first: Duration::from_secs(5), ceiling: Duration::from_secs(60) },
+            retries: RetryPolicy::default(),
+            suspicious: 10,
             drain: Duration::from_secs(5),
         }
     }
@@ -71,24 +93,27 @@ impl Default for IndexerConfig {
 pub struct Indexer {
     subscriber: Arc<dyn Subscriber>,
     worker: Arc<Worker>,
+    parking: Arc<Parking>,
     config: IndexerConfig,
     progress: IndexerProgress,
 }
 
 impl Indexer {
-    /// An indexer that does nothing until it is run.
+    /// An indexer that does nothing until it is run. What it cannot apply goes to `parking`; messages that wait for
+    /// another try are in topics of their own, each of which wants an indexer too.
     #[must_use]
     pub fn new(
         subscriber: Arc<dyn Subscriber>,
         projection: Arc<dyn Projection>,
         sink: Arc<dyn Sink>,
+        parking: Arc<Parking>,
         config: IndexerConfig,
     ) -> Self {
         let progress = IndexerProgress::default();
         let permits = Semaphore::new(config.in_flight.max(1));
         let worker =
             Arc::new(Worker { projection, sink, config, permits, page: Page::default(), progress: progress.clone() });
-        Self { subscriber, worker, config, progress }
+        Self { subscriber, worker, parking, config, progress }
     }
 
     /// Counters that stay up to date while it runs.
@@ -99,13 +124,14 @@ impl Indexer {
 
     /// Runs until `shutdown`, through outages of the bus, the database and the index.
     ///
-    /// What cannot be applied stops its partition: it is reported, tried again at long intervals, and nothing behind it
+    /// A message that fails by its own fault is tried again later or parked, and holds up nothing. Where a person has
+    /// to mend something, the partition stops: that is reported, tried again at long intervals, and nothing behind it
     /// in that partition is passed over. Other partitions go on. On shutdown it stops polling, waits up to
     /// [`IndexerConfig::drain`] for what is in flight, commits and leaves the group. Dropping it is a crash: messages
     /// that were not committed come again.
     ///
     /// # Errors
-    /// Only what a person has to mend before anything can be indexed: [`Remedy::Halt`] and [`Remedy::Park`].
+    /// Only what a person has to mend before anything can be indexed: anything but [`Remedy::Retry`].
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
@@ -141,6 +167,7 @@ impl Indexer {
         let mut session = Session {
             consumer,
             worker: Arc::clone(&self.worker),
+            parking: Arc::clone(&self.parking),
             lanes: BTreeMap::new(),
             working: JoinSet::new(),
             generation: 0,
@@ -166,9 +193,30 @@ impl Indexer {
 struct Session {
     consumer: Box<dyn Consumer>,
     worker: Arc<Worker>,
+    parking: Arc<Parking>,
     lanes: BTreeMap<Partition, Lane>,
-    working: JoinSet<Done>,
+    working: JoinSet<Step>,
     generation: u64,
+}
+
+/// A batch as the session knows it while others work on it.
+#[derive(Clone, Debug)]
+struct Begun {
+    partition: Partition,
+    generation: u64,
+    next: i64,
+    messages: u64,
+}
+
+/// A step of a batch that is done.
+#[derive(Debug)]
+enum Step {
+    /// The index has all of it, but for these.
+    Applied(Begun, Vec<Failure>),
+    /// Everything is in the index or in the parking.
+    Parked(Begun),
+    /// The partition is somebody else's.
+    Abandoned,
 }
 
 impl Session {
@@ -176,8 +224,10 @@ impl Session {
         let mut failures = 0;
         loop {
             self.start_work()?;
+            let due = self.lanes.values().filter_map(Lane::due).min();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
+                () = until(due) => {}
                 polled = self.consumer.poll() => match polled {
                     Ok(polled) => {
                         failures = 0;
@@ -196,9 +246,7 @@ impl Session {
                     }
                     Err(error) => return Err(error),
                 },
-                Some(done) = self.working.join_next() => self.settle(done.map_err(|error| {
-                    Error::new(ErrorKind::Internal, "a batch ended unexpectedly").with_source(error)
-                })?)?,
+                Some(step) = self.working.join_next() => self.go_on(step.map_err(unexpected)?)?,
             }
         }
     }
@@ -236,8 +284,9 @@ impl Session {
         let Some(lane) = self.lanes.get_mut(&partition) else {
             return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
         };
-        // Only the key counts. Values of any size wait nowhere: what waits is bounded by the number of messages.
-        lane.buffer.push_back(Incoming { value: None, headers: Vec::new(), ..message });
+        let longest = 2 * self.worker.config.retries.delays().pop().unwrap_or_default();
+        let message = Message::read(&message, self.parking.reader(), self.parking.clock().now(), longest);
+        lane.buffer.push_back(Waiting { due: Instant::now() + message.wait, message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
             self.consumer.pause(&partition)?;
             lane.paused = true;
@@ -247,12 +296,14 @@ impl Session {
 
     /// Starts a batch wherever one is waiting.
     fn start_work(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
         for (partition, lane) in &mut self.lanes {
-            while let Some(batch) = lane.next_batch(partition, self.worker.config.batch_messages) {
+            while let Some(batch) = lane.next_batch(partition, self.worker.config.batch_messages, now) {
+                let Batch { next, messages, .. } = batch;
+                let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages };
                 let worker = Arc::clone(&self.worker);
-                let abandoned = lane.abandoned.clone();
-                let generation = lane.generation;
-                self.working.spawn(async move { worker.work(batch, generation, abandoned).await });
+                let work = async move { Step::Applied(begun, worker.work(batch).await) };
+                self.working.spawn(unless(lane.abandoned.clone(), work));
             }
             if lane.paused && lane.buffer.len() < self.worker.config.batch_messages {
                 self.consumer.resume(partition)?;
@@ -262,15 +313,35 @@ impl Session {
         Ok(())
     }
 
+    /// A batch has come a step further.
+    fn go_on(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Applied(begun, failures) => {
+                let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
+                lane.applying -= 1;
+                if failures.is_empty() {
+                    return self.settle(begun);
+                }
+                let (worker, parking) = (Arc::clone(&self.worker), Arc::clone(&self.parking));
+                let park = async move {
+                    let Begun { partition, next, .. } = &begun;
+                    parking.settle(failures, partition, *next, &worker.config, &worker.progress).await;
+                    Step::Parked(begun)
+                };
+                self.working.spawn(unless(lane.abandoned.clone(), park));
+                Ok(())
+            }
+            Step::Parked(begun) => self.settle(begun),
+            Step::Abandoned => Ok(()),
+        }
+    }
+
     /// A batch is done: commits what is safe now.
-    fn settle(&mut self, done: Done) -> Result<(), Error> {
-        let Some(lane) = self.lanes.get_mut(&done.partition).filter(|lane| lane.generation == done.generation) else {
-            return Ok(());
-        };
-        let Some(next) = lane.settle.done(done.next) else {
-            return Ok(());
-        };
-        match self.consumer.commit(&[OffsetCommit { partition: done.partition, next }]) {
+    fn settle(&mut self, begun: Begun) -> Result<(), Error> {
+        let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
+        self.worker.progress.messages(begun.messages);
+        let Some(next) = lane.settle.done(begun.next) else { return Ok(()) };
+        match self.consumer.commit(&[OffsetCommit { partition: begun.partition, next }]) {
             Ok(()) => Ok(()),
             Err(error) if error.remedy() == Remedy::Retry => {
                 // The next commit says the same and more; until then these messages may come again.
@@ -283,14 +354,30 @@ impl Session {
 
     /// Finishes what was polled before the shutdown.
     async fn drain(&mut self) {
-        while let Some(done) = self.working.join_next().await {
-            let settled = match done {
-                Ok(done) => self.settle(done),
-                Err(error) => Err(Error::new(ErrorKind::Internal, "a batch ended unexpectedly").with_source(error)),
-            };
-            if let Err(error) = settled {
+        while let Some(step) = self.working.join_next().await {
+            if let Err(error) = step.map_err(unexpected).and_then(|step| self.go_on(step)) {
                 tracing::warn!(%error, "while shutting down; these messages will come again");
             }
         }
     }
+}
+
+/// The lane a batch is of, if the partition is still ours and was so all the time.
+fn lane_of<'a>(lanes: &'a mut BTreeMap<Partition, Lane>, begun: &Begun) -> Option<&'a mut Lane> {
+    lanes.get_mut(&begun.partition).filter(|lane| lane.generation == begun.generation)
+}
+
+async fn unless(abandoned: CancellationToken, work: impl Future<Output = Step>) -> Step {
+    abandoned.run_until_cancelled(work).await.unwrap_or(Step::Abandoned)
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unexpected(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a batch ended unexpectedly").with_source(error)
 }

@@ -12,7 +12,7 @@ pub use bus::{
     Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
 };
 pub use clock::Clock;
-pub use dead_letters::{DeadLetter, DeadLetters, Origin};
+pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
 pub use projection::{Current, Projection};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};

@@ -9,23 +9,32 @@
 //! only once the bus has acknowledged, so a crash anywhere repeats events and never skips one. After any error the
 //! feed is dropped and opened again, which reads the position from the source itself.
 
+mod parking;
 mod progress;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::parking::Parking;
 pub use self::progress::{RelayCounts, RelayProgress};
 use crate::error::{Error, ErrorKind, Remedy};
+use crate::event::Event;
 use crate::policy::backoff::Backoff;
-use crate::port::{Acknowledgement, Batch, Cursor, Feed, Position, Publisher, Reader, Source};
+use crate::port::{Acknowledgement, Batch, Clock, Cursor, DeadLetters, Feed, Position, Publisher, Reader, Source};
 
 /// Sources make room for days, so an hour is often enough.
 const UPKEEP: Duration = Duration::from_secs(3600);
+
+/// Batches between the reader and the publisher, at most: one read, one in the channel, one being published.
+const READ_AHEAD: usize = 3;
 
 /// How long giving the lease back may take.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -59,6 +68,7 @@ impl Default for RelayConfig {
 pub struct Relay {
     source: Arc<dyn Source>,
     publisher: Arc<dyn Publisher>,
+    parking: Option<Parking>,
     config: RelayConfig,
     progress: RelayProgress,
 }
@@ -74,7 +84,19 @@ impl Relay {
     /// A relay that does nothing until it is run.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>, config: RelayConfig) -> Self {
-        Self { source, publisher, config, progress: RelayProgress::default() }
+        Self { source, publisher, parking: None, config, progress: RelayProgress::default() }
+    }
+
+    /// Events the bus will never take, because they are too large, go to `letters` in the name of `subscription`, and
+    /// the relay goes on behind them. Without this it ends at the first one.
+    #[must_use]
+    pub fn with_dead_letters(
+        self,
+        subscription: impl Into<String>,
+        letters: Arc<dyn DeadLetters>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { parking: Some(Parking { subscription: subscription.into(), letters, clock }), ..self }
     }
 
     /// Counters that stay up to date while it runs.
@@ -89,18 +111,26 @@ impl Relay {
     /// gives the lease back. Dropping it is a crash: events in flight come again.
     ///
     /// # Errors
-    /// Only what a person has to mend: [`Remedy::Halt`] and [`Remedy::Park`]. The position is before the batch with the
-    /// event at fault, nothing is lost.
+    /// Only what a person has to mend: anything but [`Remedy::Retry`]. The position is before the batch with the event
+    /// at fault, nothing is lost.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
+        let suspects = AtomicUsize::new(0);
         while !shutdown.is_cancelled() {
             let published = self.progress.counts().published;
-            let error = match self.session(&shutdown).await {
+            let error = match self.session(&shutdown, &suspects).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             match error.remedy() {
-                Remedy::Halt | Remedy::Park => return Err(error),
+                Remedy::Park if self.parking.is_some() && suspects.load(Ordering::Relaxed) == 0 => {
+                    // A batch is refused as a whole. It is among those that were in flight and read ahead; they are
+                    // read again, and judged event by event.
+                    tracing::warn!(%error, "looking for the event at fault");
+                    suspects.store(self.config.in_flight.saturating_add(READ_AHEAD), Ordering::Relaxed);
+                    continue;
+                }
+                Remedy::Halt | Remedy::Park | Remedy::TryLater => return Err(error),
                 Remedy::Retry => {}
             }
             let delay = if error.kind() == ErrorKind::Fenced {
@@ -122,8 +152,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Works on one feed until it fails, or until shutdown.
-    async fn session(&self, shutdown: &CancellationToken) -> Result<(), Error> {
+    /// Works on one feed until it fails, or until shutdown. The next `suspects` batches are published event by event.
+    async fn session(&self, shutdown: &CancellationToken, suspects: &AtomicUsize) -> Result<(), Error> {
         let feed = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             feed = self.source.open() => feed?,
@@ -137,8 +167,14 @@ impl Relay {
         let publishing = async {
             while let Some(batch) = read.recv().await {
                 let events = batch.events.len() as u64;
-                let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
-                let acknowledgement = self.publisher.publish(messages).await?;
+                let is_suspect = suspects.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                let acknowledgement = match &self.parking {
+                    Some(parking) if is_suspect.is_ok() => self.publish_singly(batch.events, epoch, parking).await?,
+                    Some(_) | None => {
+                        let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
+                        self.publisher.publish(messages).await?
+                    }
+                };
                 let message = InFlight { acknowledgement, events, position: batch.position };
                 if sent.send(message).await.is_err() {
                     break;
@@ -170,6 +206,29 @@ impl Relay {
             give_back(cursor.as_ref()).await;
         }
         outcome
+    }
+}
+
+impl Relay {
+    /// Publishes each event on its own, in order; those that are refused are parked.
+    async fn publish_singly(
+        &self,
+        events: Vec<Event>,
+        epoch: i32,
+        parking: &Parking,
+    ) -> Result<Acknowledgement, Error> {
+        let mut acknowledgements = Vec::with_capacity(events.len());
+        for event in events {
+            match self.publisher.publish(vec![event.clone().into_message(epoch)]).await {
+                Ok(acknowledgement) => acknowledgements.push(acknowledgement),
+                Err(error) if error.remedy() == Remedy::Park => {
+                    parking.park(event, &error).await?;
+                    self.progress.parked();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(try_join_all(acknowledgements).map(|stored| stored.map(drop)).boxed())
     }
 }
 

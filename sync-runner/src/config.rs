@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
 pub(crate) use self::index::{Index, SourceFile, SyncedAt};
-pub(crate) use self::indexer::Indexer;
+pub(crate) use self::indexer::{Indexer, Retries};
 pub(crate) use self::kafka::{Kafka, Mechanism, Security};
 use self::layers::Layers;
 pub(crate) use self::layers::Sources;

@@ -27,6 +27,7 @@ impl Exit {
             | ErrorKind::Blocked
             | ErrorKind::Fenced
             | ErrorKind::TooLarge
+            | ErrorKind::Unexplained
             | ErrorKind::Refused
             | ErrorKind::Contract
             | ErrorKind::History

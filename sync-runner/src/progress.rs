@@ -41,6 +41,8 @@ impl Counts {
                 applied: now.applied - then.applied,
                 deleted: now.deleted - then.deleted,
                 stale: now.stale - then.stale,
+                retried: now.retried - then.retried,
+                parked: now.parked - then.parked,
             },
         }
     }
@@ -62,6 +64,8 @@ impl Progress {
                     published_per_second = per_second(done.published),
                     applied_per_second = per_second(done.indexed.applied + done.indexed.deleted),
                     stale = done.indexed.stale,
+                    retried = done.indexed.retried,
+                    parked = done.indexed.parked,
                     events_behind = self.events_behind().await,
                     messages_behind = self.messages_behind().await,
                     "progress"
@@ -83,6 +87,8 @@ impl Progress {
             all.applied += one.applied;
             all.deleted += one.deleted;
             all.stale += one.stale;
+            all.retried += one.retried;
+            all.parked += one.parked;
         }
         counts
     }

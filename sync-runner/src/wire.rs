@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sync_core::Error;
+use sync_core::adapter::SystemClock;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::{
     self, Auth, ClusterReport, ElasticsearchConfig, ElasticsearchSink, IndexConfig,
@@ -12,13 +13,15 @@ use sync_core::adapter::kafka::{
     self, KafkaConfig, KafkaPublisher, KafkaSubscriber, Sasl, SaslMechanism, TopicConfig, TopicReport,
 };
 use sync_core::adapter::postgres::{
-    Postgres, PostgresConfig, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, SyncedAt,
+    Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+    SyncedAt,
 };
-use sync_core::indexer::{Indexer, IndexerConfig};
-use sync_core::port::{Publisher, Source, Subscriber};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::policy::retries::{RetryPolicy, retry_topic};
+use sync_core::port::{Projection, Publisher, Sink, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 
-use crate::config::{Bus, Config, Credentials, Index, Mechanism, Security};
+use crate::config::{Bus, Config, Credentials, Index, Mechanism, Retries, Security};
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
@@ -47,7 +50,12 @@ impl<'a> Wire<'a> {
             connect_timeout: settings.connect_timeout,
         })?;
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
-        let direct = DirectBus::new(topics(config), capacity, DIRECT_PARTITIONS);
+        let all = topics(config).into_iter().flat_map(|topic| {
+            let retries = retries(config).delays().into_iter().map(move |delay| retry_topic(topic, delay));
+            std::iter::once(topic.to_owned()).chain(retries)
+        });
+        let all: Vec<_> = all.collect();
+        let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
         Ok(Self { config, database, direct, holder: holder() })
     }
 
@@ -86,25 +94,45 @@ impl<'a> Wire<'a> {
     pub(crate) fn relay(&self) -> Result<(Relay, Arc<dyn Source>), Error> {
         let source: Arc<dyn Source> = Arc::new(self.source());
         let config = RelayConfig { in_flight: self.config.relay.in_flight, ..RelayConfig::default() };
-        Ok((Relay::new(Arc::clone(&source), self.publisher()?, config), source))
+        let relay = Relay::new(Arc::clone(&source), self.publisher()?, config);
+        let (letters, clock) = (Arc::new(self.dead_letters()), Arc::new(SystemClock));
+        Ok((relay.with_dead_letters(&self.config.relay.subscription, letters, clock), source))
     }
 
-    /// The indexer of one index, and the subscriber it reads.
+    /// The indexers of one index: one for its topic, and one for each topic in which what failed waits to be tried
+    /// again.
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn indexer(&self, name: &str, index: &Index) -> Result<(Indexer, Arc<dyn Subscriber>), Error> {
-        let subscriber = self.subscriber(name, index)?;
+    pub(crate) fn indexers(&self, name: &str, index: &Index) -> Result<Vec<IndexerOf>, Error> {
         let settings = &self.config.indexer;
         let config = IndexerConfig {
             batch_messages: settings.batch_messages,
             batch_bytes: settings.batch_bytes,
             in_flight: settings.in_flight,
+            suspicious: settings.suspicious,
+            retries: retries(self.config),
             ..IndexerConfig::default()
         };
-        let projection = Arc::new(self.projection(name, index));
-        let sink = Arc::new(self.sink(index)?);
-        Ok((Indexer::new(Arc::clone(&subscriber), projection, sink, config), subscriber))
+        let projection: Arc<dyn Projection> = Arc::new(self.projection(name, index));
+        let sink: Arc<dyn Sink> = Arc::new(self.sink(index)?);
+        let letters = Arc::new(self.dead_letters());
+        let copies = self.config.relay.bus == Bus::Kafka;
+        let parking = Parking::new(name, &index.topic, letters, Arc::new(SystemClock));
+        let parking = Arc::new(parking.with_bus(self.publisher()?, copies));
+        self.subscribers(name, index)?
+            .into_iter()
+            .map(|(topic, subscriber)| {
+                let (projection, sink, parking) = (Arc::clone(&projection), Arc::clone(&sink), Arc::clone(&parking));
+                let indexer = Indexer::new(Arc::clone(&subscriber), projection, sink, parking, config);
+                Ok(IndexerOf { topic, indexer, subscriber })
+            })
+            .collect()
+    }
+
+    /// What could not be applied.
+    pub(crate) fn dead_letters(&self) -> PostgresDeadLetters {
+        PostgresDeadLetters::new(self.database.clone())
     }
 
     /// What the documents of an index are made of.
@@ -210,22 +238,49 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// The messages of one index.
+    /// The messages of one index, by topic: its own first, then those in which what failed waits.
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn subscriber(&self, name: &str, index: &Index) -> Result<Arc<dyn Subscriber>, Error> {
+    pub(crate) fn subscribers(&self, name: &str, index: &Index) -> Result<Vec<(String, Arc<dyn Subscriber>)>, Error> {
+        // A group of its own for each index: two of them may follow one topic.
+        let group = format!("{}-{name}", self.config.kafka.group);
+        let delays = retries(self.config).delays();
+        let waiting = delays.into_iter().map(|delay| (retry_topic(&index.topic, delay), retry_topic(&group, delay)));
+        std::iter::once((index.topic.clone(), group.clone()))
+            .chain(waiting)
+            .map(|(topic, group)| {
+                let subscriber = self.subscriber(&group, &topic)?;
+                Ok((topic, subscriber))
+            })
+            .collect()
+    }
+
+    fn subscriber(&self, group: &str, topic: &str) -> Result<Arc<dyn Subscriber>, Error> {
         match self.config.relay.bus {
             Bus::Kafka => {
-                // A group of its own for each index: two of them may follow one topic.
-                let settings = &self.config.kafka;
-                let group = format!("{}-{name}", settings.group);
-                let instance = settings.group_instance_id.as_deref();
-                Ok(Arc::new(KafkaSubscriber::new(&self.kafka(), &group, &index.topic, instance)?))
+                let instance = self.config.kafka.group_instance_id.as_deref();
+                Ok(Arc::new(KafkaSubscriber::new(&self.kafka(), group, topic, instance)?))
             }
-            Bus::Direct => Ok(Arc::new(self.direct.subscriber(&index.topic)?)),
+            Bus::Direct => Ok(Arc::new(self.direct.subscriber(topic)?)),
         }
     }
+}
+
+/// An indexer, and what it reads.
+#[derive(Debug)]
+pub(crate) struct IndexerOf {
+    /// The topic.
+    pub(crate) topic: String,
+    /// Not running yet.
+    pub(crate) indexer: Indexer,
+    /// The topic's messages.
+    pub(crate) subscriber: Arc<dyn Subscriber>,
+}
+
+fn retries(config: &Config) -> RetryPolicy {
+    let Retries { attempts, first_delay, multiplier } = config.indexer.retries;
+    RetryPolicy { attempts, first: first_delay, multiplier }
 }
 
 fn topics(config: &Config) -> BTreeSet<&str> {
@@ -256,7 +311,8 @@ mod tests {
         assert_eq!((&relay.subscription, relay.in_flight), (&default.subscription, RelayConfig::default().in_flight));
         let (indexer, default) = (&config.indexer, IndexerConfig::default());
         assert_eq!((indexer.batch_messages, indexer.batch_bytes), (default.batch_messages, default.batch_bytes));
-        assert_eq!(indexer.in_flight, default.in_flight);
+        assert_eq!((indexer.in_flight, indexer.suspicious), (default.in_flight, default.suspicious));
+        assert_eq!(retries(&config), default.retries);
         assert_eq!(wire.kafka().topics, TopicConfig::default());
         assert_eq!(wire.elasticsearch().request_timeout, ElasticsearchConfig::default().request_timeout);
     }

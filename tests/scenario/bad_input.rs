@@ -6,9 +6,7 @@ use std::time::Duration;
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, PostgresProjection, ProjectionConfig, SyncedAt};
 use sync_core::port::Projection;
 use sync_core::{Error, ErrorKind};
-use tokio::time::sleep;
 
-use crate::support::pipeline::{Pipeline, Ran, Way};
 use crate::support::postgres::{database, fresh_outbox};
 use crate::support::servers;
 
@@ -76,34 +74,6 @@ async fn a_database_that_cannot_be_used_is_refused_by_setting() {
     assert_says(&error, ErrorKind::Denied, &["postgres.url"]);
     let error = connect(format!("{server}?sslmode=require")).await;
     assert_says(&error, ErrorKind::Configuration, &["sslmode"]);
-}
-
-/// Stops at what cannot be applied, says why, and goes on where it stopped once that is mended.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_document_the_mapping_refuses_stops_its_partition_until_it_is_mended() {
-    let pipeline = Pipeline::projecting(
-        Way::Direct,
-        "select id as key, jsonb_build_object(case when title = 'bad' then 'no_such_field' else 'title' end, title)
-         as document from jobs",
-    )
-    .await;
-    pipeline
-        .beside(async |ran: &Ran| {
-            pipeline.execute("insert into jobs (id, title, status) values (gen_random_uuid(), 'bad', 'PENDING')").await;
-            while ran.indexer.partitions_stopped().is_empty() {
-                sleep(Duration::from_millis(10)).await;
-            }
-            let (_, why) = ran.indexer.partitions_stopped().pop_first().unwrap();
-            assert_eq!(why.kind, ErrorKind::Refused);
-            assert!(why.error.contains("no_such_field"), "{}", why.error);
-            assert_eq!(ran.relay.counts().published, 0, "the outbox has not passed it");
-            pipeline.execute("update jobs set title = 'good'").await;
-            pipeline.until_equal().await;
-            while !ran.indexer.partitions_stopped().is_empty() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::ErrorKind;
-use sync_core::adapter::memory::{MemoryBus, MemoryDatabase, MemorySink};
-use sync_core::indexer::{Indexer, IndexerConfig};
-use sync_core::port::{Projection, Publisher, Sink, Subscriber};
+use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::port::{DeadLetters, Kept, Projection, Publisher, Selection, Sink, Subscriber};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use sync_core::{Action, Event};
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ struct Bench {
     database: MemoryDatabase,
     bus: MemoryBus,
     index: MemorySink,
+    letters: MemoryDeadLetters,
     reading: Script,
     writing: Script,
 }
@@ -29,18 +30,37 @@ impl Bench {
             database: MemoryDatabase::default(),
             bus: MemoryBus::new(partitions),
             index: MemorySink::new(),
+            letters: MemoryDeadLetters::new(),
             reading: Script::default(),
             writing: Script::default(),
         }
     }
 
     fn indexer(&self) -> Indexer {
+        self.indexer_of(TOPIC, &self.parking())
+    }
+
+    fn parking(&self) -> Arc<Parking> {
+        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        let parking = Parking::new("jobs", TOPIC, Arc::new(self.letters.clone()), clock);
+        Arc::new(parking.with_bus(Arc::new(self.bus.clone()), true))
+    }
+
+    fn indexer_of(&self, topic: &str, parking: &Arc<Parking>) -> Indexer {
         Indexer::new(
-            Arc::new(self.bus.subscriber("search", TOPIC)),
+            Arc::new(self.bus.subscriber("search", topic)),
             Arc::new(Faulty::new(self.database.clone(), self.reading.clone())),
             Arc::new(Faulty::new(self.index.clone(), self.writing.clone())),
+            Arc::clone(parking),
             IndexerConfig { batch_messages: 10, ..IndexerConfig::default() },
         )
+    }
+
+    /// Keys in dead letters, with the kind of error and how often they were tried.
+    async fn parked(&self) -> Vec<(Option<String>, String, u32)> {
+        let letters = self.letters.list(&Selection::default(), 0, 1_000).await.unwrap();
+        let letters = letters.into_iter().map(|Kept { letter, .. }| (letter.key, letter.error_kind, letter.attempts));
+        letters.collect()
     }
 
     /// Changes rows and puts their messages on the bus.
@@ -197,47 +217,65 @@ async fn an_offset_is_committed_only_when_its_documents_are_in_the_index() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_applied_stops_its_partition_until_it_is_mended_and_no_other() {
+async fn a_message_about_nothing_is_parked_and_holds_up_nothing() {
     let bench = Bench::new(2);
-    let (mut left, mut right) = (Vec::new(), Vec::new());
+    bench.bus.write(TOPIC, 0, None, Some("what is this".into()), Vec::new());
     for number in 0..20 {
-        let key = format!("k{number}");
-        match sync_core::adapter::partition_for(key.as_bytes(), 2) {
-            0 => left.push(key),
-            _ => right.push(key),
-        }
+        bench.put(&format!("k{number}"), "{}").await;
     }
-    // A message about nothing, at the head of partition 0.
-    bench.bus.write(TOPIC, 0, None, None, Vec::new());
-    for key in left.iter().chain(&right) {
-        bench.put(key, "{}").await;
-    }
-    let indexer = bench.indexer();
-    let checks = async {
-        while bench.behind().await > left.len() as u64 + 1 || indexer.progress().partitions_stopped().is_empty() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        let stopped = indexer.progress().partitions_stopped();
-        let (partition, why) = stopped.first_key_value().unwrap();
-        assert_eq!((stopped.len(), partition.number, why.kind), (1, 0, ErrorKind::Refused));
-        assert!(why.error.contains("jobs/0 offset 0 has no key"), "{}", why.error);
-        assert_eq!(bench.behind().await, left.len() as u64 + 1, "nothing of it was passed over");
-    };
-    bench.beside(&indexer, checks).await;
-    let stored = bench.index.fetch(&right).await.unwrap();
-    assert!(stored.iter().all(Option::is_some), "the other partition went on");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stopped_partition_goes_on_by_itself_once_the_cause_is_mended() {
-    let bench = Bench::new(1);
-    bench.put("a", "{}").await;
-    bench.reading.then([Fault::Refuse(ErrorKind::Contract), Fault::Refuse(ErrorKind::Contract)]);
     let indexer = bench.indexer();
     bench.beside(&indexer, bench.until_done()).await;
     bench.assert_equal().await;
+    assert_eq!(bench.parked().await, [(None, "refused".to_owned(), 1)]);
+    let letter = bench.letters.list(&Selection::default(), 0, 1).await.unwrap().remove(0).letter;
+    assert_eq!((letter.reader.as_str(), letter.origin.partition, letter.origin.offset), ("jobs", 0, 0));
+    assert!(letter.error.contains("jobs/0 offset 0 has no key"), "{}", letter.error);
+    assert_eq!(letter.value.as_deref(), Some("what is this"));
+    assert_eq!(indexer.progress().counts().parked, 1);
     assert!(indexer.progress().partitions_stopped().is_empty());
+    assert_eq!(bench.bus.messages("jobs-dlt").len(), 1, "and it is copied to the dead-letter topic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_has_to_mend_stops_the_partition_and_parks_nothing() {
+    let bench = Bench::new(1);
+    bench.put("a", "{}").await;
+    bench.reading.then([ErrorKind::Denied, ErrorKind::Configuration].map(Fault::Refuse));
+    let indexer = bench.indexer();
+    let checks = async {
+        while indexer.progress().partitions_stopped().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(bench.behind().await, 1, "nothing is passed over");
+        bench.until_done().await;
+    };
+    bench.beside(&indexer, checks).await;
+    bench.assert_equal().await;
+    assert!(indexer.progress().partitions_stopped().is_empty());
+    assert_eq!(bench.parked().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_refused_as_a_whole_stops_instead_of_emptying_into_the_dead_letters() {
+    let bench = Bench::new(1);
+    for number in 0..10 {
+        bench.put(&format!("k{number}"), "{}").await;
+    }
+    // Twice each of the ten is refused when it is alone: ten, five, two, one, one, two, one, one, ...
+    bench.reading.then(std::iter::repeat_n(Fault::Refuse(ErrorKind::Contract), 2 * 19));
+    let indexer = bench.indexer();
+    let checks = async {
+        while indexer.progress().partitions_stopped().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (_, why) = indexer.progress().partitions_stopped().pop_first().unwrap();
+        assert!(why.error.contains("all 10 keys of a batch failed"), "{}", why.error);
+        bench.until_done().await;
+    };
+    bench.beside(&indexer, checks).await;
+    bench.assert_equal().await;
+    assert!(bench.reading.is_used_up());
+    assert_eq!(bench.parked().await, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,36 +336,114 @@ async fn documents_that_made_it_are_noted_beside_one_that_did_not() {
     let too_long = "k".repeat(600);
     bench.put("a", "{}").await;
     bench.put(&too_long, "{}").await;
-    let indexer = bench.indexer();
-    let checks = async {
-        while indexer.progress().partitions_stopped().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    bench.beside(&indexer, checks).await;
+    bench.beside(&bench.indexer(), bench.until_done()).await;
     assert!(bench.database.synced("a") > 0, "its document is in the index");
     assert_eq!(bench.database.synced(&too_long), 0);
-    assert_eq!(bench.behind().await, 2, "and nothing is passed over");
+    assert_eq!(bench.parked().await, [(Some(too_long), "refused".to_owned(), 1)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_the_projection_cannot_read_fails_no_other_key() {
+async fn one_key_the_projection_cannot_read_is_parked_and_fails_no_other_key() {
     let bench = Bench::new(1);
     for number in 0..8 {
         bench.put(&format!("k{number}"), "{}").await;
     }
     // All eight, the first four of them, the first two, the first: that one is at fault.
-    let faults = [ErrorKind::Contract; 4].map(Fault::Refuse);
-    bench.reading.then(faults);
-    let indexer = bench.indexer();
+    bench.reading.then([ErrorKind::Contract; 4].map(Fault::Refuse));
+    bench.beside(&bench.indexer(), bench.until_done()).await;
+    assert_eq!(bench.index.count().await.unwrap(), 7);
+    let parked = bench.parked().await;
+    assert_eq!((parked.len(), parked[0].1.as_str()), (1, "contract"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_cannot_be_stored_is_not_lost() {
+    let bench = Bench::new(1);
+    bench.put(&"k".repeat(600), "{}").await;
+    let letters = Script::default();
+    letters.then(std::iter::repeat_n(Fault::Refuse(ErrorKind::Unavailable), 20));
+    letters.then([Fault::LoseAnswer]);
+    let faulty = Arc::new(Faulty::new(bench.letters.clone(), letters.clone()));
+    let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+    let indexer = bench.indexer_of(TOPIC, &Arc::new(Parking::new("jobs", TOPIC, faulty, clock)));
     let checks = async {
-        while indexer.progress().partitions_stopped().is_empty() {
+        while !letters.is_used_up() {
+            assert_eq!(bench.behind().await, 1, "nothing is passed over");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(bench.index.count().await.unwrap(), 7);
-        assert_eq!(bench.behind().await, 8, "and nothing is passed over");
         bench.until_done().await;
     };
     bench.beside(&indexer, checks).await;
+    assert_eq!(bench.parked().await.len(), 1);
+}
+
+/// Runs the indexers of the topic and of both retry topics until nothing is left in any of them.
+async fn with_retries(bench: &Bench, checks: impl Future<Output = ()>) {
+    let parking = bench.parking();
+    let topics = [TOPIC, "jobs-retry-1000", "jobs-retry-2000"];
+    let indexers = topics.map(|topic| bench.indexer_of(topic, &parking));
+    let shutdown = CancellationToken::new();
+    let until_done = async {
+        checks.await;
+        for topic in topics {
+            let subscriber = bench.bus.subscriber("search", topic);
+            while subscriber.lag().await.unwrap().iter().any(|lag| lag.behind > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        shutdown.cancel();
+    };
+    let running = futures::future::try_join_all(indexers.iter().map(|indexer| indexer.run(shutdown.clone())));
+    let (outcome, ()) = timeout(BOUND, async { tokio::join!(running, until_done) }).await.unwrap();
+    outcome.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_explain_is_tried_again_after_one_second_and_two_and_delays_nobody() {
+    let bench = Bench::new(1);
+    bench.put("odd", "{}").await;
+    // The second try is the other's.
+    let [first, second] = [ErrorKind::Unexplained; 2].map(Fault::Fail);
+    bench.writing.then([first, Fault::Pass, second]);
+    let began = tokio::time::Instant::now();
+    with_retries(&bench, async {
+        bench.until_done().await;
+        bench.put("even", "{}").await;
+        bench.until_done().await;
+        assert!(began.elapsed() < Duration::from_millis(900), "it waited for the one that failed");
+    })
+    .await;
+    let delays = Duration::from_millis(3_000)..Duration::from_millis(3_700);
+    assert!(delays.contains(&began.elapsed()), "{:?}", began.elapsed());
     bench.assert_equal().await;
+    assert_eq!(bench.parked().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_three_times_for_no_known_reason_is_parked_with_its_origin() {
+    let bench = Bench::new(1);
+    bench.put("odd", "{}").await;
+    bench.writing.then([ErrorKind::Unexplained; 3].map(Fault::Fail));
+    with_retries(&bench, bench.until_done()).await;
+    assert_eq!(bench.parked().await, [(Some("odd".to_owned()), "unexplained".to_owned(), 3)]);
+    let letter = bench.letters.list(&Selection::default(), 0, 1).await.unwrap().remove(0).letter;
+    assert_eq!((letter.origin.topic.as_str(), letter.origin.partition, letter.origin.offset), (TOPIC, 0, 0));
+    let copies = bench.bus.messages("jobs-dlt");
+    assert_eq!(copies.len(), 1);
+    let header = |name: &str| copies[0].headers.iter().find(|(header, _)| header == name).unwrap().1.clone();
+    assert_eq!((header("origin-topic"), header("retry-attempts")), ("jobs".into(), "3".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_counts_no_try() {
+    let bench = Bench::new(1);
+    bench.put("a", "{}").await;
+    bench.writing.then([Fault::Fail(ErrorKind::Unexplained)]);
+    bench.writing.then(std::iter::repeat_n(Fault::Fail(ErrorKind::Unavailable), 50));
+    bench.writing.then(std::iter::repeat_n(Fault::Refuse(ErrorKind::Unavailable), 50));
+    bench.writing.then([Fault::Fail(ErrorKind::Unexplained)]);
+    with_retries(&bench, bench.until_done()).await;
+    assert!(bench.writing.is_used_up());
+    bench.assert_equal().await;
+    assert_eq!(bench.parked().await, []);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sync_core::adapter::memory::{MemoryBus, MemoryDatabase, MemorySource};
-use sync_core::port::{Polled, Source, Subscriber};
+use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySource};
+use sync_core::port::{DeadLetters, Kept, Polled, Selection, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use sync_core::{ErrorKind, Remedy};
@@ -243,4 +243,49 @@ async fn die_after(polls: usize, future: impl Future) {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_the_bus_will_never_take_is_parked_and_the_others_keep_their_order() {
+    let bench = Bench::new();
+    for _ in 0..10 {
+        bench.commit(&["a", "b", "c"]);
+    }
+    // The second batch is refused; published one by one, its second event is the one.
+    let refused = || Fault::Refuse(ErrorKind::Refused);
+    bench.script.then([Fault::Pass, refused(), Fault::Pass, Fault::Pass, Fault::Pass, Fault::Pass, refused()]);
+    let letters = MemoryDeadLetters::new();
+    let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+    let relay = bench.relay("one").with_dead_letters("search", Arc::new(letters.clone()), clock);
+    let shutdown = CancellationToken::new();
+    let until = async {
+        bench.until_passed().await;
+        shutdown.cancel();
+    };
+    let (outcome, ()) = timeout(BOUND, async { tokio::join!(relay.run(shutdown.clone()), until) }).await.unwrap();
+    outcome.unwrap();
+    assert!(bench.script.is_used_up());
+    let kept = letters.list(&Selection::default(), 0, 10).await.unwrap();
+    let [Kept { letter, .. }] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!((letter.reader.as_str(), letter.origin.partition, letter.attempts), ("search", -1, 1));
+    assert_eq!(letter.event, Some(letter.origin.offset));
+    let on_the_bus = bench.on_the_bus().await;
+    for key in ["a", "b", "c"] {
+        let first = first_occurrences(&on_the_bus[key]);
+        let parked = usize::from(letter.key.as_deref() == Some(key));
+        assert_eq!(first.len(), 10 - parked, "of {key}");
+        assert!(first.is_sorted(), "in order of commit: {first:?}");
+        assert!(!first.contains(&letter.origin.offset), "the parked one is not published");
+    }
+    assert_eq!(relay.progress().counts().parked, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_dead_letters_a_relay_ends_at_an_event_the_bus_will_never_take() {
+    let bench = Bench::new();
+    bench.commit(&["a"]);
+    bench.script.then([Fault::Refuse(ErrorKind::Refused)]);
+    let error = timeout(BOUND, bench.relay("one").run(CancellationToken::new())).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(bench.source("watching").lag().await.unwrap().events, 1, "nothing is passed over");
 }

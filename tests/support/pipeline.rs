@@ -3,12 +3,15 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+use sync_core::adapter::SystemClock;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::ElasticsearchSink;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
-use sync_core::adapter::postgres::{PostgresProjection, PostgresSource, SourceConfig};
-use sync_core::indexer::{Indexer, IndexerConfig, IndexerProgress};
-use sync_core::port::{Publisher, Source, Subscriber};
+use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, PostgresSource, SourceConfig};
+use sync_core::indexer::{Indexer, IndexerConfig, IndexerProgress, Parking};
+use sync_core::policy::retries::{RetryPolicy, retry_topic};
+use sync_core::port::{DeadLetters, Kept, Publisher, Selection, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig, RelayProgress};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +30,7 @@ pub enum Way {
 pub struct Pipeline {
     domain: Domain,
     way: Way,
+    pub retries: RetryPolicy,
 }
 
 impl Deref for Pipeline {
@@ -40,6 +44,7 @@ impl Deref for Pipeline {
 /// What is left of a run.
 pub struct Ran {
     pub relay: RelayProgress,
+    /// Of the indexer that reads the topic itself.
     pub indexer: IndexerProgress,
 }
 
@@ -50,7 +55,7 @@ impl Pipeline {
 
     /// With another projection than the reference domain's.
     pub async fn projecting(way: Way, sql: &str) -> Self {
-        Self { domain: Domain::projecting(sql).await, way }
+        Self { domain: Domain::projecting(sql).await, way, retries: RetryPolicy::default() }
     }
 
     pub fn kafka(&self) -> KafkaConfig {
@@ -63,40 +68,60 @@ impl Pipeline {
         Arc::new(PostgresSource::new(database(&self.url), config))
     }
 
-    fn ends(&self) -> (Arc<dyn Publisher>, Arc<dyn Subscriber>) {
+    /// The publishing end, and the consuming ends: of the topic itself, and of those in which what failed waits.
+    fn ends(&self) -> (Arc<dyn Publisher>, Vec<Arc<dyn Subscriber>>) {
+        let delays = self.retries.delays();
+        let retries = delays.into_iter().map(|delay| retry_topic(&self.topic, delay));
+        let topics: Vec<_> = std::iter::once(self.topic.clone()).chain(retries).collect();
         match self.way {
             Way::Kafka => {
                 let config = self.kafka();
-                let subscriber = KafkaSubscriber::new(&config, &self.topic, &self.topic, None).unwrap();
-                (Arc::new(KafkaPublisher::new(&config).unwrap()), Arc::new(subscriber))
+                let subscriber = |topic: &String| -> Arc<dyn Subscriber> {
+                    Arc::new(KafkaSubscriber::new(&config, topic, topic, None).unwrap())
+                };
+                (Arc::new(KafkaPublisher::new(&config).unwrap()), topics.iter().map(subscriber).collect())
             }
             Way::Direct => {
-                let bus = DirectBus::new([self.topic.as_str()], 10_000, 4);
-                let subscriber = bus.subscriber(&self.topic).unwrap();
-                (Arc::new(bus), Arc::new(subscriber))
+                let bus = DirectBus::new(topics.iter().map(String::as_str), 10_000, 4);
+                let subscriber = |topic: &String| -> Arc<dyn Subscriber> { Arc::new(bus.subscriber(topic).unwrap()) };
+                let subscribers = topics.iter().map(subscriber).collect();
+                (Arc::new(bus), subscribers)
             }
         }
     }
 
-    /// Runs relay and indexer beside `work`, and stops them when it is done.
+    /// All dead letters.
+    pub async fn dead_letters(&self) -> Vec<Kept> {
+        self.letters().list(&Selection::default(), 0, 10_000).await.unwrap()
+    }
+
+    pub fn letters(&self) -> PostgresDeadLetters {
+        PostgresDeadLetters::new(database(&self.url))
+    }
+
+    /// Runs relay and indexers beside `work`, and stops them when it is done.
     pub async fn beside(&self, work: impl AsyncFnOnce(&Ran)) -> Ran {
-        let (publisher, subscriber) = self.ends();
-        let relay = Relay::new(self.source(), publisher, RelayConfig::default());
-        let indexer = Indexer::new(
-            subscriber,
-            Arc::<PostgresProjection>::clone(&self.projection),
-            Arc::<ElasticsearchSink>::clone(&self.sink),
-            IndexerConfig::default(),
-        );
-        let ran = Ran { relay: relay.progress(), indexer: indexer.progress() };
+        let (publisher, subscribers) = self.ends();
+        let relay = Relay::new(self.source(), Arc::clone(&publisher), RelayConfig::default());
+        let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters()), Arc::new(SystemClock));
+        let parking = Arc::new(parking.with_bus(publisher, matches!(self.way, Way::Kafka)));
+        let config = IndexerConfig { retries: self.retries, ..IndexerConfig::default() };
+        let indexers = subscribers.into_iter().map(|subscriber| {
+            let projection = Arc::<PostgresProjection>::clone(&self.projection);
+            let sink = Arc::<ElasticsearchSink>::clone(&self.sink);
+            Indexer::new(subscriber, projection, sink, Arc::clone(&parking), config)
+        });
+        let indexers: Vec<_> = indexers.collect();
+        let ran = Ran { relay: relay.progress(), indexer: indexers[0].progress() };
         let shutdown = CancellationToken::new();
         let work = async {
             work(&ran).await;
             shutdown.cancel();
         };
-        let (relayed, indexed, ()) = tokio::join!(relay.run(shutdown.clone()), indexer.run(shutdown.clone()), work);
+        let indexing = indexers.iter().map(|indexer| indexer.run(shutdown.clone()));
+        let (relayed, indexed, ()) = tokio::join!(relay.run(shutdown.clone()), try_join_all(indexing), work);
         relayed.expect("the relay ended in order");
-        indexed.expect("the indexer ended in order");
+        indexed.expect("the indexers ended in order");
         ran
     }
 }

@@ -127,8 +127,8 @@ impl Deployment {
         let idle = async {
             loop {
                 status = self.status().await;
-                let queues =
-                    status["bus"].as_object().into_iter().flatten().map(|(_, queue)| &queue["messages_behind"]);
+                let queues = status["bus"].as_object().into_iter().flatten();
+                let queues = queues.flat_map(|(_, queue)| [&queue["messages_behind"], &queue["waiting_for_retry"]]);
                 let mut stages = queues.chain([&status["outbox"]["events_behind"]]);
                 if stages.all(|behind| *behind == 0) {
                     return;

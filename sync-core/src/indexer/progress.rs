@@ -17,6 +17,8 @@ struct Counters {
     applied: AtomicU64,
     deleted: AtomicU64,
     stale: AtomicU64,
+    retried: AtomicU64,
+    parked: AtomicU64,
     /// By partition and the offset behind the batch that stopped: two batches of one partition may stop.
     stopped: Mutex<BTreeMap<(Partition, i64), Stopped>>,
 }
@@ -32,6 +34,10 @@ pub struct IndexerCounts {
     pub deleted: u64,
     /// Writes that were not newer than what the index had.
     pub stale: u64,
+    /// Messages put aside to be tried again later.
+    pub retried: u64,
+    /// Messages parked as dead letters.
+    pub parked: u64,
 }
 
 /// Why a partition does not move.
@@ -52,6 +58,8 @@ impl IndexerProgress {
             applied: self.0.applied.load(Ordering::Relaxed),
             deleted: self.0.deleted.load(Ordering::Relaxed),
             stale: self.0.stale.load(Ordering::Relaxed),
+            retried: self.0.retried.load(Ordering::Relaxed),
+            parked: self.0.parked.load(Ordering::Relaxed),
         }
     }
 
@@ -77,6 +85,14 @@ impl IndexerProgress {
 
     pub(super) fn stale(&self) {
         self.0.stale.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn retried(&self, count: u64) {
+        self.0.retried.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn parked(&self) {
+        self.0.parked.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn stopped(&self, partition: &Partition, next: i64, error: &Error) {

@@ -1,4 +1,4 @@
-//! One batch, until all of it is in the index.
+//! One batch, until nothing of it waits for a system that is down.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::IndexerConfig;
 use super::batch::Batch;
+use super::failure::Failure;
+use super::patience::Patience;
 use super::progress::IndexerProgress;
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::port::{Current, Outcome, Partition, Projection, Sink, Write};
+use crate::policy::triage::refuses_everything;
+use crate::port::{Current, Outcome, Projection, Sink, Write};
 
 /// What every batch needs.
 #[derive(Debug)]
@@ -25,78 +27,41 @@ pub(super) struct Worker {
     pub(super) progress: IndexerProgress,
 }
 
-/// A batch that is done, or was abandoned.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) partition: Partition,
-    pub(super) generation: u64,
-    pub(super) next: i64,
-}
-
 impl Worker {
-    /// Works on a batch until nothing of it is left, or until the partition is somebody else's.
-    pub(super) async fn work(&self, batch: Batch, generation: u64, abandoned: CancellationToken) -> Done {
-        let done = Done { partition: batch.partition.clone(), generation, next: batch.next };
-        tokio::select! {
-            () = abandoned.cancelled() => {}
-            () = self.until_applied(batch) => {}
-        }
-        done
-    }
-
-    async fn until_applied(&self, batch: Batch) {
-        let mut keys = batch.keys;
-        let mut poison = batch.poison;
-        // An outage of hours does not make a person's mend wait a minute longer.
-        let (mut outages, mut stops): (u32, u32) = (0, 0);
-        loop {
-            let attempt = match poison.take() {
-                Some(error) => Attempt { failed: Vec::new(), error: Some(error) },
-                None => self.attempt(std::mem::take(&mut keys)).await,
-            };
+    /// Works on a batch until every key is in the index or has failed by its own fault; these are returned.
+    pub(super) async fn work(&self, mut batch: Batch) -> Vec<Failure> {
+        let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
+        let mut failed = Vec::new();
+        let mut taken = 0;
+        let mut patience = Patience::new(&self.config, &self.progress, &batch.partition, batch.next);
+        while !keys.is_empty() {
+            let attempt = self.attempt(keys).await;
+            taken += attempt.taken;
+            failed.extend(attempt.failed);
+            keys = attempt.waiting;
             let Some(error) = attempt.error else {
-                self.progress.messages(batch.messages);
-                if outages > 0 || stops > 0 {
-                    tracing::info!(partition = %batch.partition, "going on");
-                    self.progress.going(&batch.partition, batch.next);
+                if !refuses_everything(taken, failed.len(), self.config.suspicious) {
+                    break;
                 }
-                return;
+                keys = failed.iter().map(|(key, _): &(String, Error)| key.clone()).collect();
+                sleep(patience.after(&alike(std::mem::take(&mut failed)))).await;
+                continue;
             };
-            let delay = match error.remedy() {
-                Remedy::Retry => {
-                    outages = outages.saturating_add(1);
-                    let delay = self.config.backoff.delay(outages, rand::random());
-                    // An outage of hours is told a dozen times, not thousands.
-                    if outages.is_power_of_two() {
-                        tracing::warn!(partition = %batch.partition, %error, outages, "waiting {delay:?}");
-                    }
-                    self.progress.going(&batch.partition, batch.next);
-                    delay
-                }
-                Remedy::Park | Remedy::Halt => {
-                    stops = stops.saturating_add(1);
-                    let delay = self.config.stopped.delay(stops, rand::random());
-                    tracing::error!(
-                        partition = %batch.partition, %error,
-                        "this partition stopped; nothing is lost, it is tried again in {delay:?}"
-                    );
-                    self.progress.stopped(&batch.partition, batch.next, &error);
-                    delay
-                }
-            };
-            keys = attempt.failed;
-            if keys.is_empty() {
-                poison = Some(error);
-            }
-            sleep(delay).await;
+            sleep(patience.after(&error)).await;
         }
+        patience.over();
+        let failed = failed.into_iter().filter_map(|(key, error)| {
+            let provenance = batch.keys.remove(&key)?;
+            Some(Failure { key: Some(key), provenance, error, shown: None })
+        });
+        batch.poison.into_iter().chain(failed).collect()
     }
 
     /// Loads and applies these keys once, page by page.
     async fn attempt(&self, keys: Vec<String>) -> Attempt {
-        let mut attempt = Attempt { failed: Vec::new(), error: None };
+        let mut attempt = Attempt::default();
         let Ok(_permit) = self.permits.acquire().await else {
-            attempt.fail(keys, Error::new(ErrorKind::Internal, "no more permits"));
+            attempt.wait(keys, Error::new(ErrorKind::Internal, "no more permits"));
             return attempt;
         };
         let mut waiting = vec![keys];
@@ -112,7 +77,7 @@ impl Worker {
                 }
                 Ok(current) => {
                     let error = short("projection", current.len(), page.len());
-                    attempt.fail(page, error);
+                    attempt.wait(page, error);
                 }
                 // One key at fault fails the statement for all of them: the others are found by halving.
                 Err(error) if error.kind() == ErrorKind::Contract && page.len() > 1 => {
@@ -120,9 +85,9 @@ impl Worker {
                     waiting.extend([rest, page]);
                 }
                 Err(error) if error.remedy() == Remedy::Retry => {
-                    attempt.fail(waiting.drain(..).flatten().chain(page), error);
+                    attempt.wait(waiting.drain(..).flatten().chain(page), error);
                 }
-                Err(error) => attempt.fail(page, error),
+                Err(error) => attempt.judge(page, error),
             }
         }
         attempt
@@ -131,41 +96,51 @@ impl Worker {
     async fn apply_page(&self, page: Vec<String>, current: Vec<Current>, attempt: &mut Attempt) {
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
         let applied = self.apply(writes.collect()).await;
-        let failed: HashSet<&str> = applied.failed.iter().map(String::as_str).collect();
-        let synced: Vec<_> = page.into_iter().filter(|key| !failed.contains(key.as_str())).collect();
-        if let Err(error) = self.projection.mark_synced(&synced).await {
+        let not_taken: HashSet<&str> =
+            applied.waiting.iter().chain(applied.failed.iter().map(|(key, _)| key)).map(String::as_str).collect();
+        let taken: Vec<_> = page.into_iter().filter(|key| !not_taken.contains(key.as_str())).collect();
+        attempt.taken += taken.len() as u64;
+        if let Err(error) = self.projection.mark_synced(&taken).await {
             // The index has these documents; applying them again finds them stale.
-            attempt.fail(synced, error);
+            attempt.wait(taken, error);
         }
+        attempt.failed.extend(applied.failed);
         if let Some(error) = applied.error {
-            attempt.fail(applied.failed, error);
+            attempt.wait(applied.waiting, error);
         }
     }
 
     async fn apply(&self, writes: Vec<Write>) -> Attempt {
-        let mut attempt = Attempt { failed: Vec::new(), error: None };
+        let mut attempt = Attempt::default();
         let mut waiting = split_by_size(writes, self.config.batch_bytes);
         while let Some(mut writes) = waiting.pop() {
             match self.sink.apply(&writes).await {
                 Ok(outcomes) if outcomes.len() == writes.len() => attempt.count(&self.progress, writes, outcomes),
                 Ok(outcomes) => {
                     let error = short("sink", outcomes.len(), writes.len());
-                    attempt.fail(writes.into_iter().map(|write| write.key), error);
+                    attempt.wait(writes.into_iter().map(|write| write.key), error);
                 }
                 Err(error) if error.kind() == ErrorKind::TooLarge && writes.len() > 1 => {
                     let rest = writes.split_off(writes.len() / 2);
                     waiting.extend([rest, writes]);
                 }
-                Err(error) => attempt.fail(writes.into_iter().map(|write| write.key), error),
+                Err(error) => attempt.judge(writes.into_iter().map(|write| write.key).collect(), error),
             }
         }
         attempt
     }
 }
 
-/// What is left of a batch after one try, and why.
+/// What became of some keys in one try.
+#[derive(Default)]
 struct Attempt {
-    failed: Vec<String>,
+    /// How many the index has now.
+    taken: u64,
+    /// By their own fault, each with its reason.
+    failed: Vec<(String, Error)>,
+    /// Not by their own fault: they are tried again in place.
+    waiting: Vec<String>,
+    /// Why they wait.
     error: Option<Error>,
 }
 
@@ -176,19 +151,40 @@ impl Attempt {
                 Outcome::Applied if write.document.is_some() => progress.applied(),
                 Outcome::Applied => progress.deleted(),
                 Outcome::Stale => progress.stale(),
-                Outcome::Failed(error) => self.fail([write.key], error),
+                Outcome::Failed(error) => self.judge(vec![write.key], error),
             }
         }
     }
 
-    /// What a person has to mend is what the batch is said to have failed with.
-    fn fail(&mut self, keys: impl IntoIterator<Item = String>, error: Error) {
-        self.failed.extend(keys);
+    /// A call failed for these keys: is it the fault of the one key that was in it?
+    fn judge(&mut self, mut keys: Vec<String>, error: Error) {
+        match (error.remedy(), keys.pop()) {
+            (Remedy::TryLater | Remedy::Park, Some(key)) if keys.is_empty() => self.failed.push((key, error)),
+            (Remedy::Retry | Remedy::TryLater | Remedy::Park | Remedy::Halt, last) => {
+                self.wait(keys.into_iter().chain(last), error);
+            }
+        }
+    }
+
+    /// What a person has to mend is what the keys are said to wait for.
+    fn wait(&mut self, keys: impl IntoIterator<Item = String>, error: Error) {
+        self.waiting.extend(keys);
         let graver = self.error.as_ref().is_none_or(|earlier| earlier.remedy() == Remedy::Retry);
         if graver {
             self.error = Some(error);
         }
     }
+}
+
+/// What to tell when nothing of a batch was taken.
+fn alike(failed: Vec<(String, Error)>) -> Error {
+    let count = failed.len();
+    let first = failed.into_iter().next().map(|(key, error)| format!("key {key:?}: {error}")).unwrap_or_default();
+    let what = format!(
+        "all {count} keys of a batch failed, which looks like a wrong mapping or projection rather than like bad \
+         documents; mend it, or set indexer.suspicious to 0 to park whatever fails. The first was {first}"
+    );
+    Error::new(ErrorKind::Configuration, what)
 }
 
 /// How many keys to load at once, so that their documents take about as much memory as one request may.
@@ -223,7 +219,7 @@ fn size(current: &Current) -> usize {
 
 /// An adapter that leaves something out would have it passed over.
 fn short(port: &str, answers: usize, asked: usize) -> Error {
-    Error::new(ErrorKind::Contract, format!("the {port} gave {answers} answers for {asked} keys"))
+    Error::new(ErrorKind::Internal, format!("the {port} gave {answers} answers for {asked} keys"))
 }
 
 /// Requests of about `bytes` of documents each, in order, the first one last.

@@ -28,7 +28,7 @@ pub trait Publisher: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `Configuration` when a topic does not exist and may not be created; `Denied`; `Refused` when one message can
-    /// never be stored (too large), naming it; `Unavailable`.
+    /// never be stored (too large), naming it: nothing of the batch was handed over then; `Unavailable`.
     async fn publish(&self, batch: Vec<Outgoing>) -> Result<Acknowledgement, Error>;
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 
-/// Where a parked event came from. Parking the same origin twice keeps one letter.
+/// Where a parked event came from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The topic.
@@ -21,11 +21,16 @@ pub struct Origin {
 /// An event that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// Who could do nothing with it: the name of an index, or of a subscription whose relay could not publish it.
+    pub reader: String,
     /// Where it came from.
     pub origin: Origin,
-    /// The entity's key, if it had one.
+    /// The event's id in the outbox, where the message said it.
+    pub event: Option<i64>,
+    /// The entity's key, if it had a usable one.
     pub key: Option<String>,
-    /// The message's value, if it had one and it was text.
+    /// What the event carried, where it is needed to say what it was: of an event that could not be published, and of
+    /// a message without a usable key.
     pub value: Option<String>,
     /// The kind of error, as [`ErrorKind::name`](crate::ErrorKind::name) says it.
     pub error_kind: String,
@@ -37,25 +42,79 @@ pub struct DeadLetter {
     pub parked_at: Timestamp,
 }
 
+impl DeadLetter {
+    /// What the letter is about; of two letters about the same only the later one is kept.
+    ///
+    /// An index that could not take a key lacks the row as it is now, however many events say so. An event that was
+    /// never published, and a message without a key, stand for themselves.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match &self.key {
+            Some(key) if self.origin.partition >= 0 => format!("key {key}"),
+            Some(_) | None => format!("{} {}", self.origin.partition, self.origin.offset),
+        }
+    }
+}
+
+/// A letter that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Names this letter; a later one about the same subject has a higher one.
+    pub id: i64,
+    /// The letter.
+    pub letter: DeadLetter,
+}
+
+/// Which letters: those that fit everything that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// One of these.
+    pub ids: Option<Vec<i64>>,
+    /// About one of these keys.
+    pub keys: Option<Vec<String>>,
+    /// Of this reader.
+    pub reader: Option<String>,
+    /// With this kind of error.
+    pub error_kind: Option<String>,
+    /// Parked before then.
+    pub before: Option<Timestamp>,
+}
+
+/// How many letters there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LetterCount {
+    /// How many.
+    pub letters: u64,
+    /// When the oldest of them was parked; `None` when there is none.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Keeps dead letters.
 #[async_trait]
 pub trait DeadLetters: Debug + Send + Sync + 'static {
-    /// Stores a letter for good before it returns. A second one of the same origin replaces the first. After an error
-    /// it is unknown whether it is stored.
+    /// Stores a letter for good before it returns; it replaces an earlier one of the same reader and topic about the
+    /// same [subject](DeadLetter::subject). After an error it is unknown whether it is stored. Dropped half-way, too.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn park(&self, letter: &DeadLetter) -> Result<(), Error>;
 
-    /// Up to `limit` letters, oldest first.
+    /// Up to `limit` of the selected letters with ids above `after`, lowest first.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, Error>;
+    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error>;
 
-    /// Removes the letter of this origin; says whether there was one.
+    /// How many letters are selected.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn remove(&self, origin: &Origin) -> Result<bool, Error>;
+    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error>;
+
+    /// Removes these letters and says how many of them there were. A letter that was parked anew has another id, and
+    /// stays. Dropped half-way, all or none of them are gone.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn remove(&self, ids: &[i64]) -> Result<u64, Error>;
 }

@@ -10,6 +10,7 @@ pub struct RelayProgress(Arc<Counters>);
 #[derive(Debug, Default)]
 struct Counters {
     published: AtomicU64,
+    parked: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -17,16 +18,23 @@ struct Counters {
 pub struct RelayCounts {
     /// Events the bus acknowledged and the position has passed.
     pub published: u64,
+    /// Events the bus would never take, parked as dead letters.
+    pub parked: u64,
 }
 
 impl RelayProgress {
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> RelayCounts {
-        RelayCounts { published: self.0.published.load(Ordering::Relaxed) }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RelayCounts { published: read(&self.0.published), parked: read(&self.0.parked) }
     }
 
     pub(super) fn published(&self, events: u64) {
         self.0.published.fetch_add(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn parked(&self) {
+        self.0.parked.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,10 @@ use tokio::sync::Semaphore;
 
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
-use crate::port::{Acknowledgement, Current, Outcome, Projection, Publisher, Sink, Stored, Write};
+use crate::port::{
+    Acknowledgement, Current, DeadLetter, DeadLetters, Kept, LetterCount, Outcome, Projection, Publisher, Selection,
+    Sink, Stored, Write,
+};
 
 /// What happens to one call.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub enum Fault {
     Pass,
     /// The call is refused with this kind; nothing was done.
     Refuse(ErrorKind),
+    /// Of a sink: each write of the call fails with this kind, the call itself does not.
+    Fail(ErrorKind),
     /// The call is carried out, and the caller gets `Unavailable`.
     LoseAnswer,
     /// The call waits until it is let go, then goes through.
@@ -80,16 +85,24 @@ impl Script {
 
     /// What the call before it says: go on, and whether the answer is lost.
     async fn before(&self) -> Result<bool, Error> {
-        match self.next() {
+        self.met(self.next()).await
+    }
+
+    async fn met(&self, fault: Fault) -> Result<bool, Error> {
+        match fault {
             Fault::Pass => Ok(false),
             Fault::LoseAnswer => Ok(true),
-            Fault::Refuse(kind) => Err(Error::new(kind, "refused by the test's script")),
+            Fault::Refuse(kind) | Fault::Fail(kind) => Err(refused(kind)),
             Fault::Hold(hold) => {
                 hold.wait().await;
                 Ok(false)
             }
         }
     }
+}
+
+fn refused(kind: ErrorKind) -> Error {
+    Error::new(kind, "refused by the test's script")
 }
 
 fn lost() -> Error {
@@ -117,7 +130,7 @@ impl<P: Publisher> Publisher for Faulty<P> {
     async fn publish(&self, batch: Vec<Outgoing>) -> Result<Acknowledgement, Error> {
         match self.script.next() {
             Fault::Pass => self.inner.publish(batch).await,
-            Fault::Refuse(kind) => Err(Error::new(kind, "refused by the test's script")),
+            Fault::Refuse(kind) | Fault::Fail(kind) => Err(refused(kind)),
             Fault::LoseAnswer => {
                 let stored = self.inner.publish(batch).await?;
                 Ok(async move { stored.await.and(Err(lost())) }.boxed())
@@ -141,7 +154,11 @@ impl<P: Sink> Sink for Faulty<P> {
     }
 
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
-        let lose = self.script.before().await?;
+        let fault = self.script.next();
+        if let Fault::Fail(kind) = fault {
+            return Ok(writes.iter().map(|_| Outcome::Failed(refused(kind))).collect());
+        }
+        let lose = self.script.met(fault).await?;
         let outcomes = self.inner.apply(writes).await?;
         if lose { Err(lost()) } else { Ok(outcomes) }
     }
@@ -169,5 +186,26 @@ impl<P: Projection> Projection for Faulty<P> {
 
     async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
         self.inner.mark_synced(keys).await
+    }
+}
+
+#[async_trait]
+impl<P: DeadLetters> DeadLetters for Faulty<P> {
+    async fn park(&self, letter: &DeadLetter) -> Result<(), Error> {
+        let lose = self.script.before().await?;
+        self.inner.park(letter).await?;
+        if lose { Err(lost()) } else { Ok(()) }
+    }
+
+    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
+        self.inner.list(selection, after, limit).await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
+        self.inner.count(selection).await
+    }
+
+    async fn remove(&self, ids: &[i64]) -> Result<u64, Error> {
+        self.inner.remove(ids).await
     }
 }

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::signals;
 use crate::tasks::{self, Role};
-use crate::wire::Wire;
+use crate::wire::{IndexerOf, Wire};
 
 /// Runs them. What ends them has been logged when it returns.
 pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
@@ -57,9 +57,11 @@ pub(super) fn start(
         roles.push(Role::new("relay".to_owned(), move |shutdown| async move { relay.run(shutdown).await }));
     }
     for (name, index) in config.indexes.iter().filter(|_| indexes) {
-        let (indexer, subscriber) = wire.indexer(name, index)?;
-        progress.indexers.push((indexer.progress(), subscriber));
-        roles.push(Role::new(format!("indexer of {name}"), move |shutdown| async move { indexer.run(shutdown).await }));
+        for IndexerOf { topic, indexer, subscriber } in wire.indexers(name, index)? {
+            progress.indexers.push((indexer.progress(), subscriber));
+            let role = format!("indexer of {name} from {topic}");
+            roles.push(Role::new(role, move |shutdown| async move { indexer.run(shutdown).await }));
+        }
     }
     Ok((roles, progress))
 }

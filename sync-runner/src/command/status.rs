@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
-use sync_core::port::Source;
+use sync_core::port::{DeadLetters, Selection, Source};
 use sync_core::{Error, ErrorKind};
 use tokio::time::{sleep, timeout};
 
@@ -43,6 +44,7 @@ struct Report {
     /// By index; empty where no broker stands between the roles.
     bus: BTreeMap<String, Told<Queue>>,
     indexes: BTreeMap<String, Told<Documents>>,
+    dead_letters: Told<Letters>,
 }
 
 /// Outbox to relay.
@@ -69,6 +71,8 @@ struct Reading {
 struct Queue {
     topic: String,
     messages_behind: u64,
+    /// Messages that failed and wait to be tried again.
+    waiting_for_retry: u64,
     partitions: Vec<Partition>,
 }
 
@@ -84,6 +88,14 @@ struct Documents {
     alias: String,
     /// None while there is no index.
     documents: Option<u64>,
+}
+
+/// What could not be applied, and waits for a person.
+#[derive(Debug, Serialize)]
+struct Letters {
+    letters: u64,
+    /// When the oldest was parked.
+    oldest: Option<Timestamp>,
 }
 
 /// Prints the report, once or again and again.
@@ -111,12 +123,13 @@ async fn ask(config: &Config, wire: &Wire<'_>) -> Report {
     let queues = queues.map(async |(name, index)| (name.clone(), in_time(queue(wire, name, index)).await));
     let documents =
         config.indexes.iter().map(async |(name, index)| (name.clone(), in_time(documents(wire, index)).await));
-    let (outbox, queues, documents) = tokio::join!(
+    let (outbox, queues, documents, dead_letters) = tokio::join!(
         in_time(outbox(config, wire)),
         futures::future::join_all(queues),
-        futures::future::join_all(documents)
+        futures::future::join_all(documents),
+        in_time(letters(wire))
     );
-    Report { outbox, bus: queues.into_iter().collect(), indexes: documents.into_iter().collect() }
+    Report { outbox, bus: queues.into_iter().collect(), indexes: documents.into_iter().collect(), dead_letters }
 }
 
 async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Told<T> {
@@ -145,16 +158,22 @@ async fn outbox(config: &Config, wire: &Wire<'_>) -> Result<Outbox, Error> {
 }
 
 async fn queue(wire: &Wire<'_>, name: &str, index: &Index) -> Result<Queue, Error> {
-    let mut partitions: Vec<_> = wire
-        .subscriber(name, index)?
-        .lag()
-        .await?
-        .into_iter()
+    let subscribers = wire.subscribers(name, index)?;
+    let lags = subscribers.iter().map(async |(_, subscriber)| subscriber.lag().await);
+    let mut lags = futures::future::try_join_all(lags).await?.into_iter();
+    let own = lags.next().into_iter().flatten();
+    let mut partitions: Vec<_> = own
         .map(|lag| Partition { number: lag.partition.number, committed: lag.committed, messages_behind: lag.behind })
         .collect();
     partitions.sort_by_key(|partition| partition.number);
     let messages_behind = partitions.iter().map(|partition| partition.messages_behind).sum();
-    Ok(Queue { topic: index.topic.clone(), messages_behind, partitions })
+    let waiting_for_retry = lags.flatten().map(|lag| lag.behind).sum();
+    Ok(Queue { topic: index.topic.clone(), messages_behind, waiting_for_retry, partitions })
+}
+
+async fn letters(wire: &Wire<'_>) -> Result<Letters, Error> {
+    let count = wire.dead_letters().count(&Selection::default()).await?;
+    Ok(Letters { letters: count.letters, oldest: count.oldest })
 }
 
 async fn documents(wire: &Wire<'_>, index: &Index) -> Result<Documents, Error> {
@@ -171,7 +190,7 @@ impl Report {
                 Told::Failed { error } => error.exit,
             }
         }
-        let stages = [of(&self.outbox)].into_iter();
+        let stages = [of(&self.outbox), of(&self.dead_letters)].into_iter();
         let stages = stages.chain(self.bus.values().map(of)).chain(self.indexes.values().map(of));
         stages.max().unwrap_or(Exit::Success)
     }
@@ -181,6 +200,7 @@ fn lines(report: &Report) -> String {
     let mut rows = vec![row("outbox to relay".to_owned(), &report.outbox, Outbox::cells)];
     rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
     rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
+    rows.push(row("dead letters".to_owned(), &report.dead_letters, Letters::cells));
     render::table(["STAGE", "BEHIND", "STATE"], rows)
 }
 
@@ -217,11 +237,14 @@ impl Queue {
             .map(|partition| format!("{}: {}", partition.number, partition.messages_behind))
             .collect();
         let topic = format!("topic {}, {}", self.topic, render::counted(self.partitions.len() as u64, "partition"));
-        let state = if behind.is_empty() {
+        let mut state = if behind.is_empty() {
             format!("{topic}, all done")
         } else {
             format!("{topic}, behind in {}", behind.join(", "))
         };
+        if self.waiting_for_retry > 0 {
+            state.push_str(&format!(", {} to be tried again", self.waiting_for_retry));
+        }
         [render::counted(self.messages_behind, "message"), state]
     }
 }
@@ -231,6 +254,16 @@ impl Documents {
         let state = match self.documents {
             Some(documents) => format!("{} in {:?}", render::counted(documents, "document"), self.alias),
             None => format!("no index {:?} yet: the indexer makes it when it first runs", self.alias),
+        };
+        [String::new(), state]
+    }
+}
+
+impl Letters {
+    fn cells(&self) -> [String; 2] {
+        let state = match self.oldest {
+            Some(oldest) => format!("{}, the oldest since {oldest:.0}", render::counted(self.letters, "letter")),
+            None => "none".to_owned(),
         };
         [String::new(), state]
     }

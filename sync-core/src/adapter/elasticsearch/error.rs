@@ -118,6 +118,7 @@ pub(super) fn answered(kind: ErrorKind, url: &str, doing: &str, status: u16, cau
         ErrorKind::Configuration if cause.kind.is_none() => "; is elasticsearch.url the address of Elasticsearch?",
         ErrorKind::Unavailable
         | ErrorKind::Fenced
+        | ErrorKind::Unexplained
         | ErrorKind::Refused
         | ErrorKind::Configuration
         | ErrorKind::Contract

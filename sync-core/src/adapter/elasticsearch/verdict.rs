@@ -31,10 +31,11 @@ pub(super) enum Verdict {
 /// The table.
 ///
 /// Of a bulk as a whole, a bad request is `TooLarge`: it has to be halved until the write at fault is alone. An unknown
-/// error of the server's own (5xx) may pass and is `Unavailable`; any other unknown answer to one write is that write's
-/// fault, and to a request a matter of configuration.
+/// error of the server's own (5xx) may pass and is `Unavailable`; any other unknown answer to a request is a matter of
+/// configuration. An unknown answer to one write among others is `Unexplained`, whatever its status: the server
+/// answers, so nothing is down.
 pub(super) fn verdict(asked: Asked, status: u16, error_type: Option<&str>) -> Verdict {
-    use ErrorKind::{Blocked, Configuration, Denied, Refused, TooLarge, Unavailable};
+    use ErrorKind::{Blocked, Configuration, Denied, Refused, TooLarge, Unavailable, Unexplained};
     use Verdict::{Done, Failed, IndexMissing, Stale};
 
     let at_fault = Failed(match asked {
@@ -87,19 +88,20 @@ pub(super) fn verdict(asked: Asked, status: u16, error_type: Option<&str>) -> Ve
         (_, 404) if asked == Asked::Delete => Stale,
         (_, 401 | 403 | 407) => Failed(Denied),
         (_, 413) => Failed(TooLarge),
-        (_, 408 | 429 | 500..) => Failed(Unavailable),
-        (_, 400) => at_fault,
-        (_, 0..=199 | 300..=399 | 402 | 404..=406 | 409..=412 | 414..=428 | 430..=499) => Failed(match asked {
-            Asked::Index | Asked::Delete => Refused,
-            Asked::Bulk | Asked::Other => Configuration,
-        }),
+        (_, 408 | 429 | 502..=504) => Failed(Unavailable),
+        (_, 0..=199 | 300..=399 | 400 | 402 | 404..=406 | 409..=412 | 414..=428 | 430..=501 | 505..) => match asked {
+            Asked::Index | Asked::Delete => Failed(Unexplained),
+            Asked::Bulk if status == 400 => Failed(TooLarge),
+            Asked::Bulk | Asked::Other if status >= 500 => Failed(Unavailable),
+            Asked::Bulk | Asked::Other => Failed(Configuration),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ErrorKind::{Blocked, Configuration, Denied, Refused, TooLarge, Unavailable};
+    use ErrorKind::{Blocked, Configuration, Denied, Refused, TooLarge, Unavailable, Unexplained};
 
     const ALL: [Asked; 4] = [Asked::Index, Asked::Delete, Asked::Bulk, Asked::Other];
 
@@ -131,11 +133,12 @@ mod tests {
             "document_parsing_exception",
             "strict_dynamic_mapping_exception",
             "illegal_argument_exception",
-            "one_of_next_year_exception",
         ] {
             all(400, Some(error_type), expected);
         }
-        all(400, None, expected);
+        let unexplained = [Unexplained, Unexplained, TooLarge, Configuration].map(Verdict::Failed);
+        all(400, Some("one_of_next_year_exception"), unexplained);
+        all(400, None, unexplained);
         all(413, None, [Verdict::Failed(TooLarge); 4]);
     }
 
@@ -143,14 +146,19 @@ mod tests {
     fn an_answer_without_a_known_type_goes_by_its_status() {
         all(200, None, [Verdict::Done; 4]);
         all(201, None, [Verdict::Done; 4]);
-        for status in [408, 429, 500, 502, 503, 504, 599, u16::MAX] {
+        for status in [408, 429, 502, 503, 504] {
             all(status, None, [Verdict::Failed(Unavailable); 4]);
             all(status, Some("null_pointer_exception"), [Verdict::Failed(Unavailable); 4]);
+        }
+        for status in [500, 501, 505, 599, u16::MAX] {
+            let expected = [Unexplained, Unexplained, Unavailable, Unavailable].map(Verdict::Failed);
+            all(status, None, expected);
+            all(status, Some("null_pointer_exception"), expected);
         }
         for status in [401, 403, 407] {
             all(status, None, [Verdict::Failed(Denied); 4]);
         }
-        let odd = [Refused, Refused, Configuration, Configuration].map(Verdict::Failed);
+        let odd = [Unexplained, Unexplained, Configuration, Configuration].map(Verdict::Failed);
         for status in [0, 100, 302, 405, 406, 409, 410, 415, 418] {
             all(status, None, odd);
         }
@@ -158,7 +166,7 @@ mod tests {
 
     #[test]
     fn deleting_what_is_not_there_is_stale() {
-        let [index, _, bulk, other] = [Refused, Refused, Configuration, Configuration].map(Verdict::Failed);
+        let [index, _, bulk, other] = [Unexplained, Unexplained, Configuration, Configuration].map(Verdict::Failed);
         all(404, None, [index, Verdict::Stale, bulk, other]);
     }
 

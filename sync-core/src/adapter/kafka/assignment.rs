@@ -133,6 +133,7 @@ impl ConsumerContext for Membership {
             ErrorKind::Unavailable
             | ErrorKind::Blocked
             | ErrorKind::TooLarge
+            | ErrorKind::Unexplained
             | ErrorKind::Refused
             | ErrorKind::Configuration
             | ErrorKind::Contract

@@ -109,6 +109,7 @@ pub(super) fn kind_of_delivery(code: Code) -> ErrorKind {
         | ErrorKind::Blocked
         | ErrorKind::Fenced
         | ErrorKind::TooLarge
+        | ErrorKind::Unexplained
         | ErrorKind::Refused
         | ErrorKind::Configuration
         | ErrorKind::Contract

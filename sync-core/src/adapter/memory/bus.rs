@@ -65,6 +65,13 @@ impl MemoryBus {
         self.shared.append(topic, number, key, value, headers);
         self.shared.changed.notify_waiters();
     }
+
+    /// Everything that was ever written to `topic`, partition by partition.
+    #[must_use]
+    pub fn messages(&self, topic: &str) -> Vec<Incoming> {
+        let state = self.shared.state();
+        state.logs.get(topic).into_iter().flat_map(|log| log.values().flatten().cloned()).collect()
+    }
 }
 
 impl Shared {

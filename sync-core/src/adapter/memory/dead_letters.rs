@@ -1,16 +1,24 @@
 //! Dead letters in memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::error::Error;
-use crate::port::{DeadLetter, DeadLetters, Origin};
+use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Selection};
 
 /// Dead letters in memory, gone with it. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDeadLetters {
-    letters: Arc<Mutex<Vec<DeadLetter>>>,
+    shelf: Arc<Mutex<Shelf>>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    last: i64,
+    /// By id.
+    letters: BTreeMap<i64, DeadLetter>,
 }
 
 impl MemoryDeadLetters {
@@ -20,31 +28,52 @@ impl MemoryDeadLetters {
         Self::default()
     }
 
-    fn letters(&self) -> MutexGuard<'_, Vec<DeadLetter>> {
-        // No change leaves the list half-done, so what a panicking holder left is whole.
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        // No change leaves the shelf half-done, so what a panicking holder left is whole.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_selected(selection: &Selection, id: i64, letter: &DeadLetter) -> bool {
+    let Selection { ids, keys, reader, error_kind, before } = selection;
+    ids.as_ref().is_none_or(|ids| ids.contains(&id))
+        && keys.as_ref().is_none_or(|keys| letter.key.as_ref().is_some_and(|key| keys.contains(key)))
+        && reader.as_ref().is_none_or(|reader| *reader == letter.reader)
+        && error_kind.as_ref().is_none_or(|kind| *kind == letter.error_kind)
+        && before.is_none_or(|before| letter.parked_at < before)
 }
 
 #[async_trait]
 impl DeadLetters for MemoryDeadLetters {
     async fn park(&self, letter: &DeadLetter) -> Result<(), Error> {
-        let mut letters = self.letters();
-        letters.retain(|held| held.origin != letter.origin);
-        letters.push(letter.clone());
-        letters.sort_by_key(|held| held.parked_at);
+        let mut shelf = self.shelf();
+        let what = |letter: &DeadLetter| (letter.reader.clone(), letter.origin.topic.clone(), letter.subject());
+        let about = what(letter);
+        shelf.letters.retain(|_, held| what(held) != about);
+        shelf.last += 1;
+        let id = shelf.last;
+        shelf.letters.insert(id, letter.clone());
         Ok(())
     }
 
-    async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
-        Ok(self.letters().iter().take(limit).cloned().collect())
+    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
+        let shelf = self.shelf();
+        let selected = shelf.letters.iter().filter(|(id, letter)| **id > after && is_selected(selection, **id, letter));
+        Ok(selected.take(limit).map(|(id, letter)| Kept { id: *id, letter: letter.clone() }).collect())
     }
 
-    async fn remove(&self, origin: &Origin) -> Result<bool, Error> {
-        let mut letters = self.letters();
-        let before = letters.len();
-        letters.retain(|held| held.origin != *origin);
-        Ok(letters.len() < before)
+    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
+        let shelf = self.shelf();
+        let selected = shelf.letters.iter().filter(|(id, letter)| is_selected(selection, **id, letter));
+        Ok(selected.fold(LetterCount::default(), |count, (_, letter)| LetterCount {
+            letters: count.letters + 1,
+            oldest: Some(count.oldest.map_or(letter.parked_at, |oldest| oldest.min(letter.parked_at))),
+        }))
+    }
+
+    async fn remove(&self, ids: &[i64]) -> Result<u64, Error> {
+        let mut shelf = self.shelf();
+        Ok(ids.iter().filter(|id| shelf.letters.remove(id).is_some()).count() as u64)
     }
 }
 

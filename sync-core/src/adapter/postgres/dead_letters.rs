@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::connect::Postgres;
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{DeadLetter, DeadLetters, Origin};
+use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
 
 /// Keeps dead letters in PostgreSQL.
 #[derive(Debug)]
@@ -32,9 +32,12 @@ impl DeadLetters for PostgresDeadLetters {
             .execute(
                 PARK,
                 &[
+                    &letter.reader,
                     &letter.origin.topic,
+                    &storable(&letter.subject()),
                     &letter.origin.partition,
                     &letter.origin.offset,
+                    &letter.event,
                     &key,
                     &value,
                     &letter.error_kind,
@@ -48,20 +51,31 @@ impl DeadLetters for PostgresDeadLetters {
         Ok(())
     }
 
-    async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
         let client = self.database.client().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = client.query(LIST, &[&limit]).await.map_err(|error| from_postgres("reading dead letters", error))?;
-        rows.iter().map(letter).collect()
+        let Selection { ids, keys, reader, error_kind, before } = selection;
+        let rows = client
+            .query(LIST, &[ids, keys, reader, error_kind, before, &after, &limit])
+            .await
+            .map_err(|error| from_postgres("reading dead letters", error))?;
+        rows.iter().map(|row| kept(row).map_err(unreadable)).collect()
     }
 
-    async fn remove(&self, origin: &Origin) -> Result<bool, Error> {
+    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
         let client = self.database.client().await?;
-        let removed = client
-            .execute(REMOVE, &[&origin.topic, &origin.partition, &origin.offset])
+        let Selection { ids, keys, reader, error_kind, before } = selection;
+        let row = client
+            .query_one(COUNT, &[ids, keys, reader, error_kind, before])
             .await
-            .map_err(|error| from_postgres("removing a dead letter", error))?;
-        Ok(removed == 1)
+            .map_err(|error| from_postgres("counting dead letters", error))?;
+        let letters: i64 = row.try_get(0).map_err(unreadable)?;
+        Ok(LetterCount { letters: letters.unsigned_abs(), oldest: row.try_get(1).map_err(unreadable)? })
+    }
+
+    async fn remove(&self, ids: &[i64]) -> Result<u64, Error> {
+        let client = self.database.client().await?;
+        client.execute(REMOVE, &[&ids]).await.map_err(|error| from_postgres("removing dead letters", error))
     }
 }
 
@@ -70,40 +84,51 @@ fn storable(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }
 
-fn letter(row: &Row) -> Result<DeadLetter, Error> {
-    let unreadable = |error| {
-        Error::new(ErrorKind::Contract, "reading outbox.dead_letters: not of the shape the migrations gave it")
-            .with_source(error)
-    };
-    let attempts: i32 = row.try_get(7).map_err(unreadable)?;
-    Ok(DeadLetter {
-        origin: Origin {
-            topic: row.try_get(0).map_err(unreadable)?,
-            partition: row.try_get(1).map_err(unreadable)?,
-            offset: row.try_get(2).map_err(unreadable)?,
-        },
-        key: row.try_get(3).map_err(unreadable)?,
-        value: row.try_get(4).map_err(unreadable)?,
-        error_kind: row.try_get(5).map_err(unreadable)?,
-        error: row.try_get(6).map_err(unreadable)?,
+fn unreadable(error: tokio_postgres::Error) -> Error {
+    let what = "reading outbox.dead_letters: not of the shape the migrations gave it";
+    Error::new(ErrorKind::Configuration, what).with_source(error)
+}
+
+fn kept(row: &Row) -> Result<Kept, tokio_postgres::Error> {
+    let attempts: i32 = row.try_get(9)?;
+    let letter = DeadLetter {
+        reader: row.try_get(1)?,
+        origin: Origin { topic: row.try_get(2)?, partition: row.try_get(3)?, offset: row.try_get(4)? },
+        event: row.try_get(5)?,
+        key: row.try_get(6)?,
+        value: row.try_get(7)?,
+        error_kind: row.try_get(8)?,
+        error: row.try_get(10)?,
         attempts: u32::try_from(attempts).unwrap_or_default(),
-        parked_at: row.try_get(8).map_err(unreadable)?,
-    })
+        parked_at: row.try_get(11)?,
+    };
+    Ok(Kept { id: row.try_get(0)?, letter })
 }
 
 const PARK: &str = "
 insert into outbox.dead_letters
-       (origin_topic, origin_partition, origin_offset, key, value, error_kind, error, attempts, parked_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-on conflict (origin_topic, origin_partition, origin_offset) do update
-   set key = excluded.key, value = excluded.value, error_kind = excluded.error_kind, error = excluded.error,
-       attempts = excluded.attempts, parked_at = excluded.parked_at";
+       (reader, topic, subject, origin_partition, origin_offset, event_id, key, value, error_kind, error, attempts,
+        parked_at)
+values ($1, $2, md5($3), $4, $5, $6, $7, $8, $9, $10, $11, $12)
+on conflict (reader, topic, subject) do update
+   set id = default, origin_partition = excluded.origin_partition, origin_offset = excluded.origin_offset,
+       event_id = excluded.event_id, key = excluded.key, value = excluded.value, error_kind = excluded.error_kind,
+       error = excluded.error, attempts = excluded.attempts, parked_at = excluded.parked_at";
 
 const LIST: &str = "
-select origin_topic, origin_partition, origin_offset, key, value, error_kind, error, attempts, parked_at
+select id, reader, topic, origin_partition, origin_offset, event_id, key, value, error_kind, attempts, error, parked_at
   from outbox.dead_letters
- order by parked_at, origin_topic, origin_partition, origin_offset
- limit $1";
+ where ($1::bigint[] is null or id = any ($1)) and ($2::text[] is null or key = any ($2))
+   and ($3::text is null or reader = $3) and ($4::text is null or error_kind = $4)
+   and ($5::timestamptz is null or parked_at < $5) and id > $6
+ order by id
+ limit $7";
 
-const REMOVE: &str = "
-delete from outbox.dead_letters where origin_topic = $1 and origin_partition = $2 and origin_offset = $3";
+const COUNT: &str = "
+select count(*), min(parked_at)
+  from outbox.dead_letters
+ where ($1::bigint[] is null or id = any ($1)) and ($2::text[] is null or key = any ($2))
+   and ($3::text is null or reader = $3) and ($4::text is null or error_kind = $4)
+   and ($5::timestamptz is null or parked_at < $5)";
+
+const REMOVE: &str = "delete from outbox.dead_letters where id = any ($1)";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::ErrorKind;
-use crate::port::{DeadLetter, DeadLetters, Origin};
+use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
 
 /// Checks every promise of [`DeadLetters`]. Each call of `make` gives an empty store.
 ///
@@ -14,12 +14,15 @@ use crate::port::{DeadLetter, DeadLetters, Origin};
 /// When a promise is broken.
 pub async fn dead_letters(make: impl AsyncFn() -> Arc<dyn DeadLetters>) {
     a_letter_comes_back_as_it_was_parked(&*make().await).await;
-    a_second_letter_of_one_origin_replaces_the_first(&*make().await).await;
-    letters_are_listed_oldest_first_up_to_the_limit(&*make().await).await;
-    a_removed_letter_is_gone_and_the_others_stay(&*make().await).await;
+    a_later_letter_about_the_same_replaces_the_earlier_one(&*make().await).await;
+    events_that_were_never_published_stand_for_themselves(&*make().await).await;
+    letters_are_listed_in_the_order_they_were_parked_and_page_by_page(&*make().await).await;
+    letters_are_selected_by_everything_that_is_said(&*make().await).await;
+    removed_letters_are_gone_and_the_others_stay(&*make().await).await;
+    a_letter_that_was_parked_anew_is_not_removed_by_its_old_id(&*make().await).await;
     a_letter_may_lack_key_and_value(&*make().await).await;
     any_text_can_be_parked(&*make().await).await;
-    two_may_park_the_same_origin_at_once(&*make().await).await;
+    two_may_park_the_same_at_once(&*make().await).await;
 }
 
 fn origin(offset: i64) -> Origin {
@@ -29,9 +32,11 @@ fn origin(offset: i64) -> Origin {
 fn letter(offset: i64) -> DeadLetter {
     let first: Timestamp = "2026-01-02T03:04:05.678901Z".parse().unwrap();
     DeadLetter {
+        reader: "jobs".into(),
         origin: origin(offset),
+        event: Some(offset + 1_000),
         key: Some(format!("job-{offset}")),
-        value: Some(format!(r#"{{"key":"job-{offset}"}}"#)),
+        value: None,
         error_kind: ErrorKind::Refused.name().to_owned(),
         error: "field [salary] cannot hold \"much\"".into(),
         attempts: 1,
@@ -39,57 +44,125 @@ fn letter(offset: i64) -> DeadLetter {
     }
 }
 
+async fn all(letters: &dyn DeadLetters) -> Vec<DeadLetter> {
+    let kept = letters.list(&Selection::default(), 0, 100).await.unwrap();
+    kept.into_iter().map(|kept| kept.letter).collect()
+}
+
+async fn ids(letters: &dyn DeadLetters) -> Vec<i64> {
+    letters.list(&Selection::default(), 0, 100).await.unwrap().iter().map(|kept| kept.id).collect()
+}
+
 async fn a_letter_comes_back_as_it_was_parked(letters: &dyn DeadLetters) {
-    assert_eq!(letters.list(10).await.unwrap(), []);
-    let unpublished = DeadLetter { origin: Origin { partition: -1, ..origin(i64::MAX) }, ..letter(1) };
+    assert_eq!(all(letters).await, []);
+    let unpublished =
+        DeadLetter { origin: Origin { partition: -1, ..origin(i64::MAX) }, value: Some("{}".into()), ..letter(1) };
     letters.park(&unpublished).await.unwrap();
-    assert_eq!(letters.list(10).await.unwrap(), [unpublished]);
+    assert_eq!(all(letters).await, [unpublished]);
 }
 
-async fn a_second_letter_of_one_origin_replaces_the_first(letters: &dyn DeadLetters) {
-    let again = DeadLetter { attempts: 3, error: "still".into(), ..letter(1) };
-    letters.park(&letter(1)).await.unwrap();
-    letters.park(&letter(1)).await.unwrap();
-    letters.park(&again).await.unwrap();
-    assert_eq!(letters.list(10).await.unwrap(), [again]);
-
-    // One differing part makes another origin.
-    let elsewhere = [
-        Origin { topic: "other".into(), ..origin(1) },
-        Origin { partition: 4, ..origin(1) },
-        Origin { offset: 2, ..origin(1) },
-    ];
-    for origin in elsewhere {
-        letters.park(&DeadLetter { origin, ..letter(2) }).await.unwrap();
+async fn a_later_letter_about_the_same_replaces_the_earlier_one(letters: &dyn DeadLetters) {
+    let again = DeadLetter { origin: origin(99), attempts: 3, error: "still".into(), ..letter(1) };
+    for letter in [&letter(1), &letter(1), &again] {
+        letters.park(letter).await.unwrap();
     }
-    assert_eq!(letters.list(10).await.unwrap().len(), 4);
+    assert_eq!(all(letters).await, std::slice::from_ref(&again));
+
+    // One differing part makes another subject.
+    let others = [
+        DeadLetter { reader: "people".into(), ..again.clone() },
+        DeadLetter { origin: Origin { topic: "other".into(), ..origin(99) }, ..again.clone() },
+        DeadLetter { key: Some("job-2".into()), ..again.clone() },
+        DeadLetter { key: None, ..again.clone() },
+        DeadLetter { key: None, origin: Origin { partition: 4, ..origin(99) }, ..again.clone() },
+        DeadLetter { key: None, origin: origin(100), ..again },
+    ];
+    for other in &others {
+        letters.park(other).await.unwrap();
+    }
+    assert_eq!(all(letters).await.len(), 1 + others.len());
 }
 
-async fn letters_are_listed_oldest_first_up_to_the_limit(letters: &dyn DeadLetters) {
-    for offset in [1, 2, 3, 4] {
+async fn events_that_were_never_published_stand_for_themselves(letters: &dyn DeadLetters) {
+    for event in [1, 2, 2] {
+        let origin = Origin { partition: -1, ..origin(event) };
+        letters.park(&DeadLetter { origin, ..letter(7) }).await.unwrap();
+    }
+    assert_eq!(all(letters).await.len(), 2, "both events of one key are kept, each once");
+}
+
+async fn letters_are_listed_in_the_order_they_were_parked_and_page_by_page(letters: &dyn DeadLetters) {
+    for offset in [4, 1, 3, 2] {
         letters.park(&letter(offset)).await.unwrap();
     }
-    let offsets = |list: Vec<DeadLetter>| list.iter().map(|letter| letter.origin.offset).collect::<Vec<_>>();
-    assert_eq!(offsets(letters.list(10).await.unwrap()), [1, 2, 3, 4]);
-    assert_eq!(offsets(letters.list(3).await.unwrap()), [1, 2, 3]);
-    assert_eq!(offsets(letters.list(0).await.unwrap()), [0_i64; 0]);
+    let everything = Selection::default();
+    let offsets = |list: &[Kept]| list.iter().map(|kept| kept.letter.origin.offset).collect::<Vec<_>>();
+    let first = letters.list(&everything, 0, 3).await.unwrap();
+    assert_eq!(offsets(&first), [4, 1, 3]);
+    assert!(first.is_sorted_by_key(|kept| kept.id));
+    let rest = letters.list(&everything, first[2].id, 3).await.unwrap();
+    assert_eq!(offsets(&rest), [2]);
+    assert_eq!(letters.list(&everything, rest[0].id, 3).await.unwrap(), []);
+    assert_eq!(letters.list(&everything, 0, 0).await.unwrap(), []);
 }
 
-async fn a_removed_letter_is_gone_and_the_others_stay(letters: &dyn DeadLetters) {
+async fn letters_are_selected_by_everything_that_is_said(letters: &dyn DeadLetters) {
+    assert_eq!(letters.count(&Selection::default()).await.unwrap(), LetterCount::default());
+    let people = DeadLetter { reader: "people".into(), error_kind: "contract".into(), ..letter(3) };
+    let keyless = DeadLetter { key: None, ..letter(4) };
+    for letter in [&letter(1), &letter(2), &people, &keyless] {
+        letters.park(letter).await.unwrap();
+    }
+    let ids = ids(letters).await;
+    let text = |text: &str| Some(text.to_owned());
+    let everything = Selection::default;
+    let selections = [
+        (everything(), vec![1, 2, 3, 4]),
+        (Selection { ids: Some(vec![ids[1], ids[3], i64::MAX]), ..everything() }, vec![2, 4]),
+        (Selection { ids: Some(vec![]), ..everything() }, vec![]),
+        (Selection { keys: Some(vec!["job-1".into(), "job-3".into()]), ..everything() }, vec![1, 3]),
+        (Selection { reader: text("people"), ..everything() }, vec![3]),
+        (Selection { error_kind: text("refused"), ..everything() }, vec![1, 2, 4]),
+        (Selection { before: Some(letter(3).parked_at), ..everything() }, vec![1, 2]),
+        (Selection { reader: text("jobs"), before: Some(letter(3).parked_at), ..everything() }, vec![1, 2]),
+        (Selection { reader: text("people"), error_kind: text("refused"), ..everything() }, vec![]),
+    ];
+    for (selection, expected) in selections {
+        let listed = letters.list(&selection, 0, 10).await.unwrap();
+        let offsets: Vec<_> = listed.iter().map(|kept| kept.letter.origin.offset).collect();
+        assert_eq!(offsets, expected, "{selection:?}");
+        let oldest = listed.iter().map(|kept| kept.letter.parked_at).min();
+        let count = LetterCount { letters: expected.len() as u64, oldest };
+        assert_eq!(letters.count(&selection).await.unwrap(), count, "{selection:?}");
+    }
+}
+
+async fn removed_letters_are_gone_and_the_others_stay(letters: &dyn DeadLetters) {
+    for offset in [1, 2, 3] {
+        letters.park(&letter(offset)).await.unwrap();
+    }
+    let ids = ids(letters).await;
+    assert_eq!(letters.remove(&[ids[0], ids[2], i64::MAX]).await.unwrap(), 2);
+    assert_eq!(letters.remove(&[ids[0]]).await.unwrap(), 0, "it was gone already");
+    assert_eq!(letters.remove(&[]).await.unwrap(), 0);
+    assert_eq!(all(letters).await, [letter(2)]);
+}
+
+async fn a_letter_that_was_parked_anew_is_not_removed_by_its_old_id(letters: &dyn DeadLetters) {
     letters.park(&letter(1)).await.unwrap();
-    letters.park(&letter(2)).await.unwrap();
-    assert!(letters.remove(&origin(1)).await.unwrap());
-    assert!(!letters.remove(&origin(1)).await.unwrap(), "it was gone already");
-    assert!(!letters.remove(&origin(99)).await.unwrap(), "there never was one");
-    assert_eq!(letters.list(10).await.unwrap(), [letter(2)]);
+    let before = ids(letters).await;
+    letters.park(&letter(1)).await.unwrap();
+    assert_eq!(letters.remove(&before).await.unwrap(), 0);
+    assert_eq!(all(letters).await, [letter(1)]);
+    assert!(ids(letters).await > before);
 }
 
 async fn a_letter_may_lack_key_and_value(letters: &dyn DeadLetters) {
-    let bare = DeadLetter { key: None, value: None, ..letter(1) };
+    let bare = DeadLetter { key: None, value: None, event: None, ..letter(1) };
     letters.park(&bare).await.unwrap();
     let empty = DeadLetter { key: Some(String::new()), value: Some(String::new()), ..letter(2) };
     letters.park(&empty).await.unwrap();
-    assert_eq!(letters.list(10).await.unwrap(), [bare, empty]);
+    assert_eq!(all(letters).await, [bare, empty]);
 }
 
 /// What is parked is what nobody foresaw: a letter that could not be stored would stop everything behind it.
@@ -101,22 +174,22 @@ async fn any_text_can_be_parked(letters: &dyn DeadLetters) {
         ..letter(1)
     };
     letters.park(&huge).await.unwrap();
-    assert!(letters.list(1).await.unwrap() == [huge], "a letter of 5 MB came back changed");
+    assert!(all(letters).await == [huge], "a letter of 5 MB came back changed");
 
     // Not every store can hold the character NUL; it may stand for itself or be replaced.
     let nul =
         DeadLetter { key: Some("a\0b".into()), value: Some("{\"a\0".into()), error: "bad \0".into(), ..letter(2) };
     letters.park(&nul).await.unwrap();
-    let listed = letters.list(2).await.unwrap();
-    assert_eq!(listed[1].origin, nul.origin);
+    letters.park(&nul).await.unwrap();
+    let listed = all(letters).await;
+    assert_eq!((listed.len(), &listed[1].origin), (2, &nul.origin));
     assert!(listed[1].value.as_deref().is_some_and(|value| value.starts_with("{\"a")));
-    assert!(letters.remove(&nul.origin).await.unwrap());
 }
 
-async fn two_may_park_the_same_origin_at_once(letters: &dyn DeadLetters) {
+async fn two_may_park_the_same_at_once(letters: &dyn DeadLetters) {
     let same = letter(1);
     let both = futures::future::join(letters.park(&same), letters.park(&same)).await;
     both.0.unwrap();
     both.1.unwrap();
-    assert_eq!(letters.list(10).await.unwrap(), [same]);
+    assert_eq!(all(letters).await, [same]);
 }

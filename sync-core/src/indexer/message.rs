@@ -1,0 +1,197 @@
+//! What the indexer keeps of a message: what it is about, and where it came from. Pure.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::error::{Error, ErrorKind};
+use crate::port::{Incoming, Origin, Partition};
+
+/// Of a message nobody can tell the key of, this much of its value is kept, in bytes, for a person to look at.
+const SHOWN: usize = 4 << 10;
+
+/// Headers of a message that waits for another try.
+pub(super) mod header {
+    /// The event's id in the outbox.
+    pub(in crate::indexer) const EVENT: &str = "id";
+    /// The index whose try it is; others pass it by.
+    pub(in crate::indexer) const READER: &str = "retry-reader";
+    /// Tries made.
+    pub(in crate::indexer) const ATTEMPTS: &str = "retry-attempts";
+    /// When the next one is due, in milliseconds since 1970.
+    pub(in crate::indexer) const DUE: &str = "retry-due";
+    pub(in crate::indexer) const ORIGIN_TOPIC: &str = "origin-topic";
+    pub(in crate::indexer) const ORIGIN_PARTITION: &str = "origin-partition";
+    pub(in crate::indexer) const ORIGIN_OFFSET: &str = "origin-offset";
+    pub(in crate::indexer) const ERROR_KIND: &str = "error-kind";
+    pub(in crate::indexer) const ERROR: &str = "error";
+}
+
+/// A message, without what is not needed: values of any size wait nowhere.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) about: About,
+    pub(super) provenance: Provenance,
+    /// How long to wait before it is worked on.
+    pub(super) wait: Duration,
+}
+
+/// What a message is about.
+#[derive(Debug)]
+pub(super) enum About {
+    /// This key.
+    Key(String),
+    /// Something another index has to do.
+    Others,
+    /// Nobody can tell.
+    Nothing { error: Error, shown: Option<String> },
+}
+
+/// Where a message came from, and how often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Provenance {
+    /// Where it is.
+    pub(super) offset: i64,
+    /// Where it was when it was tried for the first time, of a message that waited for another try.
+    pub(super) first: Option<Origin>,
+    pub(super) event: Option<i64>,
+    /// Tries before this one.
+    pub(super) attempts: u32,
+}
+
+impl Provenance {
+    /// Where it came from first, when it is in `partition` now.
+    pub(super) fn origin(&self, partition: &Partition) -> Origin {
+        self.first.clone().unwrap_or_else(|| Origin {
+            topic: partition.topic.to_string(),
+            partition: partition.number,
+            offset: self.offset,
+        })
+    }
+}
+
+impl Message {
+    /// Reads a message as the index `reader` has to, at `now`. Nobody waits longer than `longest` for one.
+    pub(super) fn read(message: &Incoming, reader: &str, now: Timestamp, longest: Duration) -> Self {
+        let text = |name: &str| {
+            let header = message.headers.iter().find(|(header, _)| header == name);
+            header.and_then(|(_, value)| std::str::from_utf8(value).ok())
+        };
+        let is_others = text(header::READER).is_some_and(|meant| meant != reader);
+        let about = if is_others { About::Others } else { about(message) };
+        let origin = || {
+            Some(Origin {
+                topic: text(header::ORIGIN_TOPIC)?.to_owned(),
+                partition: text(header::ORIGIN_PARTITION)?.parse().ok()?,
+                offset: text(header::ORIGIN_OFFSET)?.parse().ok()?,
+            })
+        };
+        let due = text(header::DUE).and_then(|due| Timestamp::from_millisecond(due.parse().ok()?).ok());
+        let wait = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok()).unwrap_or_default();
+        Self {
+            about,
+            provenance: Provenance {
+                offset: message.offset,
+                first: origin(),
+                event: text(header::EVENT).and_then(|id| id.parse().ok()),
+                attempts: text(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or_default(),
+            },
+            wait: wait.min(longest),
+        }
+    }
+}
+
+fn about(message: &Incoming) -> About {
+    let nothing = |what: &str| {
+        let place = format!("the message at {} offset {}", message.partition, message.offset);
+        let shown = message.value.as_ref().map(shorten);
+        About::Nothing { error: Error::new(ErrorKind::Refused, format!("{place} {what}")), shown }
+    };
+    let Some(key) = &message.key else {
+        return nothing("has no key, so nobody can tell what it is about");
+    };
+    match std::str::from_utf8(key) {
+        Ok("") => nothing("has an empty key"),
+        Ok(key) => About::Key(key.to_owned()),
+        Err(_) => nothing("has a key that is not UTF-8 text"),
+    }
+}
+
+fn shorten(value: &Bytes) -> String {
+    String::from_utf8_lossy(&value[..value.len().min(SHOWN)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn incoming(key: Option<&'static str>, headers: &[(&str, &str)]) -> Incoming {
+        Incoming {
+            partition: Partition { topic: "jobs-retry-1000".into(), number: 2 },
+            offset: 7,
+            key: key.map(Into::into),
+            value: Some("value".into()),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into())).collect(),
+        }
+    }
+
+    fn read(message: &Incoming) -> Message {
+        Message::read(message, "jobs", Timestamp::from_millisecond(1_000_000).unwrap(), LONGEST)
+    }
+
+    #[test]
+    fn a_plain_message_comes_from_where_it_is_and_is_due_at_once() {
+        let message = read(&incoming(Some("k"), &[("id", "42")]));
+        assert!(matches!(&message.about, About::Key(key) if key == "k"));
+        assert_eq!(message.provenance, Provenance { offset: 7, first: None, event: Some(42), attempts: 0 });
+        let here = Partition { topic: "jobs-retry-1000".into(), number: 2 };
+        let origin = Origin { topic: "jobs-retry-1000".into(), partition: 2, offset: 7 };
+        assert_eq!(message.provenance.origin(&here), origin);
+        assert_eq!(message.wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_retry_says_where_it_came_from_and_when_it_is_due() {
+        let headers = [
+            ("retry-reader", "jobs"),
+            ("retry-attempts", "2"),
+            ("retry-due", "1001500"),
+            ("origin-topic", "jobs"),
+            ("origin-partition", "3"),
+            ("origin-offset", "99"),
+        ];
+        let message = read(&incoming(Some("k"), &headers));
+        let origin = Origin { topic: "jobs".into(), partition: 3, offset: 99 };
+        assert_eq!(message.provenance, Provenance { offset: 7, first: Some(origin), event: None, attempts: 2 });
+        assert_eq!(message.wait, Duration::from_millis(1_500));
+    }
+
+    #[test]
+    fn a_retry_of_another_index_is_passed_by() {
+        assert!(matches!(read(&incoming(Some("k"), &[("retry-reader", "people")])).about, About::Others));
+    }
+
+    #[test]
+    fn nothing_a_stranger_writes_makes_it_wait_for_ever_or_fail() {
+        for due in ["999999999999999", "-1", "", "soon", "99999999999999999999999"] {
+            let message = read(&incoming(Some("k"), &[("retry-due", due), ("retry-attempts", "x"), ("id", "x")]));
+            assert!(message.wait <= LONGEST, "{due}");
+            assert_eq!((message.provenance.attempts, message.provenance.event), (0, None));
+        }
+    }
+
+    #[test]
+    fn a_message_about_nothing_says_where_it_is_and_what_it_held() {
+        for key in [None, Some("")] {
+            let About::Nothing { error, shown } = read(&incoming(key, &[])).about else { panic!("it has no key") };
+            assert!(error.to_string().contains("jobs-retry-1000/2 offset 7 has"), "{error}");
+            assert_eq!(shown.as_deref(), Some("value"));
+        }
+        let large = Incoming { value: Some(vec![0xff; 10_000].into()), ..incoming(None, &[]) };
+        let About::Nothing { shown, .. } = read(&large).about else { panic!("it has no key") };
+        assert!(shown.is_some_and(|shown| shown.len() <= 3 * SHOWN));
+    }
+}

@@ -1,0 +1,116 @@
+//! Where messages go that cannot be applied: to be tried again later, or to the dead letters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use super::IndexerConfig;
+use super::failure::{Failure, Verdict, copy};
+use super::patience::Patience;
+use super::progress::IndexerProgress;
+use crate::error::Error;
+use crate::event::Outgoing;
+use crate::policy::retries::RetryPolicy;
+use crate::port::{Clock, DeadLetter, DeadLetters, Partition, Publisher};
+
+/// Where one index puts what it cannot apply.
+#[derive(Debug)]
+pub struct Parking {
+    /// The index, as its dead letters and retries name it.
+    reader: String,
+    /// The topic it follows; the names of its retry topics and of its dead-letter topic begin with it.
+    topic: String,
+    letters: Arc<dyn DeadLetters>,
+    clock: Arc<dyn Clock>,
+    bus: Option<RetryBus>,
+}
+
+#[derive(Debug)]
+struct RetryBus {
+    /// A publisher wants one caller at a time.
+    publisher: Mutex<Arc<dyn Publisher>>,
+    /// Whether letters are copied to a dead-letter topic.
+    copies: bool,
+}
+
+/// Where there is nothing to try again from.
+const ONCE: RetryPolicy = RetryPolicy { attempts: 1, first: Duration::ZERO, multiplier: 1 };
+
+impl Parking {
+    /// Dead letters of the index `reader`, which follows `topic`. Nothing is tried again later.
+    #[must_use]
+    pub fn new(
+        reader: impl Into<String>,
+        topic: impl Into<String>,
+        letters: Arc<dyn DeadLetters>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { reader: reader.into(), topic: topic.into(), letters, clock, bus: None }
+    }
+
+    /// What fails for a reason nobody knows waits in the [retry topics](crate::policy::retries::retry_topic) of this
+    /// bus, each of which wants an [`Indexer`](super::Indexer) with this same parking. Dead letters are copied to the
+    /// [dead-letter topic](crate::policy::retries::dead_letter_topic) if `copies` says so.
+    #[must_use]
+    pub fn with_bus(self, publisher: Arc<dyn Publisher>, copies: bool) -> Self {
+        Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), copies }), ..self }
+    }
+
+    pub(super) fn reader(&self) -> &str {
+        &self.reader
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Puts the failures of one batch where they belong; returns once all of them are safe there.
+    pub(super) async fn settle(
+        &self,
+        failures: Vec<Failure>,
+        partition: &Partition,
+        next: i64,
+        config: &IndexerConfig,
+        progress: &IndexerProgress,
+    ) {
+        let (mut retries, mut letters) = (Vec::new(), Vec::new());
+        for failure in failures {
+            let now = self.clock.now();
+            let policy = if self.bus.is_some() { &config.retries } else { &ONCE };
+            match failure.verdict(&self.reader, &self.topic, partition, policy, now, rand::random()) {
+                Verdict::Retry(message) => retries.push(message),
+                Verdict::Park(letter) => letters.push(letter),
+            }
+        }
+        let mut patience = Patience::new(config, progress, partition, next);
+        while let Err(error) = self.store(&retries, &letters).await {
+            sleep(patience.after(&error)).await;
+        }
+        patience.over();
+        progress.retried(retries.len() as u64);
+        for letter in &letters {
+            let DeadLetter { key, origin, error_kind, error, attempts, .. } = letter;
+            let topic = &origin.topic;
+            tracing::error!(?key, topic, partition = origin.partition, offset = origin.offset, attempts,
+                kind = error_kind, %error, "parked as a dead letter");
+            progress.parked();
+        }
+    }
+
+    /// May be repeated: a key that is tried once more, or parked twice, does no harm.
+    async fn store(&self, retries: &[Outgoing], letters: &[DeadLetter]) -> Result<(), Error> {
+        for letter in letters {
+            self.letters.park(letter).await?;
+        }
+        let Some(bus) = &self.bus else { return Ok(()) };
+        let copies = letters.iter().filter(|_| bus.copies).map(|letter| copy(&self.topic, letter));
+        let messages: Vec<_> = retries.iter().cloned().chain(copies).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let acknowledgement = bus.publisher.lock().await.publish(messages).await?;
+        acknowledgement.await
+    }
+}

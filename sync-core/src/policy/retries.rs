@@ -1,0 +1,79 @@
+//! How often, and after what delays, a key that failed is tried again.
+
+use std::time::Duration;
+
+/// Tries of one event before it is parked. The first one, from its own topic, counts; each further one waits longer
+/// than the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Tries in all; one means that nothing is tried again.
+    pub attempts: u32,
+    /// The delay before the second try.
+    pub first: Duration,
+    /// How many times longer each further delay is.
+    pub multiplier: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 3, first: Duration::from_secs(1), multiplier: 2 }
+    }
+}
+
+impl RetryPolicy {
+    /// How long to wait after try number `attempts` (from 1) before the next one; `None` when that was the last.
+    #[must_use]
+    pub fn delay(&self, attempts: u32) -> Option<Duration> {
+        if attempts >= self.attempts {
+            return None;
+        }
+        let factor = self.multiplier.saturating_pow(attempts.saturating_sub(1));
+        Some(self.first.saturating_mul(factor).min(LONGEST))
+    }
+
+    /// The different delays, shortest first.
+    #[must_use]
+    pub fn delays(&self) -> Vec<Duration> {
+        let mut delays: Vec<_> = (1..self.attempts).map_while(|attempts| self.delay(attempts)).collect();
+        delays.dedup();
+        delays
+    }
+}
+
+/// Nobody waits longer for a retry.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// The topic in which what failed in `topic` waits for that long.
+#[must_use]
+pub fn retry_topic(topic: &str, delay: Duration) -> String {
+    format!("{topic}-retry-{}", delay.as_millis())
+}
+
+/// The topic that has a copy of every dead letter of `topic`.
+#[must_use]
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}-dlt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_attempts_are_made_after_nothing_one_second_and_two() {
+        let policy = RetryPolicy::default();
+        let delays = [1, 2, 3, 4].map(|attempts| policy.delay(attempts));
+        assert_eq!(delays, [Some(Duration::from_secs(1)), Some(Duration::from_secs(2)), None, None]);
+        let topics: Vec<_> = policy.delays().into_iter().map(|delay| retry_topic("job-es-sync", delay)).collect();
+        assert_eq!(topics, ["job-es-sync-retry-1000", "job-es-sync-retry-2000"]);
+    }
+
+    #[test]
+    fn equal_delays_share_one_topic_and_no_delay_is_endless() {
+        let steady = RetryPolicy { attempts: 5, first: Duration::from_secs(3), multiplier: 1 };
+        assert_eq!(steady.delays(), [Duration::from_secs(3)]);
+        let steep = RetryPolicy { attempts: 100, first: Duration::from_secs(1), multiplier: 1_000 };
+        assert_eq!(steep.delays().last(), Some(&LONGEST));
+        assert!(RetryPolicy { attempts: 1, ..steady }.delays().is_empty());
+    }
+}
