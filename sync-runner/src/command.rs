@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod dlq;
 mod init;
 mod migrate;
 mod run;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use sync_core::{Error, ErrorKind};
 use tokio::runtime::Runtime;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, DlqCommand};
 use crate::config::{Config, Log};
 use crate::exit::{Exit, Failure};
 use crate::{log, render};
@@ -27,6 +28,9 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Check(args) => args.json,
         Command::Migrate(args) => args.output.json,
         Command::Status(args) => args.output.json,
+        Command::Dlq(DlqCommand::List(args)) => args.output.json,
+        Command::Dlq(DlqCommand::Show(args)) => args.output.json,
+        Command::Dlq(DlqCommand::Replay(args) | DlqCommand::Discard(args)) => args.output.json,
         Command::Init(_) | Command::Run(_) | Command::Demo(_) => false,
     };
     let exit = in_runtime(cli).unwrap_or_else(|failure| {
@@ -57,6 +61,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(args) => migrate::migrate(&load(log::start_if_asked)?, &args).await,
         Command::Run(args) => run::run(&load(log::start)?, &args).await,
         Command::Status(args) => status::status(&load(log::start_if_asked)?, &args).await,
+        Command::Dlq(command) => dlq::dlq(&load(log::start_if_asked)?, &command).await,
         Command::Demo(args) => demo::demo(&load(log::start_if_asked)?, &args).await,
     }
 }

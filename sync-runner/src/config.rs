@@ -31,7 +31,7 @@ pub(crate) use self::log::{Format, Log};
 pub(crate) use self::postgres::Postgres;
 use self::problem::Problem;
 pub(crate) use self::problem::Problems;
-pub(crate) use self::quantity::show_duration;
+pub(crate) use self::quantity::{parse_duration, show_duration};
 use self::reader::{Reader, Section};
 pub(crate) use self::relay::{Bus, Relay};
 

@@ -87,7 +87,9 @@ missing as (
       from pg_class c
       join (values ('events', 'select'), ('versions', 'select'),
                    ('subscriptions', 'select'), ('subscriptions', 'insert'), ('subscriptions', 'update'),
-                   ('history', 'select'), ('history', 'insert'), ('history', 'update'))
+                   ('history', 'select'), ('history', 'insert'), ('history', 'update'),
+                   ('dead_letters', 'select'), ('dead_letters', 'insert'), ('dead_letters', 'update'),
+                   ('dead_letters', 'delete'))
            as wanted (name, privilege) on wanted.name = c.relname
      where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
     union all

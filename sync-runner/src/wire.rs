@@ -130,6 +130,17 @@ impl<'a> Wire<'a> {
             .collect()
     }
 
+    /// What dead letters are tried again with, by index.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn replayers(&self) -> Result<Vec<Replayer>, Error> {
+        let of = |(name, index): (&String, &Index)| {
+            Ok(Replayer { index: name.clone(), projection: self.projection(name, index), sink: self.sink(index)? })
+        };
+        self.config.indexes.iter().map(of).collect()
+    }
+
     /// What could not be applied.
     pub(crate) fn dead_letters(&self) -> PostgresDeadLetters {
         PostgresDeadLetters::new(self.database.clone())
@@ -265,6 +276,17 @@ impl<'a> Wire<'a> {
             Bus::Direct => Ok(Arc::new(self.direct.subscriber(topic)?)),
         }
     }
+}
+
+/// What dead letters of one index are tried again with.
+#[derive(Debug)]
+pub(crate) struct Replayer {
+    /// The index, as its letters name it.
+    pub(crate) index: String,
+    /// Reads the rows.
+    pub(crate) projection: PostgresProjection,
+    /// Writes the documents.
+    pub(crate) sink: ElasticsearchSink,
 }
 
 /// An indexer, and what it reads.

@@ -1,4 +1,4 @@
-//! Documents that no index takes, on real servers: they are parked, and hold up nothing.
+//! Documents that the index does not take, on real servers: they are tried again or parked, and hold up nothing.
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod configuration;
+mod dead_letters;
 mod outage;
 mod runner;
 mod secrets;

@@ -12,11 +12,11 @@ fn given(name: &str) -> String {
 }
 
 /// A database of its own, an index of its own, and a runner that is told to use them.
-struct Stage {
-    runner: Runner,
-    database: Postgres,
-    index: ElasticsearchScratch,
-    name: String,
+pub(crate) struct Stage {
+    pub(crate) runner: Runner,
+    pub(crate) database: Postgres,
+    pub(crate) index: ElasticsearchScratch,
+    pub(crate) name: String,
 }
 
 const TABLE: &str = "create table jobs (id bigint primary key, title text, es_synced_at timestamptz)";
@@ -48,7 +48,7 @@ impl Stage {
         Self { runner, database, index, name }
     }
 
-    async fn migrated(bus: &str) -> Self {
+    pub(crate) async fn migrated(bus: &str) -> Self {
         let stage = Self::new(bus).await;
         let ended = stage.runner.run(&["migrate"]);
         assert_eq!(ended.code, Some(0), "{}", ended.all());
@@ -57,17 +57,17 @@ impl Stage {
         stage
     }
 
-    async fn sql(&self, statement: &str) {
+    pub(crate) async fn sql(&self, statement: &str) {
         self.database.client().await.unwrap().batch_execute(statement).await.unwrap();
     }
 
-    async fn count(&self, query: &str) -> i64 {
+    pub(crate) async fn count(&self, query: &str) -> i64 {
         self.database.client().await.unwrap().query_one(query, &[]).await.unwrap().get(0)
     }
 
     /// Waits until a report of `status --json` is as it should be.
     #[track_caller]
-    fn until_status(&self, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn until_status(&self, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let by = Instant::now() + BOUND;
         loop {
             let ended = self.runner.run(&["status", "--json"]);

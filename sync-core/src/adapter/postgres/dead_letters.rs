@@ -22,6 +22,30 @@ impl PostgresDeadLetters {
     }
 }
 
+impl PostgresDeadLetters {
+    /// Writes the event of a letter that was never published anew, so that a relay publishes it, and removes the
+    /// letter; both or neither. Says whether there was such a letter. Dropped half-way, it may have happened.
+    ///
+    /// # Errors
+    /// `Contract` when the outbox no longer has the event; `Unavailable`, `Denied`, `Configuration`.
+    pub async fn emit_again(&self, kept: &Kept) -> Result<bool, Error> {
+        let failed = |error| from_postgres("writing the event of a dead letter anew", error);
+        let mut client = self.database.client().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let removed = transaction.execute(REMOVE, &[&[kept.id].as_slice()]).await.map_err(failed)?;
+        if removed == 0 {
+            return Ok(false);
+        }
+        let emitted = transaction.query(EMIT_AGAIN, &[&kept.letter.event]).await.map_err(failed)?;
+        if emitted.is_empty() {
+            let what = format!("dead letter {}: its event is no longer in the outbox; discard it", kept.id);
+            return Err(Error::new(ErrorKind::Contract, what));
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(true)
+    }
+}
+
 #[async_trait]
 impl DeadLetters for PostgresDeadLetters {
     async fn park(&self, letter: &DeadLetter) -> Result<(), Error> {
@@ -132,3 +156,6 @@ select count(*), min(parked_at)
    and ($5::timestamptz is null or parked_at < $5)";
 
 const REMOVE: &str = "delete from outbox.dead_letters where id = any ($1)";
+
+const EMIT_AGAIN: &str = "
+select outbox.emit(topic, key, action, payload, headers) from outbox.events where id = $1";

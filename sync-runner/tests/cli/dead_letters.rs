@@ -1,0 +1,134 @@
+//! `dlq` on real servers.
+
+use serde_json::{Value, json};
+
+use crate::runner::Ended;
+use crate::servers::Stage;
+
+impl Stage {
+    /// Jobs whose title is not a number are refused by the index.
+    async fn with_poison() -> Self {
+        let stage = Self::migrated("direct").await;
+        stage.runner.write("jobs.json", r#"{"mappings":{"properties":{"title":{"type":"integer"}}}}"#);
+        let running = stage.runner.start(&["run", "--set", "indexes.jobs.mapping=jobs.json"]);
+        let insert = "insert into jobs select i, case when i in (3, 5, 7) then 'seven' else i::text end
+                        from generate_series(1, 20) i";
+        stage.sql(insert).await;
+        stage.until_status(|report| {
+            report["dead_letters"]["letters"] == 3 && report["indexes"]["jobs"]["documents"] == 17
+        });
+        drop(running);
+        stage
+    }
+
+    #[track_caller]
+    fn dlq(&self, arguments: &[&str]) -> Ended {
+        self.runner.run(&[&["dlq"], arguments].concat())
+    }
+
+    /// Numbers and keys of the letters.
+    #[track_caller]
+    fn listed(&self, arguments: &[&str]) -> Vec<(i64, String)> {
+        let ended = self.dlq(&[&["list", "--json"], arguments].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.all());
+        let letters = ended.json()["letters"].as_array().unwrap().clone();
+        let named = |letter: &Value| (letter["id"].as_i64().unwrap(), letter["key"].as_str().unwrap().to_owned());
+        letters.iter().map(named).collect()
+    }
+
+    fn title_of(&self, key: &str) -> Value {
+        let (_, found) = self.index.request("GET", &format!("/{}/_doc/{key}", self.index.name("jobs")), "");
+        found["_source"]["title"].clone()
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_can_be_listed_shown_replayed_and_discarded() {
+    let stage = Stage::with_poison().await;
+    let letters = stage.listed(&[]);
+    let mut keys: Vec<_> = letters.iter().map(|(_, key)| key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["3", "5", "7"]);
+
+    let table = stage.dlq(&["list", "--limit", "2"]).out;
+    for words in ["LETTER", "jobs", "refused", "title", "1 more"] {
+        assert!(table.contains(words), "{words} is missing: {table}");
+    }
+    let (id, key) = &letters[0];
+    let shown = stage.dlq(&["show", &id.to_string(), "--json"]).json();
+    assert_eq!((&shown["key"], &shown["attempts"]), (&json!(key), &json!(1)));
+    assert!(shown["error"].as_str().unwrap().contains("document_parsing_exception"), "{shown}");
+    assert!(shown["event"].is_i64() && shown["offset"].is_i64(), "{shown}");
+    let text = stage.dlq(&["show", &id.to_string()]).out;
+    assert!(text.contains("document_parsing_exception") && text.contains("offset"), "{text}");
+
+    // Nothing is mended yet.
+    let again = stage.dlq(&["replay", "--key", "3", "--json"]);
+    assert_eq!((again.code, &again.json()["replayed"]), (Some(1), &json!(0)), "{}", again.all());
+    assert_eq!(again.json()["failed"][0]["key"], "3");
+    let tried = stage.listed(&["--key", "3"]);
+    assert_eq!(stage.dlq(&["show", &tried[0].0.to_string(), "--json"]).json()["attempts"], 2);
+
+    // One is mended behind the triggers' back, one is deleted so: replaying reads the rows as they are now.
+    stage
+        .sql(
+            "set session_replication_role = replica; update jobs set title = '33' where id = 3;
+               delete from jobs where id = 5",
+        )
+        .await;
+    let replayed = stage.dlq(&["replay", "--key", "3", "--key", "5", "--json"]);
+    assert_eq!((replayed.code, replayed.json()), (Some(0), json!({ "replayed": 2, "failed": [] })));
+    assert_eq!((stage.title_of("3"), stage.title_of("5")), (json!("33"), json!(null)));
+
+    let all = stage.dlq(&["replay", "--all"]);
+    assert_eq!(all.code, Some(1));
+    assert!(all.out.contains("0 replayed, 1 failed again") && all.out.contains("document_parsing"), "{}", all.out);
+    assert_eq!(stage.dlq(&["discard", "--error", "refused", "--json"]).json(), json!({ "discarded": 1 }));
+    assert!(stage.dlq(&["list"]).out.contains("No dead letters"));
+}
+
+#[tokio::test]
+async fn letters_are_replayed_and_discarded_only_when_it_is_said_which() {
+    let stage = Stage::with_poison().await;
+    for command in ["replay", "discard"] {
+        let ended = stage.dlq(&[command]);
+        assert_eq!(ended.code, Some(2), "{}", ended.all());
+        assert!(ended.err.contains("--all"), "{}", ended.err);
+    }
+    let none = [["--older-than", "1h"], ["--reader", "people"], ["--error", "contract"], ["--id", "999999"]];
+    for selection in none {
+        let selection = selection.as_slice();
+        assert_eq!(stage.listed(selection), [], "{selection:?}");
+        let discarded = stage.dlq(&[&["discard", "--json"], selection].concat());
+        assert_eq!(discarded.json(), json!({ "discarded": 0 }), "{selection:?}");
+    }
+    assert_eq!(stage.listed(&["--reader", "jobs", "--error", "refused"]).len(), 3);
+    let unknown = stage.dlq(&["show", "999999", "--json"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.json()["error"]["message"].as_str().unwrap().contains("dlq list"));
+    let odd = stage.dlq(&["list", "--older-than", "yesterday"]);
+    assert_eq!(odd.code, Some(2));
+    assert!(odd.err.contains("48h"), "{}", odd.err);
+}
+
+#[tokio::test]
+async fn an_event_that_was_never_published_is_written_anew() {
+    let stage = Stage::migrated("direct").await;
+    stage.sql("insert into jobs values (1, 'one')").await;
+    stage
+        .sql(&format!(
+            "insert into outbox.dead_letters (reader, topic, subject, origin_partition, origin_offset, event_id, key,
+                                          error_kind, error, attempts, parked_at)
+         select 'search', topic, id::text, -1, id, id, key, 'refused', 'too large', 1, now() from outbox.events
+         union all select 'search', '{}', 'gone', -1, 999, 999, '9', 'refused', 'too large', 1, now()",
+            stage.name
+        ))
+        .await;
+    let replayed = stage.dlq(&["replay", "--reader", "search", "--json"]);
+    assert_eq!(replayed.code, Some(1));
+    let report = replayed.json();
+    assert_eq!((&report["replayed"], &report["failed"][0]["key"]), (&json!(1), &json!("9")), "{report}");
+    assert!(report["failed"][0]["error"].as_str().unwrap().contains("no longer in the outbox"), "{report}");
+    assert_eq!(stage.count("select count(*) from outbox.events where key = '1' and action = 'INDEX'").await, 2);
+    assert_eq!(stage.listed(&[]).len(), 1);
+}
