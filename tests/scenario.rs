@@ -9,5 +9,6 @@ mod outbox_sql;
 mod pipeline;
 mod poison;
 mod relay;
+mod retries;
 mod watch;
 mod windows;

@@ -18,7 +18,7 @@ use sync_core::adapter::postgres::{
 };
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
-use sync_core::port::{Projection, Publisher, Sink, Source, Subscriber};
+use sync_core::port::{Clock, Projection, Publisher, Sink, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 
 use crate::config::{Bus, Config, Credentials, Index, Mechanism, Retries, Security};
@@ -95,8 +95,8 @@ impl<'a> Wire<'a> {
         let source: Arc<dyn Source> = Arc::new(self.source());
         let config = RelayConfig { in_flight: self.config.relay.in_flight, ..RelayConfig::default() };
         let relay = Relay::new(Arc::clone(&source), self.publisher()?, config);
-        let (letters, clock) = (Arc::new(self.dead_letters()), Arc::new(SystemClock));
-        Ok((relay.with_dead_letters(&self.config.relay.subscription, letters, clock), source))
+        let letters = Arc::new(self.dead_letters());
+        Ok((relay.with_dead_letters(&self.config.relay.subscription, letters, clock()), source))
     }
 
     /// The indexers of one index: one for its topic, and one for each topic in which what failed waits to be tried
@@ -118,7 +118,7 @@ impl<'a> Wire<'a> {
         let sink: Arc<dyn Sink> = Arc::new(self.sink(index)?);
         let letters = Arc::new(self.dead_letters());
         let copies = self.config.relay.bus == Bus::Kafka;
-        let parking = Parking::new(name, &index.topic, letters, Arc::new(SystemClock));
+        let parking = Parking::new(name, &index.topic, letters, clock());
         let parking = Arc::new(parking.with_bus(self.publisher()?, copies));
         self.subscribers(name, index)?
             .into_iter()
@@ -298,6 +298,11 @@ pub(crate) struct IndexerOf {
     pub(crate) indexer: Indexer,
     /// The topic's messages.
     pub(crate) subscriber: Arc<dyn Subscriber>,
+}
+
+/// What time it is.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
 }
 
 fn retries(config: &Config) -> RetryPolicy {

@@ -5,9 +5,8 @@ mod show;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use serde::Serialize;
-use sync_core::adapter::SystemClock;
 use sync_core::adapter::postgres::PostgresDeadLetters;
-use sync_core::port::{Clock, DeadLetters, Kept, Selection};
+use sync_core::port::{DeadLetters, Kept, Selection};
 use sync_core::repair::{Replayed, replay};
 use sync_core::{Error, ErrorKind};
 
@@ -16,7 +15,7 @@ use crate::cli::{DlqChosenArgs, DlqCommand, DlqListArgs, DlqSelection, DlqShowAr
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::render;
-use crate::wire::{Replayer, Wire};
+use crate::wire::{self, Replayer, Wire};
 
 /// Letters read at a time.
 const PAGE: usize = 500;
@@ -40,7 +39,7 @@ fn selected(selection: &DlqSelection) -> Result<Selection, Error> {
     let DlqSelection { id, key, reader, error, older_than, all: _ } = selection;
     let before = older_than.map(|age| {
         let age = SignedDuration::try_from(age).map_err(|error| too_old(error.into()))?;
-        SystemClock.now().checked_sub(age).map_err(|error| too_old(error.into()))
+        wire::clock().now().checked_sub(age).map_err(|error| too_old(error.into()))
     });
     Ok(Selection {
         ids: (!id.is_empty()).then(|| id.clone()),
@@ -179,7 +178,7 @@ async fn replay_one(
         );
         return Ok(Some(Error::new(ErrorKind::Configuration, what)));
     };
-    match replay(kept, projection, sink, letters, &SystemClock).await {
+    match replay(kept, projection, sink, letters, &*wire::clock()).await {
         Ok(Replayed::Done) => Ok(None),
         Ok(Replayed::Refused(error)) => Ok(Some(error)),
         Err(error) => its_fault(error),

@@ -1,0 +1,228 @@
+//! Retry topics on both buses, between a database and an index in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::try_join_all;
+use sync_core::adapter::SystemClock;
+use sync_core::adapter::direct::DirectBus;
+use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
+use sync_core::adapter::memory::{MemoryDatabase, MemoryDeadLetters, MemorySink};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
+use sync_core::port::{Acknowledgement, DeadLetters, Kept, Polled, Publisher, Selection, Sink, Subscriber};
+use sync_core::testkit::faults::{Fault, Faulty, Script};
+use sync_core::{Action, ErrorKind, Event};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::pipeline::Way;
+use crate::support::servers;
+
+const RETRIES: RetryPolicy = RetryPolicy { attempts: 3, first: Duration::from_millis(1_500), multiplier: 2 };
+
+struct Bench {
+    way: Way,
+    topic: String,
+    database: MemoryDatabase,
+    index: MemorySink,
+    writing: Script,
+    letters: MemoryDeadLetters,
+    publisher: Arc<dyn Publisher>,
+    subscribers: Vec<Arc<dyn Subscriber>>,
+}
+
+fn kafka() -> KafkaConfig {
+    let topics = TopicConfig { partitions: 1, ..TopicConfig::default() };
+    KafkaConfig { brokers: servers::kafka(), topics, ..KafkaConfig::default() }
+}
+
+impl Bench {
+    fn new(way: Way) -> Self {
+        let topic = servers::unique("retries");
+        let retries = RETRIES.delays().into_iter().map(|delay| retry_topic(&topic, delay));
+        let topics: Vec<_> = std::iter::once(topic.clone()).chain(retries).collect();
+        let (publisher, subscribers): (Arc<dyn Publisher>, Vec<Arc<dyn Subscriber>>) = match way {
+            Way::Kafka => {
+                let config = kafka();
+                let subscriber = |topic: &String| -> Arc<dyn Subscriber> {
+                    Arc::new(KafkaSubscriber::new(&config, topic, topic, None).unwrap())
+                };
+                (Arc::new(KafkaPublisher::new(&config).unwrap()), topics.iter().map(subscriber).collect())
+            }
+            Way::Direct => {
+                let bus = DirectBus::new(topics.iter().map(String::as_str), 1_000, 1);
+                let subscriber = |topic: &String| -> Arc<dyn Subscriber> { Arc::new(bus.subscriber(topic).unwrap()) };
+                let subscribers = topics.iter().map(subscriber).collect();
+                (Arc::new(bus), subscribers)
+            }
+        };
+        Self {
+            way,
+            topic,
+            database: MemoryDatabase::default(),
+            index: MemorySink::new(),
+            writing: Script::default(),
+            letters: MemoryDeadLetters::new(),
+            publisher,
+            subscribers,
+        }
+    }
+
+    /// Changes a row and publishes its event, alone.
+    async fn put(&self, key: &str) -> Acknowledgement {
+        let mut transaction = self.database.begin(&self.topic);
+        transaction.put(key, "{}");
+        transaction.commit();
+        let event = Event {
+            id: 42,
+            topic: self.topic.clone(),
+            key: key.to_owned(),
+            version: 1,
+            action: Action::Index,
+            payload: None,
+            headers: Vec::new(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        self.publisher.publish(vec![event.into_message(0)]).await.unwrap()
+    }
+
+    async fn until_indexed(&self, key: &str) {
+        while self.index.fetch(&[key.to_owned()]).await.unwrap()[0].is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn letters(&self) -> Vec<Kept> {
+        self.letters.list(&Selection::default(), 0, 10).await.unwrap()
+    }
+
+    async fn behind(&self, place: usize) -> u64 {
+        self.subscribers[place].lag().await.unwrap().iter().map(|lag| lag.behind).sum()
+    }
+
+    async fn beside(&self, work: impl Future<Output = ()>) {
+        let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters.clone()), Arc::new(SystemClock));
+        let parking = Arc::new(parking.with_bus(Arc::clone(&self.publisher), matches!(self.way, Way::Kafka)));
+        let config = IndexerConfig { retries: RETRIES, ..IndexerConfig::default() };
+        let indexer = |subscriber: &Arc<dyn Subscriber>| {
+            let sink = Arc::new(Faulty::new(self.index.clone(), self.writing.clone()));
+            let database = Arc::new(self.database.clone());
+            Indexer::new(Arc::clone(subscriber), database, sink, Arc::clone(&parking), config)
+        };
+        let indexers: Vec<_> = self.subscribers.iter().map(indexer).collect();
+        let shutdown = CancellationToken::new();
+        let work = async {
+            work.await;
+            shutdown.cancel();
+        };
+        let running = try_join_all(indexers.iter().map(|indexer| indexer.run(shutdown.clone())));
+        let (outcome, ()) = tokio::join!(running, work);
+        outcome.unwrap();
+    }
+}
+
+async fn what_fails_waits_aside(way: Way) {
+    let bench = Bench::new(way);
+    bench.writing.then([Fault::Fail(ErrorKind::Unexplained)]);
+    let mut odd = bench.put("odd").await;
+    let began = Instant::now();
+    bench
+        .beside(async {
+            while !bench.writing.is_used_up() {
+                sleep(Duration::from_millis(5)).await;
+            }
+            for number in 0..20 {
+                drop(bench.put(&format!("k{number}")).await);
+                bench.until_indexed(&format!("k{number}")).await;
+            }
+            let odd_is_there = bench.index.fetch(&["odd".to_owned()]).await.unwrap()[0].is_some();
+            assert!(!odd_is_there || began.elapsed() > RETRIES.first, "it was tried again too soon");
+            if matches!(way, Way::Direct) {
+                assert!((&mut odd).now_or_never().is_none(), "the outbox would pass what only memory holds");
+            }
+            bench.until_indexed("odd").await;
+            assert!(began.elapsed() > RETRIES.first, "it was tried again too soon");
+            odd.await.unwrap();
+        })
+        .await;
+    assert_eq!(bench.letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_explain_waits_in_a_retry_topic_while_others_go_on() {
+    what_fails_waits_aside(Way::Kafka).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_explain_waits_aside_without_a_broker_too() {
+    what_fails_waits_aside(Way::Direct).await;
+}
+
+async fn what_fails_three_times_is_parked(way: Way) -> (Bench, Kept) {
+    let bench = Bench::new(way);
+    bench.writing.then([ErrorKind::Unexplained; 3].map(Fault::Fail));
+    let odd = bench.put("odd").await;
+    bench
+        .beside(async {
+            odd.await.unwrap();
+            while bench.letters().await.is_empty() || bench.behind(2).await > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    let kept = bench.letters().await.remove(0);
+    let letter = &kept.letter;
+    assert_eq!((letter.key.as_deref(), letter.event, letter.attempts), (Some("odd"), Some(42), 3));
+    assert_eq!((letter.error_kind.as_str(), &letter.origin.topic), ("unexplained", &bench.topic));
+    (bench, kept)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_in_both_retry_topics_is_parked_and_copied_to_the_dead_letter_topic() {
+    let (bench, kept) = what_fails_three_times_is_parked(Way::Kafka).await;
+    let topic = dead_letter_topic(&bench.topic);
+    let mut consumer = KafkaSubscriber::new(&kafka(), &topic, &topic, None).unwrap().subscribe().await.unwrap();
+    let copy = loop {
+        if let Polled::Messages(messages) = consumer.poll().await.unwrap() {
+            break messages.into_iter().next().unwrap();
+        }
+    };
+    assert_eq!(copy.key.as_deref(), Some(b"odd".as_slice()));
+    let header = |name: &str| {
+        let value = &copy.headers.iter().find(|(header, _)| header == name).unwrap().1;
+        String::from_utf8(value.to_vec()).unwrap()
+    };
+    let origin = &kept.letter.origin;
+    assert_eq!(header("origin-topic"), origin.topic);
+    assert_eq!(header("origin-partition"), origin.partition.to_string());
+    assert_eq!(header("origin-offset"), origin.offset.to_string());
+    assert_eq!(
+        (header("id"), header("retry-attempts"), header("retry-reader")),
+        ("42".into(), "3".into(), "jobs".into())
+    );
+    assert_eq!((header("error-kind"), header("error")), ("unexplained".into(), kept.letter.error));
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_three_times_is_parked_without_a_broker_too() {
+    what_fails_three_times_is_parked(Way::Direct).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waits_in_kafka_outlives_the_process() {
+    let bench = Bench::new(Way::Kafka);
+    bench.writing.then([Fault::Fail(ErrorKind::Unexplained)]);
+    bench.put("odd").await.await.unwrap();
+    bench
+        .beside(async {
+            while bench.behind(1).await == 0 || bench.behind(0).await > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    assert!(bench.index.fetch(&["odd".to_owned()]).await.unwrap()[0].is_none());
+    bench.beside(bench.until_indexed("odd")).await;
+}
