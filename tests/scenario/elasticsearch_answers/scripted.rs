@@ -106,9 +106,9 @@ async fn an_answer_to_one_write_is_of_the_kind_of_its_cause() {
             ["unavailable"; 2],
         ),
         (failed(409, "version_conflict_engine_exception"), r#"{"status":404}"#.into(), ["stale"; 2]),
-        (failed(500, "null_pointer_exception"), failed(418, "of_next_year"), ["unavailable", "refused"]),
+        (failed(500, "null_pointer_exception"), failed(418, "of_next_year"), ["unexplained"; 2]),
         (failed(403, "security_exception"), failed(429, "cluster_block_exception"), ["denied", "blocked"]),
-        (r#"{"status":201}"#.into(), failed(409, "not_a_version_conflict"), ["applied", "refused"]),
+        (r#"{"status":201}"#.into(), failed(409, "not_a_version_conflict"), ["applied", "unexplained"]),
     ] {
         let body = items(&index, &delete);
         let server = cluster(move |_| answer(200, &body)).await;

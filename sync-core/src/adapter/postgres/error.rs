@@ -81,13 +81,16 @@ mod tests {
     use crate::error::Remedy;
 
     #[test]
-    fn what_passes_by_itself_is_tried_again_and_what_does_not_halts() {
+    fn what_passes_by_itself_is_tried_again_and_data_is_told_from_settings() {
         let remedy = |code| kind_of(&SqlState::from_code(code)).remedy();
         for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57014", "25006"] {
             assert_eq!(remedy(code), Remedy::Retry, "{code}");
         }
-        for code in ["28P01", "42501", "42P01", "3D000", "22P02", "P0001", "XX000"] {
+        for code in ["28P01", "42501", "42P01", "3D000", "XX000"] {
             assert_eq!(remedy(code), Remedy::Halt, "{code}");
+        }
+        for code in ["22P02", "22012", "23505", "P0001"] {
+            assert_eq!(remedy(code), Remedy::Park, "{code}");
         }
     }
 }
