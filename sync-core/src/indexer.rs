@@ -16,6 +16,7 @@
 
 mod batch;
 mod failure;
+mod gate;
 mod lane;
 mod message;
 mod parking;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::batch::Batch;
 use self::failure::Failure;
+use self::gate::Gate;
 use self::lane::{Lane, Waiting};
 use self::message::Message;
 pub use self::parking::Parking;
@@ -42,6 +44,7 @@ pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
 use self::work::{Page, Worker};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
+use crate::policy::breaker::BreakerConfig;
 use crate::policy::retries::RetryPolicy;
 use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled, Projection, Sink, Subscriber};
 
@@ -58,8 +61,11 @@ pub struct IndexerConfig {
     pub batch_messages: usize,
     /// Bytes of documents in one request to the sink, about. A larger single document goes alone.
     pub batch_bytes: usize,
-    /// Batches in work at the same time, all partitions together.
+    /// Batches in work at the same time, all partitions together. While the sink is full or slow, fewer of them are
+    /// sent to it at a time.
     pub in_flight: usize,
+    /// When the sink is taken to be down, and is only asked now and then.
+    pub breaker: BreakerConfig,
     /// Delays while a system is down or full.
     pub backoff: Backoff,
     /// Delays between tries of a partition that stopped at something a person has to mend.
@@ -79,6 +85,7 @@ impl Default for IndexerConfig {
             batch_messages: 1_000,
             batch_bytes: 8 << 20,
             in_flight: 4,
+            breaker: BreakerConfig { open_for: Duration::from_secs(2), ..BreakerConfig::default() },
             backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
             stopped: Backoff { first: Duration::from_secs(5), ceiling: Duration::from_secs(60) },
             retries: RetryPolicy::default(),
@@ -110,9 +117,15 @@ impl Indexer {
         config: IndexerConfig,
     ) -> Self {
         let progress = IndexerProgress::default();
-        let permits = Semaphore::new(config.in_flight.max(1));
-        let worker =
-            Arc::new(Worker { projection, sink, config, permits, page: Page::default(), progress: progress.clone() });
+        let worker = Arc::new(Worker {
+            projection,
+            sink,
+            config,
+            permits: Semaphore::new(config.in_flight.max(1)),
+            gate: Gate::new(config.in_flight, config.breaker),
+            page: Page::default(),
+            progress: progress.clone(),
+        });
         Self { subscriber, worker, parking, config, progress }
     }
 

@@ -1,5 +1,7 @@
 //! Decisions without doing: told everything, they read no clock and wait for nothing.
 
+pub mod adaptive;
 pub mod backoff;
+pub mod breaker;
 pub mod retries;
 pub mod triage;

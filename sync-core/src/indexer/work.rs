@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::IndexerConfig;
 use super::batch::Batch;
 use super::failure::Failure;
+use super::gate::{Condition, Gate};
 use super::patience::Patience;
 use super::progress::IndexerProgress;
 use crate::error::{Error, ErrorKind, Remedy};
@@ -23,6 +24,7 @@ pub(super) struct Worker {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) config: IndexerConfig,
     pub(super) permits: Semaphore,
+    pub(super) gate: Gate,
     pub(super) page: Page,
     pub(super) progress: IndexerProgress,
 }
@@ -114,7 +116,14 @@ impl Worker {
         let mut attempt = Attempt::default();
         let mut waiting = split_by_size(writes, self.config.batch_bytes);
         while let Some(mut writes) = waiting.pop() {
-            match self.sink.apply(&writes).await {
+            let pass = self.gate.enter().await;
+            let answer = self.sink.apply(&writes).await;
+            let condition = condition(&answer);
+            pass.leave(condition);
+            if condition == Condition::Overloaded {
+                self.page.shrink();
+            }
+            match answer {
                 Ok(outcomes) if outcomes.len() == writes.len() => attempt.count(&self.progress, writes, outcomes),
                 Ok(outcomes) => {
                     let error = short("sink", outcomes.len(), writes.len());
@@ -205,6 +214,11 @@ impl Page {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The index was full: less at a time may pass.
+    fn shrink(&self) {
+        self.0.store((self.keys() / 2).max(1), Ordering::Relaxed);
+    }
+
     /// `keys` documents took `bytes`. Grows at most to twice as many, because the next ones may be larger.
     fn learn(&self, keys: usize, bytes: usize, config: &IndexerConfig) {
         let fitting = keys.saturating_mul(config.batch_bytes) / bytes.max(1);
@@ -215,6 +229,17 @@ impl Page {
 
 fn size(current: &Current) -> usize {
     current.key.len() + current.document.as_ref().map_or(0, String::len)
+}
+
+/// Whether the sink is down or full, by what it answered.
+fn condition(answer: &Result<Vec<Outcome>, Error>) -> Condition {
+    let is_overload = |error: &Error| error.kind() == ErrorKind::Unavailable;
+    let is_failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(error) if is_overload(error));
+    let overloaded = match answer {
+        Ok(outcomes) => outcomes.iter().any(is_failed),
+        Err(error) => is_overload(error),
+    };
+    if overloaded { Condition::Overloaded } else { Condition::Well }
 }
 
 /// An adapter that leaves something out would have it passed over.

@@ -1,0 +1,228 @@
+//! Whether to ask a system that may be down. Counts calls in a sliding window; the time is told.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// When a breaker opens, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BreakerConfig {
+    /// Calls that are looked back at. Nothing is judged before so many were made.
+    pub window: usize,
+    /// It opens when at least this part of them failed, from 0 to 1.
+    pub failure_rate: f64,
+    /// How long it stays open before a call is tried.
+    pub open_for: Duration,
+    /// Calls tried at a time then; all of them have to succeed. At least one.
+    pub probes: u32,
+    /// A call that takes longer counts as failed, whatever its answer.
+    pub slow: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { window: 10, failure_rate: 0.5, open_for: seconds(30), probes: 1, slow: seconds(10) }
+    }
+}
+
+/// A circuit breaker. Times are since any fixed moment, on one clock that never goes back.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    config: BreakerConfig,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Calls go through; whether the last ones failed.
+    Closed(VecDeque<bool>),
+    /// No call goes through before then.
+    Open { until: Duration },
+    /// Some calls are tried.
+    HalfOpen { trying: u32, succeeded: u32 },
+}
+
+/// What a breaker says about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Make it. What became of it has to be told.
+    Call,
+    /// Make it: it decides whether others may follow. What became of it has to be told.
+    Probe,
+    /// Do not make it, and ask again after this time.
+    Wait(Duration),
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// The system answered, after that time.
+    Answered(Duration),
+    /// It did not, or said that it cannot.
+    Failed,
+    /// Nobody waited for the answer.
+    Abandoned,
+}
+
+impl Breaker {
+    /// A breaker that lets calls through.
+    #[must_use]
+    pub fn new(config: BreakerConfig) -> Self {
+        Self { config, state: State::Closed(VecDeque::new()) }
+    }
+
+    /// Whether calls go through without being a trial.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether to make a call at `now`.
+    pub fn ask(&mut self, now: Duration) -> Permission {
+        if let State::Open { until } = self.state {
+            if now < until {
+                return Permission::Wait(until - now);
+            }
+            self.state = State::HalfOpen { trying: 0, succeeded: 0 };
+        }
+        match &mut self.state {
+            State::Closed(_) => Permission::Call,
+            State::HalfOpen { trying, succeeded } if *trying + *succeeded < self.config.probes.max(1) => {
+                *trying += 1;
+                Permission::Probe
+            }
+            State::HalfOpen { .. } | State::Open { .. } => Permission::Wait(self.config.open_for / 10),
+        }
+    }
+
+    /// What became, at `now`, of a call that was permitted so.
+    pub fn tell(&mut self, permission: Permission, outcome: CallOutcome, now: Duration) {
+        let has_failed = match outcome {
+            CallOutcome::Answered(took) => took > self.config.slow,
+            CallOutcome::Failed => true,
+            CallOutcome::Abandoned => return self.abandon(permission),
+        };
+        match (&mut self.state, permission) {
+            (State::Closed(calls), Permission::Call | Permission::Probe) => {
+                calls.push_back(has_failed);
+                if calls.len() > self.config.window.max(1) {
+                    calls.pop_front();
+                }
+                let failed = calls.iter().filter(|failed| **failed).count();
+                let is_full = calls.len() >= self.config.window.max(1);
+                if is_full && failed as f64 >= self.config.failure_rate * calls.len() as f64 {
+                    self.state = State::Open { until: now + self.config.open_for };
+                }
+            }
+            (State::HalfOpen { .. }, Permission::Probe) if has_failed => {
+                self.state = State::Open { until: now + self.config.open_for };
+            }
+            (State::HalfOpen { trying, succeeded }, Permission::Probe) => {
+                *trying = trying.saturating_sub(1);
+                *succeeded += 1;
+                if *succeeded >= self.config.probes.max(1) {
+                    self.state = State::Closed(VecDeque::new());
+                }
+            }
+            // It was made before the breaker opened, and says nothing about now.
+            (State::Open { .. } | State::HalfOpen { .. }, Permission::Call | Permission::Probe)
+            | (State::Closed(_) | State::Open { .. } | State::HalfOpen { .. }, Permission::Wait(_)) => {}
+        }
+    }
+
+    /// Another one may be tried in its place.
+    fn abandon(&mut self, permission: Permission) {
+        if let (State::HalfOpen { trying, .. }, Permission::Probe) = (&mut self.state, permission) {
+            *trying = trying.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const QUICK: CallOutcome = CallOutcome::Answered(Duration::from_millis(5));
+
+    fn breaker(probes: u32) -> Breaker {
+        Breaker::new(BreakerConfig { probes, ..BreakerConfig::default() })
+    }
+
+    fn calls(breaker: &mut Breaker, outcomes: impl IntoIterator<Item = CallOutcome>) {
+        for outcome in outcomes {
+            let permission = breaker.ask(SECOND);
+            breaker.tell(permission, outcome, SECOND);
+        }
+    }
+
+    fn open(probes: u32) -> Breaker {
+        let mut breaker = breaker(probes);
+        calls(&mut breaker, [CallOutcome::Failed; 10]);
+        breaker
+    }
+
+    #[test]
+    fn it_opens_when_half_of_the_last_ten_calls_failed_and_not_before() {
+        let mut breaker = breaker(1);
+        calls(&mut breaker, [QUICK; 100]);
+        calls(&mut breaker, [CallOutcome::Failed; 4]);
+        assert!(breaker.is_closed(), "four of ten");
+        calls(&mut breaker, [CallOutcome::Failed]);
+        assert_eq!(breaker.ask(SECOND), Permission::Wait(30 * SECOND));
+
+        let mut early = self::breaker(1);
+        calls(&mut early, [CallOutcome::Failed; 9]);
+        assert!(early.is_closed(), "too few to judge by");
+    }
+
+    #[test]
+    fn a_slow_answer_counts_as_a_failure() {
+        let mut breaker = breaker(1);
+        calls(&mut breaker, [CallOutcome::Answered(11 * SECOND); 10]);
+        assert!(!breaker.is_closed());
+    }
+
+    #[test]
+    fn after_thirty_seconds_one_call_is_tried_and_decides() {
+        let mut breaker = open(1);
+        assert_eq!(breaker.ask(30 * SECOND), Permission::Wait(SECOND));
+        assert_eq!(breaker.ask(31 * SECOND), Permission::Probe);
+        assert!(matches!(breaker.ask(31 * SECOND), Permission::Wait(_)), "one at a time");
+        breaker.tell(Permission::Probe, CallOutcome::Failed, 32 * SECOND);
+        assert_eq!(breaker.ask(33 * SECOND), Permission::Wait(29 * SECOND));
+        assert_eq!(breaker.ask(62 * SECOND), Permission::Probe);
+        breaker.tell(Permission::Probe, QUICK, 62 * SECOND);
+        assert_eq!(breaker.ask(62 * SECOND), Permission::Call);
+    }
+
+    #[test]
+    fn as_many_calls_are_tried_as_configured_and_all_have_to_succeed() {
+        let mut breaker = open(2);
+        assert_eq!([(); 2].map(|()| breaker.ask(31 * SECOND)), [Permission::Probe; 2]);
+        assert!(matches!(breaker.ask(31 * SECOND), Permission::Wait(_)));
+        breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
+        assert!(!breaker.is_closed());
+        breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
+        assert!(breaker.is_closed());
+    }
+
+    #[test]
+    fn a_trial_nobody_waited_for_makes_room_for_another() {
+        let mut breaker = open(1);
+        assert_eq!(breaker.ask(31 * SECOND), Permission::Probe);
+        breaker.tell(Permission::Probe, CallOutcome::Abandoned, 31 * SECOND);
+        assert_eq!(breaker.ask(31 * SECOND), Permission::Probe);
+    }
+
+    #[test]
+    fn what_was_asked_before_it_opened_does_not_close_it() {
+        let mut breaker = open(1);
+        breaker.tell(Permission::Call, QUICK, 2 * SECOND);
+        assert!(!breaker.is_closed());
+        assert_eq!(breaker.ask(31 * SECOND), Permission::Probe);
+        breaker.tell(Permission::Call, CallOutcome::Failed, 31 * SECOND);
+        breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
+        assert!(breaker.is_closed());
+    }
+}
