@@ -56,8 +56,8 @@ fn index(row: Option<Current>, stored: Option<Stored>) -> Oracle {
 
 #[track_caller]
 fn assert_only(oracle: &Oracle, expected: Violation, words: &str) {
-    assert_eq!(oracle.violations(), [expected.clone()]);
     assert_eq!(expected.to_string(), words);
+    assert_eq!(oracle.violations(), [expected]);
 }
 
 fn a() -> Entity {
