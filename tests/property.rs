@@ -1,3 +1,4 @@
 //! Random interleavings against an oracle.
 
+mod model;
 mod outbox;

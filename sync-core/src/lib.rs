@@ -16,7 +16,7 @@
 //! - [`indexer`]: bus → index;
 //! - [`repair`]: does the index agree with the database?
 //! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`; memory and direct always;
-//! - `testkit` (feature): conformance suites, scripted faults, for tests of rooms and adapters.
+//! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
 //!
 //! Rooms know ports, never an adapter and never each other.
 

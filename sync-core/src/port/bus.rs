@@ -22,7 +22,8 @@ pub type Acknowledgement = BoxFuture<'static, Result<(), Error>>;
 pub trait Publisher: Debug + Send + Sync + 'static {
     /// Hands over a batch; messages of one key are stored in the order handed over, across batches too, as long as
     /// no acknowledgement failed. Waits while the bus is full. An outage delays the acknowledgement, it does not fail
-    /// it.
+    /// it. On a bus that stores, nothing is stored behind a failed batch before the caller was told: by an
+    /// acknowledgement, or by the next call, which then fails with the same error.
     ///
     /// Not to be called by two callers at the same time. Dropped half-way, some of the batch may be handed over.
     ///

@@ -95,12 +95,8 @@ async fn after_a_message_the_broker_refuses_nothing_behind_it_is_stored_before_i
     let publisher = KafkaPublisher::new(&config).unwrap();
     publish(&publisher, vec![message(&topic, "job", 0)]).await;
 
-    // Behind the publisher's back the limit is lowered, so the broker is the one that refuses.
-    let lower = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "20000");
-    for altered in soon(admin().alter_configs([&lower], &AdminOptions::new())).await.unwrap() {
-        altered.unwrap();
-    }
-    let padded = |number: usize, length: usize| message(&topic, "job", format!("{number:0length$}"));
+    lower_limit(&topic).await;
+    let padded = |number: usize, length: usize| padded(&topic, number, length);
     let batch = |large: usize| -> Vec<_> { (1..=10).map(|n| padded(n, if n == 5 { large } else { 5 })).collect() };
     let acknowledgement = publisher.publish(batch(2 * LIMIT)).await.unwrap();
     let later = publisher.publish(vec![padded(11, 5)]).await;
@@ -128,6 +124,49 @@ async fn after_a_message_the_broker_refuses_nothing_behind_it_is_stored_before_i
     publish(&publisher, vec![padded(12, 5)]).await;
     let stored = read_until(&config, &topic, 12).await;
     assert_eq!(first_occurrences(&stored), (0..=12).collect::<Vec<_>>(), "{stored:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_goes_on_after_a_failure_only_when_its_caller_was_told() {
+    let topic = topic_with_limit(10 * LIMIT).await;
+    let mut config = config();
+    config.properties.insert("compression.type".to_owned(), "none".to_owned());
+    let publisher = KafkaPublisher::new(&config).unwrap();
+    publish(&publisher, vec![message(&topic, "job", 0)]).await;
+    lower_limit(&topic).await;
+
+    // Nobody looks at an acknowledgement, as a relay that is about to publish its next batch does not.
+    let mut unseen = vec![publisher.publish(vec![padded(&topic, 1, 2 * LIMIT)]).await.unwrap()];
+    let mut next = 2;
+    let error = loop {
+        match soon(publisher.publish(vec![padded(&topic, next, 5)])).await {
+            Ok(acknowledgement) => unseen.push(acknowledgement),
+            Err(error) => break error,
+        }
+        next += 1;
+        assert!(next < 2_000, "it begins anew behind the gap");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains(&topic), "{error}");
+
+    // From the position again.
+    let again = (1..=next).map(|number| padded(&topic, number, 5)).collect();
+    publish(&publisher, again).await;
+    let stored = read_until(&config, &topic, next).await;
+    assert_eq!(first_occurrences(&stored), (0..=next).collect::<Vec<_>>(), "{stored:?}");
+}
+
+/// Behind the publisher's back the limit is lowered, so that the broker is the one that refuses.
+async fn lower_limit(topic: &str) {
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", "20000");
+    for altered in soon(admin().alter_configs([&lower], &AdminOptions::new())).await.unwrap() {
+        altered.unwrap();
+    }
+}
+
+fn padded(topic: &str, number: usize, length: usize) -> Outgoing {
+    message(topic, "job", format!("{number:0length$}"))
 }
 
 /// Reads the one key of a topic until a value has come.

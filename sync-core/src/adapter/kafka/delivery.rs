@@ -1,7 +1,7 @@
 //! What became of messages handed to librdkafka: counted per batch, in its callbacks.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rdkafka::client::ClientContext;
@@ -37,6 +37,8 @@ pub(super) struct Deliveries {
     reporter: Reporter,
     failure: OnceLock<(ErrorKind, String)>,
     failed: CancellationToken,
+    /// The caller of the publisher knows.
+    told: AtomicBool,
 }
 
 impl Deliveries {
@@ -66,7 +68,14 @@ impl Deliveries {
         self.failed.is_cancelled()
     }
 
+    /// Whether the caller of the publisher knows of the failure.
+    pub(super) fn was_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// What the caller is told.
     pub(super) fn failure(&self) -> Error {
+        self.told.store(true, Ordering::Release);
         match self.failure.get() {
             Some((kind, what)) => Error::new(*kind, what.clone()),
             None => Error::new(ErrorKind::Unavailable, "kafka: the producer gave up"),

@@ -56,7 +56,8 @@ const FIXED: &[(&str, &str)] = &[
 ///
 /// Idempotent, acknowledged by all in-sync replicas, keys where Java's clients put them. What is outstanding survives
 /// an outage of any length; after a failure that cannot be repaired in place (a message refused, a permission taken
-/// away) every outstanding acknowledgement fails, and the next call of `publish` begins anew.
+/// away) every outstanding acknowledgement fails. Once the caller has been told, by one of them or else by the next call
+/// of `publish`, that fails too, the call after it begins anew.
 ///
 /// Connects at the first `publish`. Dropping it drops what is outstanding; it does not block.
 #[derive(Debug)]
@@ -91,9 +92,13 @@ impl Publisher for KafkaPublisher {
             return Ok(Box::pin(future::ready(Ok(()))));
         }
         let mut line = self.line.lock().await;
-        if line.session.as_ref().is_some_and(|session| session.deliveries().has_failed()) {
+        if let Some(failed) = line.session.take_if(|session| session.deliveries().has_failed()) {
             // Topics may have changed as well: that may be why it failed.
             *line = Line::default();
+            // A caller who has not heard of it hands over what comes behind the gap.
+            if !failed.deliveries().was_told() {
+                return Err(failed.deliveries().failure());
+            }
         }
         line.learn(&self.config, &batch).await?;
         line.admit(&batch)?;

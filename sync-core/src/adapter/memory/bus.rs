@@ -66,11 +66,10 @@ impl MemoryBus {
         self.shared.changed.notify_waiters();
     }
 
-    /// Everything that was ever written to `topic`, partition by partition.
+    /// Everything that lies in a topic now, partition by partition, in order. Needs no group and moves none.
     #[must_use]
     pub fn messages(&self, topic: &str) -> Vec<Incoming> {
-        let state = self.shared.state();
-        state.logs.get(topic).into_iter().flat_map(|log| log.values().flatten().cloned()).collect()
+        self.shared.state().logs.get(topic).into_iter().flat_map(BTreeMap::values).flatten().cloned().collect()
     }
 }
 

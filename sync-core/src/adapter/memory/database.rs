@@ -50,6 +50,14 @@ impl MemoryDatabase {
         self.lock().synced.get(key).copied().unwrap_or_default()
     }
 
+    /// Moves a subscription that was opened before, whoever holds its lease, as a person does to have events repeated.
+    /// A feed that is open goes on from where it was.
+    pub fn rewind(&self, subscription: &str, position: &Position) {
+        if let Some(subscription) = self.lock().subscriptions.get_mut(subscription) {
+            subscription.position = position.clone();
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,6 +80,11 @@ impl MemoryTransaction {
     /// Deletes a key.
     pub fn delete(&mut self, key: &str) {
         self.change(key, Action::Delete, None);
+    }
+
+    /// What was written so far, in order. The versions are drawn at the commit.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.changes.iter().map(|(event, _)| event)
     }
 
     fn change(&mut self, key: &str, action: Action, document: Option<String>) {

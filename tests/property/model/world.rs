@@ -1,0 +1,198 @@
+//! The world of one history: database, bus and indexes in memory, and the rooms between them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sync_core::adapter::direct::DirectBus;
+use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink, MemorySource};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::policy::backoff::Backoff;
+use sync_core::policy::breaker::BreakerConfig;
+use sync_core::policy::retries::{RetryPolicy, retry_topic};
+use sync_core::port::{Publisher, Sink, Source, Subscriber};
+use sync_core::relay::{Relay, RelayConfig};
+use sync_core::testkit::oracle::{Delivery, Oracle};
+use tokio_util::task::TaskTracker;
+
+use super::broken::{Broken, IdCursor, UnguardedSink};
+use super::consumer::StormySubscriber;
+use super::projection::StormyProjection;
+use super::publisher::{StormyDirect, StormyPublisher, Wire};
+use super::sink::StormySink;
+use super::source::StormySource;
+use super::weather::{Dice, Weather};
+
+pub const TOPICS: [&str; 2] = ["jobs", "workspaces"];
+
+const PARTITIONS: i32 = 2;
+const SUBSCRIPTION: &str = "search";
+
+/// One tick of the clock of a paused runtime, whatever jitter makes of it: histories then differ only by their seed.
+const TICK: Backoff = Backoff { first: Duration::from_millis(1), ceiling: Duration::from_millis(1) };
+
+const RETRIES: RetryPolicy = RetryPolicy { attempts: 3, first: Duration::from_millis(2), multiplier: 2 };
+
+/// A topic, and those in which what failed waits.
+fn with_retries(topic: &str) -> impl Iterator<Item = String> {
+    std::iter::once(topic.to_owned()).chain(RETRIES.delays().into_iter().map(move |delay| retry_topic(topic, delay)))
+}
+
+#[derive(Debug)]
+pub enum Bus {
+    Stored(MemoryBus),
+    Direct(DirectBus),
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub database: MemoryDatabase,
+    pub bus: Bus,
+    /// By topic.
+    pub indexes: BTreeMap<&'static str, Arc<dyn Sink>>,
+    pub weather: Weather,
+    pub oracle: Arc<Mutex<Oracle>>,
+    pub letters: MemoryDeadLetters,
+    /// What goes on after its process is gone.
+    pub late: TaskTracker,
+    broken: Broken,
+    ids: Arc<Mutex<IdCursor>>,
+    sizes: Sizes,
+}
+
+/// How much is taken together; small, so that a short history has many batches.
+#[derive(Debug)]
+struct Sizes {
+    batch_events: usize,
+    in_flight: usize,
+    batch_messages: usize,
+}
+
+impl World {
+    pub fn new(weather: Weather, dice: &mut Dice, broken: Broken) -> Self {
+        // What is broken about a bus that stores is not to be seen on one that does not.
+        let is_direct = dice.roll(4) == 0 && broken == Broken::Nothing;
+        let (bus, delivery) = if is_direct {
+            let capacity = 1 + dice.roll(8) as usize;
+            let topics: Vec<_> = TOPICS.into_iter().flat_map(with_retries).collect();
+            let bus = DirectBus::new(topics.iter().map(String::as_str), capacity, PARTITIONS);
+            (Bus::Direct(bus), Delivery::Unseen)
+        } else {
+            (Bus::Stored(MemoryBus::new(PARTITIONS)), Delivery::AtLeastOnce)
+        };
+        let index = || -> Arc<dyn Sink> {
+            if broken == Broken::Guard { Arc::new(UnguardedSink::default()) } else { Arc::new(MemorySink::new()) }
+        };
+        let sizes = Sizes {
+            batch_events: 1 + dice.roll(4) as usize,
+            in_flight: 1 + dice.roll(4) as usize,
+            batch_messages: 1 + dice.roll(5) as usize,
+        };
+        Self {
+            database: MemoryDatabase::default(),
+            bus,
+            indexes: TOPICS.into_iter().map(|topic| (topic, index())).collect(),
+            weather,
+            oracle: Arc::new(Mutex::new(Oracle::new(delivery))),
+            letters: MemoryDeadLetters::new(),
+            late: TaskTracker::new(),
+            broken,
+            ids: Arc::default(),
+            sizes,
+        }
+    }
+
+    pub fn relay(&self, holder: &str) -> Relay {
+        let source = StormySource {
+            inner: self.source(holder),
+            weather: self.weather.place(),
+            oracle: Arc::clone(&self.oracle),
+            broken: self.broken,
+            ids: Arc::clone(&self.ids),
+        };
+        let publisher = self.publisher();
+        let config = RelayConfig {
+            in_flight: self.sizes.in_flight,
+            backoff: TICK,
+            standby: Duration::from_millis(50),
+            drain: Duration::from_millis(30),
+        };
+        Relay::new(Arc::new(source), publisher, config)
+    }
+
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        let weather = self.weather.place();
+        match &self.bus {
+            Bus::Stored(bus) => {
+                let (late, broken) = (self.late.clone(), self.broken);
+                Arc::new(StormyPublisher::new(Wire { inner: Arc::new(bus.clone()), weather, late, broken }))
+            }
+            Bus::Direct(bus) => Arc::new(StormyDirect { inner: Arc::new(bus.clone()), weather }),
+        }
+    }
+
+    /// The indexers of one process: of the topic, and of those in which what failed waits.
+    pub fn indexers(&self, topic: &'static str) -> Vec<Indexer> {
+        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        let parking = Parking::new(topic, topic, Arc::new(self.letters.clone()), clock);
+        let parking = Arc::new(parking.with_bus(self.publisher(), false));
+        with_retries(topic).map(|read| self.indexer(topic, &read, &parking)).collect()
+    }
+
+    fn indexer(&self, topic: &'static str, read: &str, parking: &Arc<Parking>) -> Indexer {
+        let inner = self.subscriber(read);
+        let subscriber = StormySubscriber { inner, weather: self.weather.place(), broken: self.broken };
+        let projection = StormyProjection { inner: self.database.clone(), weather: self.weather.place() };
+        let sink = StormySink {
+            topic,
+            inner: Arc::clone(&self.indexes[topic]),
+            weather: self.weather.place(),
+            oracle: Arc::clone(&self.oracle),
+            late: self.late.clone(),
+        };
+        let config = IndexerConfig {
+            batch_messages: self.sizes.batch_messages,
+            // About three documents, so that requests are split.
+            batch_bytes: 40,
+            in_flight: self.sizes.in_flight,
+            breaker: BreakerConfig { open_for: Duration::from_millis(5), ..BreakerConfig::default() },
+            backoff: TICK,
+            stopped: TICK,
+            retries: RETRIES,
+            drain: Duration::from_millis(30),
+            ..IndexerConfig::default()
+        };
+        Indexer::new(Arc::new(subscriber), Arc::new(projection), Arc::new(sink), Arc::clone(parking), config)
+    }
+
+    /// Whether every committed event went all the way.
+    pub async fn is_settled(&self) -> bool {
+        if !self.source("nobody").lag().await.is_ok_and(|lag| lag.events == 0) {
+            return false;
+        }
+        for topic in TOPICS.into_iter().flat_map(with_retries) {
+            let lag = self.subscriber(&topic).lag().await.unwrap();
+            if lag.iter().any(|partition| partition.behind > 0) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn source(&self, holder: &str) -> MemorySource {
+        MemorySource {
+            database: self.database.clone(),
+            subscription: SUBSCRIPTION.to_owned(),
+            holder: holder.to_owned(),
+            lease: Duration::from_millis(300),
+            batch_events: self.sizes.batch_events,
+        }
+    }
+
+    fn subscriber(&self, topic: &str) -> Arc<dyn Subscriber> {
+        match &self.bus {
+            Bus::Stored(bus) => Arc::new(bus.subscriber("search", topic)),
+            Bus::Direct(bus) => Arc::new(bus.subscriber(topic).unwrap()),
+        }
+    }
+}
