@@ -8,7 +8,11 @@
 //! The three run at the same time: the next batch is read while the one before it is being stored. The position moves
 //! only once the bus has acknowledged, so a crash anywhere repeats events and never skips one. After any error the
 //! feed is dropped and opened again, which reads the position from the source itself.
+//!
+//! A relay made by [`Relay::exactly_once`] stores messages and position in one transaction of the bus instead: see
+//! `relay/exactly_once.rs`.
 
+mod exactly_once;
 mod progress;
 
 use std::convert::Infallible;
@@ -22,7 +26,9 @@ use tokio_util::sync::CancellationToken;
 pub use self::progress::{RelayCounts, RelayProgress};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
-use crate::port::{Acknowledgement, Batch, Cursor, Feed, Position, Publisher, Reader, Source};
+use crate::port::{
+    Acknowledgement, Batch, Cursor, Feed, LedgerSource, Position, Publisher, Reader, Source, Transactor,
+};
 
 /// Sources make room for days, so an hour is often enough.
 const UPKEEP: Duration = Duration::from_secs(3600);
@@ -57,10 +63,18 @@ impl Default for RelayConfig {
 /// Moves events from one source to one bus.
 #[derive(Debug)]
 pub struct Relay {
-    source: Arc<dyn Source>,
-    publisher: Arc<dyn Publisher>,
+    way: Way,
     config: RelayConfig,
     progress: RelayProgress,
+}
+
+/// Where the position is kept, which decides what a crash repeats.
+#[derive(Debug)]
+enum Way {
+    /// In the source, after the bus has acknowledged.
+    AtLeastOnce { source: Arc<dyn Source>, publisher: Arc<dyn Publisher> },
+    /// In the bus, together with the messages.
+    ExactlyOnce { source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor> },
 }
 
 /// A batch on the bus, and what is done once it is acknowledged.
@@ -71,10 +85,17 @@ struct InFlight {
 }
 
 impl Relay {
-    /// A relay that does nothing until it is run.
+    /// A relay that does nothing until it is run. A crash repeats events.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>, config: RelayConfig) -> Self {
-        Self { source, publisher, config, progress: RelayProgress::default() }
+        Self { way: Way::AtLeastOnce { source, publisher }, config, progress: RelayProgress::default() }
+    }
+
+    /// A relay that does nothing until it is run. A crash repeats nothing, for readers that leave out what is not
+    /// committed; of [`RelayConfig::in_flight`] batches, those that are ready share a transaction.
+    #[must_use]
+    pub fn exactly_once(source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor>, config: RelayConfig) -> Self {
+        Self { way: Way::ExactlyOnce { source, transactor }, config, progress: RelayProgress::default() }
     }
 
     /// Counters that stay up to date while it runs.
@@ -95,7 +116,15 @@ impl Relay {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
             let published = self.progress.counts().published;
-            let error = match self.session(&shutdown).await {
+            let session = match &self.way {
+                Way::AtLeastOnce { source, publisher } => {
+                    self.session(source.as_ref(), publisher.as_ref(), &shutdown).await
+                }
+                Way::ExactlyOnce { source, transactor } => {
+                    exactly_once::session(self, source.as_ref(), transactor.as_ref(), &shutdown).await
+                }
+            };
+            let error = match session {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -123,10 +152,15 @@ impl Relay {
     }
 
     /// Works on one feed until it fails, or until shutdown.
-    async fn session(&self, shutdown: &CancellationToken) -> Result<(), Error> {
+    async fn session(
+        &self,
+        source: &dyn Source,
+        publisher: &dyn Publisher,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
         let feed = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            feed = self.source.open() => feed?,
+            feed = source.open() => feed?,
         };
         let Feed { mut reader, cursor, epoch } = feed;
         tracing::info!(epoch, "the relay holds the lease and reads");
@@ -138,7 +172,7 @@ impl Relay {
             while let Some(batch) = read.recv().await {
                 let events = batch.events.len() as u64;
                 let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
-                let acknowledgement = self.publisher.publish(messages).await?;
+                let acknowledgement = publisher.publish(messages).await?;
                 let message = InFlight { acknowledgement, events, position: batch.position };
                 if sent.send(message).await.is_err() {
                     break;
@@ -157,17 +191,28 @@ impl Relay {
         };
         // Reading ends at shutdown, which closes the first channel, then the second: the others end by themselves.
         let work = async { tokio::try_join!(reading, publishing, recording).map(|_| ()) };
+        self.under_lease(source, cursor.as_ref(), shutdown, work).await
+    }
+
+    /// Does `work` while the lease is kept; gives it back when this relay will not go on.
+    async fn under_lease(
+        &self,
+        source: &dyn Source,
+        cursor: &dyn Cursor,
+        shutdown: &CancellationToken,
+        work: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         let outcome = tokio::select! {
             outcome = work => outcome,
-            error = keep_lease(cursor.as_ref()) => Err(error),
-            never = upkeep(self.source.as_ref()) => match never {},
+            error = keep_lease(cursor) => Err(error),
+            never = upkeep(source) => match never {},
             () = overtime(shutdown, self.config.drain) => {
                 tracing::warn!("shutting down with events in flight; they will be repeated");
                 Ok(())
             }
         };
         if shutdown.is_cancelled() || outcome.as_ref().is_err_and(|error| error.remedy() != Remedy::Retry) {
-            give_back(cursor.as_ref()).await;
+            give_back(cursor).await;
         }
         outcome
     }
