@@ -57,6 +57,10 @@ impl Reporter {
 
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         let code = code_of(error);
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            // An answer, to clients that asked for it.
+            return;
+        }
         let mut heard = self.heard();
         let is_known = if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             // It only counts them; what was said before says why.

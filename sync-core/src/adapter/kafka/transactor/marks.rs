@@ -40,6 +40,7 @@ pub(super) fn newest(
     let reader = |isolation: &str| -> Result<BaseConsumer<Reporter>, Error> {
         let mut client = config.client()?;
         client.set("isolation.level", isolation).set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+        client.set("fetch.wait.max.ms", "10");
         // The client insists on a group to assign partitions; nothing is ever committed to it.
         client.set("group.id", id);
         let made = client.create_with_context(Reporter::default());
