@@ -39,7 +39,8 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// How a relay works.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayConfig {
-    /// Batches handed to the bus and not yet acknowledged, at most.
+    /// Batches handed to the bus and not yet acknowledged, at most. To publish exactly once: batches of one transaction;
+    /// as many wait for the next.
     pub in_flight: usize,
     /// Delays between tries while a system is down.
     pub backoff: Backoff,
@@ -92,7 +93,7 @@ impl Relay {
     }
 
     /// A relay that does nothing until it is run. A crash repeats nothing, for readers that leave out what is not
-    /// committed; of [`RelayConfig::in_flight`] batches, those that are ready share a transaction.
+    /// committed.
     #[must_use]
     pub fn exactly_once(source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor>, config: RelayConfig) -> Self {
         Self { way: Way::ExactlyOnce { source, transactor }, config, progress: RelayProgress::default() }
@@ -207,7 +208,7 @@ impl Relay {
             error = keep_lease(cursor) => Err(error),
             never = upkeep(source) => match never {},
             () = overtime(shutdown, self.config.drain) => {
-                tracing::warn!("shutting down with events in flight; they will be repeated");
+                tracing::warn!("shutting down with events in flight; the next relay goes on from the position");
                 Ok(())
             }
         };

@@ -44,24 +44,28 @@ pub(super) async fn session(
             opened = opening => opened?,
         };
         tracing::info!(epoch, "the relay holds the lease and reads, to publish exactly once");
-        // One half of what may be in flight waits while the other is published.
-        let half = relay.config.in_flight.div_ceil(2);
-        let (batches, mut read) = mpsc::channel::<Batch>(half);
+        let (batches, mut read) = mpsc::channel::<Batch>(1);
         let (passed, positions) = watch::channel(None);
 
         let reading = read_batches(reader.as_mut(), batches, shutdown);
         let publishing = async {
-            while let Some(batch) = read.recv().await {
-                let mut parcel = Parcel::of(batch, epoch);
-                for _ in 1..half {
-                    let Ok(batch) = read.try_recv() else { break };
-                    parcel.add(batch, epoch);
-                }
+            let most = relay.config.in_flight.max(1);
+            let mut waiting = Parcel::default();
+            while waiting.gather(&mut read, epoch, most).await {
+                let parcel = std::mem::take(&mut waiting);
                 let events = parcel.messages.len() as u64;
                 if let Some(mark) = &parcel.mark {
-                    transactions.publish(parcel.messages, mark).await?;
+                    let mut published = std::pin::pin!(transactions.publish(parcel.messages, mark));
+                    // What is read meanwhile is the next transaction: the slower the bus, the more goes into one.
+                    let outcome = loop {
+                        tokio::select! {
+                            outcome = &mut published => break outcome,
+                            Some(batch) = read.recv(), if waiting.batches < most => waiting.add(batch, epoch),
+                        }
+                    };
+                    outcome?;
                 }
-                passed.send_replace(Some(parcel.position));
+                passed.send_replace(parcel.position);
                 relay.progress.published(events);
             }
             drop(passed);
@@ -73,23 +77,36 @@ pub(super) async fn session(
 }
 
 /// What one transaction stores.
+#[derive(Default)]
 struct Parcel {
+    batches: usize,
     messages: Vec<Outgoing>,
     /// Of the last batch that has events.
     mark: Option<Mark>,
-    position: Position,
+    /// Of the last batch.
+    position: Option<Position>,
 }
 
 impl Parcel {
-    fn of(batch: Batch, epoch: i32) -> Self {
-        let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
-        Self { messages, mark: batch.mark, position: batch.position }
+    /// Waits for a batch unless there is one, and adds those that are there already; `false` when no more will come.
+    async fn gather(&mut self, read: &mut mpsc::Receiver<Batch>, epoch: i32, most: usize) -> bool {
+        if self.batches == 0 {
+            let Some(batch) = read.recv().await else { return false };
+            self.add(batch, epoch);
+        }
+        while self.batches < most
+            && let Ok(batch) = read.try_recv()
+        {
+            self.add(batch, epoch);
+        }
+        true
     }
 
     fn add(&mut self, batch: Batch, epoch: i32) {
+        self.batches += 1;
         self.messages.extend(batch.events.into_iter().map(|event| event.into_message(epoch)));
         self.mark = batch.mark.or(self.mark.take());
-        self.position = batch.position;
+        self.position = Some(batch.position);
     }
 }
 
