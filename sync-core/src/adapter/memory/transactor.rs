@@ -61,8 +61,10 @@ impl Transactions for MemoryTransactions {
     }
 
     async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error> {
-        // Somewhere to be dropped half-way, with nothing stored.
-        tokio::task::yield_now().await;
+        // Somewhere to be dropped half-way, with nothing stored; long enough for more to be read meanwhile.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
         match self.transactor.names().get_mut(&self.name) {
             Some(known) if known.begun == self.begun => known.mark = Some(mark.clone()),
             Some(_) | None => {
