@@ -2,4 +2,5 @@
 
 mod elasticsearch_sink;
 mod kafka_bus;
+mod kafka_transactor;
 mod postgres;

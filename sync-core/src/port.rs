@@ -4,15 +4,19 @@
 mod bus;
 mod clock;
 mod dead_letters;
+mod ledger;
 mod projection;
 mod sink;
 mod source;
+mod transactor;
 
 pub use bus::{
     Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
 };
 pub use clock::Clock;
 pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
+pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use projection::{Current, Projection};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
+pub use transactor::{Transactions, Transactor};

@@ -8,13 +8,17 @@
 //! The three run at the same time: the next batch is read while the one before it is being stored. The position moves
 //! only once the bus has acknowledged, so a crash anywhere repeats events and never skips one. After any error the
 //! feed is dropped and opened again, which reads the position from the source itself.
+//!
+//! A relay made by [`Relay::exactly_once`] stores messages and position in one transaction of the bus instead: see
+//! `relay/exactly_once.rs`.
 
+mod exactly_once;
 mod parking;
 mod progress;
+mod suspects;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -25,10 +29,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::parking::Parking;
 pub use self::progress::{RelayCounts, RelayProgress};
+use self::suspects::Suspects;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::event::Event;
 use crate::policy::backoff::Backoff;
-use crate::port::{Acknowledgement, Batch, Clock, Cursor, DeadLetters, Feed, Position, Publisher, Reader, Source};
+use crate::port::{
+    Acknowledgement, Batch, Clock, Cursor, DeadLetters, Feed, LedgerSource, Position, Publisher, Reader, Source,
+    Transactor,
+};
 
 /// Sources make room for days, so an hour is often enough.
 const UPKEEP: Duration = Duration::from_secs(3600);
@@ -42,7 +50,8 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// How a relay works.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayConfig {
-    /// Batches handed to the bus and not yet acknowledged, at most.
+    /// Batches handed to the bus and not yet acknowledged, at most. To publish exactly once: batches of one transaction;
+    /// as many wait for the next.
     pub in_flight: usize,
     /// Delays between tries while a system is down.
     pub backoff: Backoff,
@@ -66,11 +75,19 @@ impl Default for RelayConfig {
 /// Moves events from one source to one bus.
 #[derive(Debug)]
 pub struct Relay {
-    source: Arc<dyn Source>,
-    publisher: Arc<dyn Publisher>,
+    way: Way,
     parking: Option<Parking>,
     config: RelayConfig,
     progress: RelayProgress,
+}
+
+/// Where the position is kept, which decides what a crash repeats.
+#[derive(Debug)]
+enum Way {
+    /// In the source, after the bus has acknowledged.
+    AtLeastOnce { source: Arc<dyn Source>, publisher: Arc<dyn Publisher> },
+    /// In the bus, together with the messages.
+    ExactlyOnce { source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor> },
 }
 
 /// A batch on the bus, and what is done once it is acknowledged.
@@ -81,10 +98,21 @@ struct InFlight {
 }
 
 impl Relay {
-    /// A relay that does nothing until it is run.
+    /// A relay that does nothing until it is run. A crash repeats events.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>, config: RelayConfig) -> Self {
-        Self { source, publisher, parking: None, config, progress: RelayProgress::default() }
+        Self::by(Way::AtLeastOnce { source, publisher }, config)
+    }
+
+    /// A relay that does nothing until it is run. A crash repeats nothing, for readers that leave out what is not
+    /// committed.
+    #[must_use]
+    pub fn exactly_once(source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor>, config: RelayConfig) -> Self {
+        Self::by(Way::ExactlyOnce { source, transactor }, config)
+    }
+
+    fn by(way: Way, config: RelayConfig) -> Self {
+        Self { way, parking: None, config, progress: RelayProgress::default() }
     }
 
     /// Events the bus will never take, because they are too large, go to `letters` in the name of `subscription`, and
@@ -115,19 +143,27 @@ impl Relay {
     /// at fault, nothing is lost.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
-        let suspects = AtomicUsize::new(0);
+        let suspects = Suspects::default();
         while !shutdown.is_cancelled() {
             let published = self.progress.counts().published;
-            let error = match self.session(&shutdown, &suspects).await {
+            let session = match &self.way {
+                Way::AtLeastOnce { source, publisher } => {
+                    self.session(source.as_ref(), publisher.as_ref(), &shutdown, &suspects).await
+                }
+                Way::ExactlyOnce { source, transactor } => {
+                    exactly_once::session(self, source.as_ref(), transactor.as_ref(), &shutdown, &suspects).await
+                }
+            };
+            let error = match session {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             match error.remedy() {
-                Remedy::Park if self.parking.is_some() && suspects.load(Ordering::Relaxed) == 0 => {
+                Remedy::Park if self.parking.is_some() && !suspects.any() => {
                     // A batch is refused as a whole. It is among those that were in flight and read ahead; they are
                     // read again, and judged event by event.
                     tracing::warn!(%error, "looking for the event at fault");
-                    suspects.store(self.config.in_flight.saturating_add(READ_AHEAD), Ordering::Relaxed);
+                    suspects.suspect(self.config.in_flight.saturating_add(READ_AHEAD));
                     continue;
                 }
                 Remedy::Halt | Remedy::Park | Remedy::TryLater => return Err(error),
@@ -152,11 +188,17 @@ impl Relay {
         Ok(())
     }
 
-    /// Works on one feed until it fails, or until shutdown. The next `suspects` batches are published event by event.
-    async fn session(&self, shutdown: &CancellationToken, suspects: &AtomicUsize) -> Result<(), Error> {
+    /// Works on one feed until it fails, or until shutdown. The next suspects are published event by event.
+    async fn session(
+        &self,
+        source: &dyn Source,
+        publisher: &dyn Publisher,
+        shutdown: &CancellationToken,
+        suspects: &Suspects,
+    ) -> Result<(), Error> {
         let feed = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            feed = self.source.open() => feed?,
+            feed = source.open() => feed?,
         };
         let Feed { mut reader, cursor, epoch } = feed;
         tracing::info!(epoch, "the relay holds the lease and reads");
@@ -167,12 +209,13 @@ impl Relay {
         let publishing = async {
             while let Some(batch) = read.recv().await {
                 let events = batch.events.len() as u64;
-                let is_suspect = suspects.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
                 let acknowledgement = match &self.parking {
-                    Some(parking) if is_suspect.is_ok() => self.publish_singly(batch.events, epoch, parking).await?,
+                    Some(parking) if suspects.take() => {
+                        self.publish_singly(publisher, batch.events, epoch, parking).await?
+                    }
                     Some(_) | None => {
                         let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
-                        self.publisher.publish(messages).await?
+                        publisher.publish(messages).await?
                     }
                 };
                 let message = InFlight { acknowledgement, events, position: batch.position };
@@ -193,17 +236,28 @@ impl Relay {
         };
         // Reading ends at shutdown, which closes the first channel, then the second: the others end by themselves.
         let work = async { tokio::try_join!(reading, publishing, recording).map(|_| ()) };
+        self.under_lease(source, cursor.as_ref(), shutdown, work).await
+    }
+
+    /// Does `work` while the lease is kept; gives it back when this relay will not go on.
+    async fn under_lease(
+        &self,
+        source: &dyn Source,
+        cursor: &dyn Cursor,
+        shutdown: &CancellationToken,
+        work: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         let outcome = tokio::select! {
             outcome = work => outcome,
-            error = keep_lease(cursor.as_ref()) => Err(error),
-            never = upkeep(self.source.as_ref()) => match never {},
+            error = keep_lease(cursor) => Err(error),
+            never = upkeep(source) => match never {},
             () = overtime(shutdown, self.config.drain) => {
-                tracing::warn!("shutting down with events in flight; they will be repeated");
+                tracing::warn!("shutting down with events in flight; the next relay goes on from the position");
                 Ok(())
             }
         };
         if shutdown.is_cancelled() || outcome.as_ref().is_err_and(|error| error.remedy() != Remedy::Retry) {
-            give_back(cursor.as_ref()).await;
+            give_back(cursor).await;
         }
         outcome
     }
@@ -213,13 +267,14 @@ impl Relay {
     /// Publishes each event on its own, in order; those that are refused are parked.
     async fn publish_singly(
         &self,
+        publisher: &dyn Publisher,
         events: Vec<Event>,
         epoch: i32,
         parking: &Parking,
     ) -> Result<Acknowledgement, Error> {
         let mut acknowledgements = Vec::with_capacity(events.len());
         for event in events {
-            match self.publisher.publish(vec![event.clone().into_message(epoch)]).await {
+            match publisher.publish(vec![event.clone().into_message(epoch)]).await {
                 Ok(acknowledgement) => acknowledgements.push(acknowledgement),
                 Err(error) if error.remedy() == Remedy::Park => {
                     parking.park(event, &error).await?;

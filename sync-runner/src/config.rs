@@ -33,7 +33,7 @@ use self::problem::Problem;
 pub(crate) use self::problem::Problems;
 pub(crate) use self::quantity::{parse_duration, show_duration};
 use self::reader::{Reader, Section};
-pub(crate) use self::relay::{Bus, Relay};
+pub(crate) use self::relay::{Bus, Delivery, Relay};
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_PATH: &str = "sync.toml";
@@ -117,6 +117,10 @@ impl Config {
 impl Config {
     /// Without a broker, a topic has one reader, and an event nobody reads has nowhere to go.
     fn check_direct(&self, mut relay: Section<'_>) {
+        if self.relay.delivery == Delivery::ExactlyOnce {
+            let why = "\"exactly_once\" keeps the position in Kafka, so it needs bus = \"kafka\"";
+            relay.problem("delivery", why);
+        }
         let mut followed: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, index) in &self.indexes {
             if let Some(other) = followed.insert(&index.topic, name) {

@@ -33,6 +33,8 @@ pub(crate) struct Subscription {
     pub(crate) term: i64,
     /// All this snapshot saw is done.
     pub(crate) position: String,
+    /// Whether this position only follows one in Kafka.
+    pub(crate) mirrored: bool,
 }
 
 /// Whether updates of one column of a watched table are changes.
@@ -89,12 +91,15 @@ missing as (
                    ('subscriptions', 'select'), ('subscriptions', 'insert'), ('subscriptions', 'update'),
                    ('history', 'select'), ('history', 'insert'), ('history', 'update'),
                    ('dead_letters', 'select'), ('dead_letters', 'insert'), ('dead_letters', 'update'),
-                   ('dead_letters', 'delete'))
+                   ('dead_letters', 'delete'),
+                   ('windows', 'select'), ('windows', 'insert'), ('windows', 'delete'))
            as wanted (name, privilege) on wanted.name = c.relname
      where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
     union all
     select format('EXECUTE on outbox.%s', p.proname) from pg_proc p
-     where p.pronamespace = (select oid from schema) and p.proname in ('note_history', 'current_history', 'wake_class')
+     where p.pronamespace = (select oid from schema)
+       and p.proname in ('note_history', 'current_history', 'wake_class',
+                         'resume', 'passed_window', 'record_window', 'raise_epoch')
        and not has_function_privilege(p.oid, 'execute')
 )
 select coalesce(array_agg(what order by what), '{}') from missing";
@@ -132,10 +137,10 @@ pub(crate) async fn watches(database: &Postgres, table: &str, column: &str) -> R
 /// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
 pub(crate) async fn subscription(database: &Postgres, name: &str) -> Result<Option<Subscription>, Error> {
     let client = database.client().await?;
-    let sql = "select case when lease_until > clock_timestamp() then lease_holder end, lease_term, coalesce(hi, lo) \
-               from outbox.subscriptions where name = $1";
+    let sql = "select case when lease_until > clock_timestamp() then lease_holder end, lease_term, coalesce(hi, lo), \
+               ledger_from is not null from outbox.subscriptions where name = $1";
     let row = client.query_opt(sql, &[&name]).await.map_err(|error| failed("asking for the lease", error))?;
-    Ok(row.map(|row| Subscription { holder: row.get(0), term: row.get(1), position: row.get(2) }))
+    Ok(row.map(|row| Subscription { holder: row.get(0), term: row.get(1), position: row.get(2), mirrored: row.get(3) }))
 }
 
 /// These statements are right and small: where they fail, the outbox is missing or closed to us, or the connection

@@ -10,7 +10,8 @@ use sync_core::adapter::elasticsearch::{
     self, Auth, ClusterReport, ElasticsearchConfig, ElasticsearchSink, IndexConfig,
 };
 use sync_core::adapter::kafka::{
-    self, KafkaConfig, KafkaPublisher, KafkaSubscriber, Sasl, SaslMechanism, TopicConfig, TopicReport,
+    self, KafkaConfig, KafkaPublisher, KafkaSubscriber, KafkaTransactor, Sasl, SaslMechanism, TopicConfig, TopicReport,
+    TransactionReport, TransactorConfig,
 };
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
@@ -21,7 +22,7 @@ use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{Clock, Projection, Publisher, Sink, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 
-use crate::config::{Bus, Config, Credentials, Index, Mechanism, Retries, Security};
+use crate::config::{Bus, Config, Credentials, Delivery, Index, Mechanism, Retries, Security};
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
@@ -92,11 +93,30 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn relay(&self) -> Result<(Relay, Arc<dyn Source>), Error> {
-        let source: Arc<dyn Source> = Arc::new(self.source());
+        let source = Arc::new(self.source());
         let config = RelayConfig { in_flight: self.config.relay.in_flight, ..RelayConfig::default() };
-        let relay = Relay::new(Arc::clone(&source), self.publisher()?, config);
+        let relay = match self.config.relay.delivery {
+            Delivery::AtLeastOnce => Relay::new(Arc::<PostgresSource>::clone(&source), self.publisher()?, config),
+            Delivery::ExactlyOnce => {
+                let transactor = Arc::new(KafkaTransactor::new(&self.kafka(), self.transactor_names())?);
+                Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor, config)
+            }
+        };
         let letters = Arc::new(self.dead_letters());
         Ok((relay.with_dead_letters(&self.config.relay.subscription, letters, clock()), source))
+    }
+
+    fn transactor_names(&self) -> TransactorConfig {
+        let relay = &self.config.relay;
+        TransactorConfig { namespace: relay.namespace.clone(), positions: relay.positions_topic.clone() }
+    }
+
+    /// Whether the brokers would let a relay publish exactly once.
+    ///
+    /// # Errors
+    /// `Configuration`, `Denied`, `Unavailable`.
+    pub(crate) async fn transactions(&self) -> Result<TransactionReport, Error> {
+        kafka::check_transactions(&self.kafka(), &self.transactor_names()).await
     }
 
     /// The indexers of one index: one for its topic, and one for each topic in which what failed waits to be tried
@@ -341,6 +361,7 @@ mod tests {
         assert_eq!((indexer.in_flight, indexer.suspicious), (default.in_flight, default.suspicious));
         assert_eq!(retries(&config), default.retries);
         assert_eq!(wire.kafka().topics, TopicConfig::default());
+        assert_eq!(wire.transactor_names(), TransactorConfig::default());
         assert_eq!(wire.elasticsearch().request_timeout, ElasticsearchConfig::default().request_timeout);
     }
 

@@ -19,17 +19,17 @@ use crate::support::runner::{Deployment, Runner};
 use crate::support::servers;
 
 /// What a relay says when it begins to publish.
-const RELAYS: &str = "the relay holds the lease and reads";
+pub(super) const RELAYS: &str = "the relay holds the lease and reads";
 
 /// What an indexer says of each partition it gets.
-const INDEXES: &str = "indexing";
+pub(super) const INDEXES: &str = "indexing";
 
-fn kills(everyday: u64) -> u64 {
+pub(super) fn kills(everyday: u64) -> u64 {
     everyday * servers::scale()
 }
 
 /// A deployment in which a process that died is missed soon.
-async fn deployment(way: Way) -> Deployment {
+pub(super) async fn deployment(way: Way) -> Deployment {
     let mut deployment = Deployment::new(way).await;
     deployment.set("relay.lease", "1s");
     deployment.set("kafka.properties.session.timeout.ms", 6_000);
@@ -38,7 +38,7 @@ async fn deployment(way: Way) -> Deployment {
 
 /// Starts and kills it that often: some lives end at any moment, even before the process does anything, others while
 /// it does one of the things it says it does.
-async fn keep_killing(runner: &mut Runner, does: &[&str], times: u64, mut random: StdRng) {
+pub(super) async fn keep_killing(runner: &mut Runner, does: &[&str], times: u64, mut random: StdRng) {
     for _ in 0..times {
         runner.start();
         if random.random_bool(0.4) {
@@ -52,10 +52,10 @@ async fn keep_killing(runner: &mut Runner, does: &[&str], times: u64, mut random
 }
 
 /// Transactions that stay open while processes come and go, one for each verdict.
-struct Late(Vec<(Client, &'static str)>);
+pub(super) struct Late(Vec<(Client, &'static str)>);
 
 impl Late {
-    async fn begin(domain: &Domain) -> Self {
+    pub(super) async fn begin(domain: &Domain) -> Self {
         let mut open = Vec::new();
         for verdict in ["commit", "rollback"] {
             let client = connect(&domain.url).await;
@@ -66,7 +66,7 @@ impl Late {
         Self(open)
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         for (client, verdict) in self.0 {
             client.batch_execute(verdict).await.unwrap();
         }
@@ -74,7 +74,7 @@ impl Late {
 }
 
 /// Everything that was committed is in the index, in its newest version, and noted as such.
-async fn assert_nothing_was_lost(deployment: &Deployment) {
+pub(super) async fn assert_nothing_was_lost(deployment: &Deployment) {
     deployment.until_nothing_is_behind().await;
     let domain = &deployment.domain;
     let comparison = domain.until_equal().await;
@@ -84,8 +84,9 @@ async fn assert_nothing_was_lost(deployment: &Deployment) {
     println!("{} documents", comparison.documents);
 }
 
-/// Everything that was committed is in the topic, nothing else is, and of each key in the order of the commits.
-async fn assert_the_topic_holds_every_event_in_order(domain: &Domain) {
+/// Everything that was committed is in the topic, nothing else is, and of each key in the order of the commits. Says how
+/// many messages were repeats.
+pub(super) async fn assert_the_topic_holds_every_event_in_order(domain: &Domain) -> u64 {
     let topic = Topic::new(&domain.topic);
     let found = spawn_blocking(move || topic.read()).await.unwrap();
     let rows = domain.client.query("select id, key from outbox.events", &[]).await.unwrap();
@@ -94,9 +95,10 @@ async fn assert_the_topic_holds_every_event_in_order(domain: &Domain) {
     assert!(missing.is_empty(), "events that never reached Kafka: {missing:?}");
     assert!(found.events == committed, "Kafka has events that were not committed");
     println!("{} events, {} messages, {} of them repeats", committed.len(), found.messages, found.repeats);
+    found.repeats
 }
 
-async fn stop(runner: &mut Runner) {
+pub(super) async fn stop(runner: &mut Runner) {
     let ended = runner.stop().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }

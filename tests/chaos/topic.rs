@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -33,6 +34,8 @@ impl Topic {
         let consumer = ClientConfig::new()
             .set("bootstrap.servers", servers::kafka())
             .set("group.id", servers::unique("reading"))
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
             .create()
             .unwrap();
         Self { consumer, name: name.to_owned() }
@@ -55,7 +58,7 @@ impl Topic {
         self.ends().iter().map(|(_, begin, end)| u64::try_from(end - begin).unwrap()).sum()
     }
 
-    /// Reads all that is in the topic now. Blocks.
+    /// Reads all that is in the topic now and committed. Blocks.
     ///
     /// # Panics
     /// When the first occurrences of a key's events are not in the order of their ids: the order of the commits.
@@ -79,7 +82,6 @@ impl Topic {
         self.consumer.assign(&list).unwrap();
         let mut unread: BTreeSet<i32> =
             ends.iter().filter(|(_, begin, end)| begin < end).map(|(partition, _, _)| *partition).collect();
-        let ends: BTreeMap<i32, i64> = ends.iter().map(|(partition, _, end)| (*partition, *end)).collect();
         let mut found = Found::default();
         let mut newest = BTreeMap::new();
         let mut heard = Instant::now();
@@ -88,12 +90,13 @@ impl Topic {
                 assert!(heard.elapsed() < PATIENCE, "no more comes; unread are {unread:?}");
                 continue;
             };
-            let message = message.unwrap();
             heard = Instant::now();
-            if message.offset() + 1 == ends[&message.partition()] {
-                unread.remove(&message.partition());
+            match message {
+                Ok(message) => found.take(&mut newest, key(&message), id(&message)),
+                // The end of what is committed: behind the last message there may be marks of transactions.
+                Err(KafkaError::PartitionEOF(number)) => drop(unread.remove(&number)),
+                Err(error) => panic!("{error}"),
             }
-            found.take(&mut newest, key(&message), id(&message));
         }
         found
     }

@@ -8,7 +8,7 @@ use sync_core::Action;
 use sync_core::adapter::postgres::{
     PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, SyncedAt,
 };
-use sync_core::port::{DeadLetters, Projection, Source};
+use sync_core::port::{DeadLetters, LedgerSource, Projection, Source};
 use sync_core::testkit::conformance::{self, Outbox, Rows, Transaction};
 use tokio_postgres::Client;
 
@@ -22,6 +22,12 @@ struct RealOutbox {
 #[async_trait]
 impl Outbox for RealOutbox {
     fn source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn Source> {
+        let holder = holder.to_owned();
+        let config = SourceConfig { holder, lease, batch_events, ..SourceConfig::default() };
+        Box::new(PostgresSource::new(database(&self.url), config))
+    }
+
+    fn ledger_source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn LedgerSource> {
         let holder = holder.to_owned();
         let config = SourceConfig { holder, lease, batch_events, ..SourceConfig::default() };
         Box::new(PostgresSource::new(database(&self.url), config))
@@ -54,6 +60,15 @@ impl Transaction for RealTransaction {
 #[tokio::test]
 async fn the_outbox_in_postgresql_keeps_the_promises_of_a_source() {
     conformance::source(async || {
+        let (_, url) = fresh_outbox().await;
+        Box::new(RealOutbox { url }) as Box<dyn Outbox>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_outbox_in_postgresql_keeps_the_promises_of_a_source_with_a_ledger() {
+    conformance::ledger_source(async || {
         let (_, url) = fresh_outbox().await;
         Box::new(RealOutbox { url }) as Box<dyn Outbox>
     })

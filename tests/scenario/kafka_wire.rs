@@ -7,6 +7,7 @@ mod limits;
 mod outage;
 mod security;
 mod topics;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::process::Command;

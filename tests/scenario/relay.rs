@@ -1,5 +1,7 @@
 //! The relay between a database and a bus in memory, with scripted faults.
 
+mod exactly_once;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sync_core::ErrorKind;
 use sync_core::adapter::postgres::{PostgresSource, SourceConfig};
 use sync_core::event::Event;
-use sync_core::port::{Reader, Source};
+use sync_core::port::{LedgerSource, Reader, Source};
 use tokio::time::timeout;
 
 use crate::support::postgres::{connect, database, fresh_outbox};
@@ -193,4 +193,55 @@ async fn a_sleeping_reader_is_not_stuck_by_a_window_of_many_batches() {
     client.batch_execute(emit).await.unwrap();
     let events = timeout(Duration::from_secs(60), drain(&mut *feed.reader)).await.expect("it goes on");
     assert_eq!(events.len(), 20_000);
+}
+
+#[tokio::test]
+async fn the_ledger_of_windows_stays_small_however_many_pass_and_keeps_what_a_mark_may_name() {
+    let (client, url) = fresh_outbox().await;
+    let claim = source(&url, 100).claim().await.unwrap();
+    let mut resumed = claim.unresumed.resume(None).await.unwrap();
+    let count = "select count(*) from outbox.windows";
+    let mut most = 0;
+    for window in 0..200 {
+        client.execute("select outbox.emit('jobs', $1)", &[&format!("k{window}")]).await.unwrap();
+        let batch = resumed.reader.next().await.unwrap().expect("committed, so it is there");
+        let mut position = batch.position.clone();
+        if window % 2 == 0 {
+            // As a relay does that has read a while without finding an event.
+            position.lo = client.query_one("select pg_current_snapshot()::text", &[]).await.unwrap().get(0);
+        }
+        claim.cursor.advance(&position).await.unwrap();
+        most = most.max(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0));
+        let mark = batch.mark.unwrap();
+        let known = "select count(*) from outbox.windows where n = $1 and token::text = $2";
+        let known: i64 = client.query_one(known, &[&mark.window, &mark.token]).await.unwrap().get(0);
+        assert_eq!(known, 1, "window {window}");
+    }
+    assert!((1..=20).contains(&most), "{most} windows");
+}
+
+#[tokio::test]
+async fn a_ledger_is_struck_out_with_the_history_it_belongs_to() {
+    let (client, url) = fresh_outbox().await;
+    client.execute("select outbox.emit('jobs', 'a')", &[]).await.unwrap();
+    let claim = source(&url, 100).claim().await.unwrap();
+    let mut resumed = claim.unresumed.resume(None).await.unwrap();
+    let mark = resumed.reader.next().await.unwrap().unwrap().mark;
+    client.execute("select outbox.adopt_history()", &[]).await.unwrap();
+    let claim = source(&url, 100).claim().await.unwrap();
+    let mut resumed = claim.unresumed.resume(mark).await.unwrap();
+    assert_eq!(drain(&mut *resumed.reader).await.len(), 1, "all retained events come again");
+    assert_eq!(resumed.epoch, 1);
+}
+
+#[tokio::test]
+async fn a_later_epoch_begins_once_and_only_when_it_is_later() {
+    let (client, url) = fresh_outbox().await;
+    let opened = source(&url, 1).open().await.unwrap();
+    assert_eq!(opened.epoch, 0);
+    for (least, epoch) in [(0, 0), (4, 4), (4, 4), (2, 4)] {
+        let raised: i32 = client.query_one("select outbox.raise_epoch($1)", &[&least]).await.unwrap().get(0);
+        assert_eq!(raised, epoch);
+    }
+    assert_eq!(source(&url, 1).open().await.unwrap().epoch, 4);
 }

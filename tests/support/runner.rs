@@ -140,6 +140,22 @@ impl Deployment {
         outcome.unwrap_or_else(|_| panic!("something stays behind: {status:#}"));
     }
 
+    /// Waits until everything that was committed is published.
+    pub async fn until_published(&self) {
+        let mut status = Value::Null;
+        let published = async {
+            loop {
+                status = self.status().await;
+                if status["outbox"]["events_behind"] == 0 {
+                    return;
+                }
+                sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let outcome = timeout(bound(), published).await;
+        outcome.unwrap_or_else(|_| panic!("something is not published: {status:#}"));
+    }
+
     /// The lease as the database has it now.
     pub async fn lease(&self) -> Lease {
         let sql = "select case when lease_until > clock_timestamp() then lease_holder end, lease_term

@@ -1,7 +1,8 @@
 //! The Kafka bus.
 //!
 //! In the order the data flows: [`KafkaPublisher`] writes with an idempotent, gapless producer, [`KafkaSubscriber`]
-//! reads as a member of a consumer group; [`check()`] says beforehand whether both would work.
+//! reads as a member of a consumer group; [`KafkaTransactor`] writes messages and the relay's position in one
+//! transaction; [`check()`] and [`check_transactions()`] say beforehand whether they would work.
 //!
 //! What the guarantees rest on is not configurable: see `REFUSED` in `config/properties.rs`.
 
@@ -12,13 +13,16 @@ mod config;
 mod consumer;
 mod delivery;
 mod error;
+mod producing;
 mod publisher;
 mod record;
 mod subscriber;
 mod topics;
+mod transactor;
 
-pub use self::check::{TopicReport, TopicState, check};
+pub use self::check::{TopicReport, TopicState, TransactionReport, check, check_transactions};
 pub use self::config::{KafkaConfig, Sasl, SaslMechanism, Security, TopicConfig};
 pub use self::publisher::KafkaPublisher;
 pub use self::subscriber::KafkaSubscriber;
+pub use self::transactor::{KafkaTransactor, TransactorConfig};
 pub use crate::adapter::partition::partition_for;

@@ -6,6 +6,7 @@ mod database;
 mod dead_letters;
 mod sink;
 mod source;
+mod transactor;
 
 pub use bus::{MemoryBus, MemorySubscriber};
 pub use clock::ManualClock;
@@ -13,3 +14,4 @@ pub use database::{MemoryDatabase, MemoryTransaction};
 pub use dead_letters::MemoryDeadLetters;
 pub use sink::MemorySink;
 pub use source::MemorySource;
+pub use transactor::MemoryTransactor;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 use crate::event::Event;
+use crate::port::ledger::Mark;
 
 /// A place in a source's stream of committed events.
 ///
@@ -30,6 +31,9 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Where the subscription stands when these events are done.
     pub position: Position,
+    /// The same for whoever keeps the position elsewhere. Only from a [`LedgerSource`](crate::port::LedgerSource)'s
+    /// reader, and only with events.
+    pub mark: Option<Mark>,
 }
 
 /// How far a subscription is behind.

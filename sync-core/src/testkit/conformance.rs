@@ -2,11 +2,14 @@
 
 pub mod bus;
 mod dead_letters;
+mod ledger_source;
 mod projection;
 mod sink;
 mod source;
+pub mod transactions;
 
 pub use dead_letters::dead_letters;
+pub use ledger_source::ledger_source;
 pub use projection::{Rows, projection};
 pub use sink::sink;
 pub use source::{Outbox, Transaction, source};

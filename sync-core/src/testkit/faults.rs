@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
 use crate::port::{
-    Acknowledgement, Current, DeadLetter, DeadLetters, Kept, LetterCount, Outcome, Projection, Publisher, Selection,
-    Sink, Stored, Write,
+    Acknowledgement, Current, DeadLetter, DeadLetters, Kept, LetterCount, Mark, Outcome, Projection, Publisher,
+    Selection, Sink, Stored, Transactions, Transactor, Write,
 };
 
 /// What happens to one call.
@@ -144,6 +144,33 @@ impl<P: Publisher> Publisher for Faulty<P> {
                 .boxed())
             }
         }
+    }
+}
+
+#[async_trait]
+impl<P: Transactor> Transactor for Faulty<P> {
+    async fn begin(&self, name: &str) -> Result<Box<dyn Transactions>, Error> {
+        let inner = self.inner.begin(name).await?;
+        Ok(Box::new(FaultyTransactions { inner, script: self.script.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyTransactions {
+    inner: Box<dyn Transactions>,
+    script: Script,
+}
+
+#[async_trait]
+impl Transactions for FaultyTransactions {
+    async fn mark(&mut self) -> Result<Option<Mark>, Error> {
+        self.inner.mark().await
+    }
+
+    async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error> {
+        let lose = self.script.before().await?;
+        self.inner.publish(messages, mark).await?;
+        if lose { Err(lost()) } else { Ok(()) }
     }
 }
 

@@ -58,7 +58,8 @@ struct Outbox {
 
 #[derive(Debug, Serialize)]
 struct Reading {
-    /// Committed events that are not published; a million means at least that.
+    /// Committed events that are not published; a million means at least that. Where the position follows the one in
+    /// Kafka, some of them may be.
     events_behind: u64,
     /// Age of the oldest of them.
     seconds_behind: f64,
@@ -223,7 +224,9 @@ impl Outbox {
             || "no relay runs".to_owned(),
             |holder| format!("{holder} holds the lease, term {}", reading.place.term),
         );
-        [behind, format!("subscription {:?}: {holder}, position {}", self.subscription, reading.place.position)]
+        let kept = if reading.place.mirrored { " (it follows the one in Kafka)" } else { "" };
+        let position = &reading.place.position;
+        [behind, format!("subscription {:?}: {holder}, position {position}{kept}", self.subscription)]
     }
 }
 

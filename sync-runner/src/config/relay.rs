@@ -11,6 +11,12 @@ pub(crate) struct Relay {
     pub(crate) subscription: String,
     /// What carries the messages to the indexer.
     pub(crate) bus: Bus,
+    /// What a crash may repeat.
+    pub(crate) delivery: Delivery,
+    /// The beginning of what it is called in Kafka.
+    pub(crate) namespace: String,
+    /// The topic of the positions.
+    pub(crate) positions_topic: String,
     /// How long the lease lasts without a renewal.
     pub(crate) lease: Duration,
     /// Events in one batch, at most.
@@ -38,11 +44,28 @@ impl Choice for Bus {
     const WORDS: &'static [(&'static str, Self)] = &[("kafka", Self::Kafka), ("direct", Self::Direct)];
 }
 
+/// What a crash may repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Events since the last recorded position.
+    AtLeastOnce,
+    /// Nothing, for consumers that read what is committed.
+    ExactlyOnce,
+}
+
+impl Choice for Delivery {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("at_least_once", Self::AtLeastOnce), ("exactly_once", Self::ExactlyOnce)];
+}
+
 impl Default for Relay {
     fn default() -> Self {
         Self {
             subscription: "search".to_owned(),
             bus: Bus::Kafka,
+            delivery: Delivery::AtLeastOnce,
+            namespace: "sync".to_owned(),
+            positions_topic: "sync-relay-positions".to_owned(),
             lease: Duration::from_secs(10),
             batch_events: 2_000,
             batch_bytes: 4 << 20,
@@ -59,6 +82,9 @@ impl Relay {
         Self {
             subscription: section.text("subscription").unwrap_or(default.subscription),
             bus: section.choice("bus").unwrap_or(default.bus),
+            delivery: section.choice("delivery").unwrap_or(default.delivery),
+            namespace: section.text("namespace").unwrap_or(default.namespace),
+            positions_topic: section.text("positions_topic").unwrap_or(default.positions_topic),
             lease: section
                 .duration("lease", Duration::from_secs(1)..=Duration::from_secs(600))
                 .unwrap_or(default.lease),

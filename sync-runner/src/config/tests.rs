@@ -194,6 +194,15 @@ fn the_direct_bus_is_refused_where_it_could_not_carry_everything() {
 }
 
 #[test]
+fn exactly_once_is_refused_without_a_broker() {
+    assert_eq!(read("[relay]\ndelivery = \"exactly_once\"\n").unwrap().relay.delivery, Delivery::ExactlyOnce);
+    let problems = read("[relay]\nbus = \"direct\"\ndelivery = \"exactly_once\"\n").unwrap_err();
+    let told = "relay.delivery (sync.toml line 3): \"exactly_once\" keeps the position in Kafka, so it needs bus = \
+                \"kafka\"";
+    assert_eq!(problems, [told]);
+}
+
+#[test]
 fn a_missing_file_is_refused_only_when_it_was_named() {
     let folder = tempfile::tempdir().unwrap();
     let problems = Config::load(Some(&folder.path().join("no.toml")), &[]).unwrap_err();

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::client::off_thread;
 use super::config::KafkaConfig;
+use super::producing::KnownTopics;
 use super::topics;
+use super::transactor::{TransactionalProducer, TransactorConfig};
 use crate::error::Error;
 
 /// Somebody is waiting for the answer.
@@ -55,4 +58,29 @@ pub async fn check(config: &KafkaConfig, topics: &[String]) -> Result<Vec<TopicR
         TopicReport { topic, state }
     };
     Ok(found.into_iter().map(report).collect())
+}
+
+/// What is known of transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionReport {
+    /// The transactional id that was tried.
+    pub id: String,
+    /// Whether the topic of the positions is there; the brokers would create it otherwise.
+    pub has_positions: bool,
+}
+
+/// Looks the topic of the positions up and has the brokers give out a producer under a transactional id of its own in
+/// the namespace, in some ten seconds at most. No relay is shut out by it. It says nothing about permissions that are
+/// given to single ids.
+///
+/// # Errors
+/// `Configuration` when the topic is missing and may not be created, or forgets by age, or the brokers have no
+/// transactions; `Denied`; `Unavailable`.
+pub async fn check_transactions(config: &KafkaConfig, names: &TransactorConfig) -> Result<TransactionReport, Error> {
+    let has_positions = topics::inspect_compacted(config, names.positions.clone(), PATIENCE).await?;
+    let (config, id) = (config.clone(), names.id("check"));
+    let tried = id.clone();
+    let limits = KnownTopics::default().limits();
+    off_thread(move |asker| TransactionalProducer::begin(&config, limits, &tried, PATIENCE, asker).map(drop)).await?;
+    Ok(TransactionReport { id, has_positions })
 }

@@ -8,9 +8,10 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use tokio::sync::oneshot;
 
 use super::error::{code_of, unreachable};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// What went wrong on the way to the brokers, in librdkafka's words.
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ impl Reporter {
 
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         let code = code_of(error);
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            // An answer, to clients that asked for it.
+            return;
+        }
         let mut heard = self.heard();
         let is_known = if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             // It only counts them; what was said before says why.
@@ -129,6 +134,35 @@ pub(super) fn ask<T>(
             Err(_) => {}
         }
     }
+}
+
+/// Whether nobody waits for the answer any more.
+pub(super) struct Asker<'a>(&'a dyn Fn() -> bool);
+
+impl Asker<'_> {
+    /// Somebody who waits to the end.
+    pub(super) const HERE: Asker<'static> = Asker(&|| false);
+
+    pub(super) fn is_gone(&self) -> bool {
+        (self.0)()
+    }
+}
+
+/// Does what blocks on a thread of its own, which the end of the process does not wait for. When this is dropped the
+/// work goes on until it asks whether its [`Asker`] is gone.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce(&Asker<'_>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (told, answer) = oneshot::channel();
+    let blocking = move || {
+        let outcome = work(&Asker(&|| told.is_closed()));
+        // Nobody there: what the work made is dropped here, where that may block.
+        drop(told.send(outcome));
+    };
+    let failed = |what: &str| Error::new(ErrorKind::Internal, format!("kafka: {what}"));
+    let spawned = thread::Builder::new().name("kafka-blocking".to_owned()).spawn(blocking);
+    spawned.map_err(|error| failed("no thread for a transaction").with_source(error))?;
+    answer.await.unwrap_or_else(|_| Err(failed("a thread ended unexpectedly")))
 }
 
 /// Runs what blocks on a thread of its own: dropping a client waits for its threads and for its last requests.

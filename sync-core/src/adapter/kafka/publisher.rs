@@ -1,6 +1,5 @@
 //! Writing to topics: in order per key, without gaps, for as long as an outage lasts.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,49 +7,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tokio::sync::Mutex;
 
 use super::client::aside;
 use super::config::KafkaConfig;
-use super::delivery::{Batch, Deliveries, shown};
+use super::delivery::{Batch, Deliveries};
 use super::error::translate;
-use super::record::size_alone;
-use super::topics;
+use super::producing::{KnownTopics, Limits, headers};
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
 use crate::port::{Acknowledgement, Publisher};
 
-/// How long brokers may take to answer about topics before that counts as an outage.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// librdkafka's own bound on a message, which must never be the one that decides.
-const MAX_MESSAGE_BYTES: usize = 1_000_000_000;
-/// More in one batch no longer makes anything faster.
-const MAX_BATCH_BYTES: usize = 1_000_000;
-/// Bytes of values that may wait for the brokers. Keys and headers come on top: see `queue.buffering.max.messages`.
-const MIN_QUEUE_BYTES: usize = 16 << 20;
 /// How long to wait for room in a full queue before looking again; what is in it keeps the brokers busy meanwhile.
-const MIN_WAIT: Duration = Duration::from_millis(1);
-const MAX_WAIT: Duration = Duration::from_millis(16);
+pub(super) const MIN_WAIT: Duration = Duration::from_millis(1);
+pub(super) const MAX_WAIT: Duration = Duration::from_millis(16);
 
-/// What `kafka.properties` may say otherwise.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("compression.type", "lz4"),
-    // Batches form by themselves while earlier ones are under way; waiting would only cost an idle system time.
-    ("linger.ms", "0"),
-    // A message costs librdkafka some 600 bytes beside its value.
-    ("queue.buffering.max.messages", "20000"),
-];
-
-/// What the guarantees rest on.
-const FIXED: &[(&str, &str)] = &[
-    ("acks", "all"),
-    ("enable.idempotence", "true"),
-    ("enable.gapless.guarantee", "true"),
-    ("message.timeout.ms", "0"),
-    ("partitioner", "murmur2_random"),
-];
+/// What the guarantees rest on beside what every producer needs.
+const FIXED: &[(&str, &str)] = &[("enable.gapless.guarantee", "true"), ("message.timeout.ms", "0")];
 
 /// Writes to a Kafka cluster.
 ///
@@ -69,8 +43,7 @@ pub struct KafkaPublisher {
 /// What is known and open. Emptied by a failure.
 #[derive(Debug, Default)]
 struct Line {
-    /// The largest batch each topic takes, in bytes.
-    limits: BTreeMap<String, usize>,
+    topics: KnownTopics,
     session: Option<Session>,
 }
 
@@ -100,8 +73,8 @@ impl Publisher for KafkaPublisher {
                 return Err(failed.deliveries().failure());
             }
         }
-        line.learn(&self.config, &batch).await?;
-        line.admit(&batch)?;
+        line.topics.learn(&self.config, &batch).await?;
+        line.topics.admit(&batch)?;
         let session = line.session(&self.config).await?;
         let under_way = Batch::new(batch.len());
         for message in &batch {
@@ -113,45 +86,9 @@ impl Publisher for KafkaPublisher {
 }
 
 impl Line {
-    /// Looks up the topics that are not known yet.
-    async fn learn(&mut self, config: &KafkaConfig, batch: &[Outgoing]) -> Result<(), Error> {
-        let mut unknown = Vec::new();
-        for message in batch {
-            if !self.limits.contains_key(&message.topic) && !unknown.contains(&message.topic) {
-                unknown.push(message.topic.clone());
-            }
-        }
-        if !unknown.is_empty() {
-            let found = topics::ensure(config, unknown, PATIENCE).await?;
-            self.limits.extend(found.into_iter().map(|(name, topic)| (name, topic.max_message_bytes)));
-        }
-        Ok(())
-    }
-
-    /// Refuses the batch when one of its messages can never be stored: nothing of it has been handed over then.
-    fn admit(&self, batch: &[Outgoing]) -> Result<(), Error> {
-        for message in batch {
-            let limit = self.limits.get(&message.topic).copied().unwrap_or(MAX_MESSAGE_BYTES).min(MAX_MESSAGE_BYTES);
-            let size = size_alone(message);
-            if size > limit {
-                let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| id.as_str());
-                let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
-                let what = format!(
-                    "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \
-                     make it smaller, or raise the topic's max.message.bytes"
-                );
-                return Err(Error::new(ErrorKind::Refused, what));
-            }
-        }
-        Ok(())
-    }
-
     /// The producer; a new one when there is none, or when a topic is known whose limits the old one does not keep.
     async fn session(&mut self, config: &KafkaConfig) -> Result<&Session, Error> {
-        let limits = Limits {
-            smallest: self.limits.values().copied().min().unwrap_or(MAX_BATCH_BYTES).min(MAX_BATCH_BYTES),
-            largest: self.limits.values().copied().max().unwrap_or_default().clamp(MIN_QUEUE_BYTES, MAX_MESSAGE_BYTES),
-        };
+        let limits = self.topics.limits();
         if let Some(outgrown) = self.session.as_ref().filter(|session| session.limits != limits) {
             // Two producers at once would not keep the order.
             outgrown.drained().await?;
@@ -162,15 +99,6 @@ impl Line {
             none => Ok(none.insert(Session::open(config, limits)?)),
         }
     }
-}
-
-/// What the topics in use leave open for the producer, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Limits {
-    /// No batch may be larger: a batch that is refused takes every message in it along.
-    smallest: usize,
-    /// The queue must have room for one message of this size.
-    largest: usize,
 }
 
 /// One producer.
@@ -189,18 +117,10 @@ impl fmt::Debug for Session {
 
 impl Session {
     fn open(config: &KafkaConfig, limits: Limits) -> Result<Self, Error> {
-        let mut client = config.client()?;
-        for (name, value) in DEFAULTS {
-            if !config.properties.contains_key(*name) {
-                client.set(*name, *value);
-            }
-        }
+        let mut client = limits.producer(config)?;
         for (name, value) in FIXED {
             client.set(*name, *value);
         }
-        client.set("message.max.bytes", MAX_MESSAGE_BYTES.to_string());
-        client.set("batch.size", limits.smallest.to_string());
-        client.set("queue.buffering.max.kbytes", limits.largest.div_ceil(1024).to_string());
         let producer: ThreadedProducer<Deliveries> = client
             .create_with_context(Deliveries::default())
             .map_err(|error| translate("kafka: cannot make a producer", error))?;
@@ -264,9 +184,4 @@ impl Drop for Session {
             aside(move || drop(producer));
         }
     }
-}
-
-fn headers(headers: &[(String, String)]) -> OwnedHeaders {
-    let empty = OwnedHeaders::new_with_capacity(headers.len());
-    headers.iter().fold(empty, |all, (name, value)| all.insert(Header { key: name, value: Some(value.as_str()) }))
 }

@@ -109,6 +109,8 @@ impl KafkaSubscriber {
         let mut client = self.client.clone();
         // It belongs to no group; it only asks about one.
         client.remove("group.instance.id");
+        // To tell a message from a mark of a transaction, at once.
+        client.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
         let consumer = client.create_with_context(Reporter::default());
         let consumer = consumer.map_err(|error| translate("kafka: cannot make a client", error))?;
         let made = Observer {
@@ -140,6 +142,12 @@ impl Subscriber for KafkaSubscriber {
         asked.map_err(|panic| Error::new(ErrorKind::Internal, "kafka: asking for the lag failed").with_source(panic))?
     }
 }
+
+/// How long looking whether there are messages may take, all partitions together.
+const LOOKING: Duration = Duration::from_secs(3);
+const SHORT: Duration = Duration::from_millis(20);
+/// More than this behind are not all marks of transactions.
+const FEW: u64 = 10_000;
 
 /// Asks about a group without being a member.
 struct Observer {
@@ -212,7 +220,39 @@ impl Observer {
             })
             .collect();
         lags.sort_unstable_by_key(|lag| lag.partition.number);
+        let deadline = Instant::now() + LOOKING;
+        for lag in lags.iter_mut().filter(|lag| (1..=FEW).contains(&lag.behind)) {
+            let next = offset_of(&end, &self.topic, lag.partition.number).unwrap_or_default();
+            let next = next.saturating_sub_unsigned(lag.behind);
+            if !self.has_message(consumer, lag.partition.number, next, deadline)? {
+                lag.behind = 0;
+            }
+        }
+        consumer.unassign()?;
         Ok(lags)
+    }
+
+    /// Whether there is a message from `next` on. Transactions leave marks and what was taken back, which no consumer
+    /// gets and whose offsets none commits.
+    fn has_message(
+        &self,
+        consumer: &BaseConsumer<Reporter>,
+        number: i32,
+        next: i64,
+        deadline: Instant,
+    ) -> Result<bool, KafkaError> {
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(&self.topic, number, Offset::Offset(next))?;
+        consumer.assign(&place)?;
+        while Instant::now() < deadline {
+            match consumer.poll(SHORT) {
+                Some(Ok(_)) => return Ok(true),
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == number => return Ok(false),
+                // Passing, or said of another partition before.
+                Some(Err(_)) | None => {}
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn ensure(
 ) -> Result<BTreeMap<String, Topic>, Error> {
     let config = config.clone();
     blocking(move || {
-        let inquiry = Inquiry::open(config, patience)?;
+        let inquiry = Inquiry::open(config, patience, KEPT)?;
         let mut shapes = BTreeMap::new();
         for name in names {
             let shape = match inquiry.shape(&name)? {
@@ -54,6 +54,45 @@ pub(super) async fn ensure(
             shapes.insert(name, shape);
         }
         inquiry.with_limits(shapes)
+    })
+    .await
+}
+
+/// Looks up a topic of one partition in which only the newest message of each key counts, creating it where that is
+/// allowed.
+///
+/// # Errors
+/// As [`ensure`]; `Configuration` when it is there and forgets by age.
+pub(super) async fn ensure_compacted(config: &KafkaConfig, name: String, patience: Duration) -> Result<(), Error> {
+    let mut config = config.clone();
+    config.topics.partitions = 1;
+    blocking(move || {
+        let inquiry = Inquiry::open(config, patience, COMPACTED)?;
+        if inquiry.shape(&name)?.is_none() {
+            inquiry.make(&name)?;
+        }
+        inquiry.refuse_what_forgets(&name)
+    })
+    .await
+}
+
+/// The same without creating it: whether it is there, or whether the brokers would create it.
+///
+/// # Errors
+/// As [`ensure_compacted`].
+pub(super) async fn inspect_compacted(config: &KafkaConfig, name: String, patience: Duration) -> Result<bool, Error> {
+    let mut config = config.clone();
+    config.topics.partitions = 1;
+    blocking(move || {
+        let may_create = config.topics.create;
+        let inquiry = Inquiry::open(config, patience, COMPACTED)?;
+        if inquiry.shape(&name)?.is_some() {
+            return inquiry.refuse_what_forgets(&name).map(|()| true);
+        }
+        if !may_create {
+            return inquiry.make(&name).map(|_| false);
+        }
+        inquiry.create(&name, true).map(|()| false)
     })
     .await
 }
@@ -70,7 +109,7 @@ pub(super) async fn inspect(
     let config = config.clone();
     blocking(move || {
         let may_create = config.topics.create;
-        let inquiry = Inquiry::open(config, patience)?;
+        let inquiry = Inquiry::open(config, patience, KEPT)?;
         inquiry.reach()?;
         let mut found = BTreeMap::new();
         let mut missing = BTreeMap::new();
@@ -96,6 +135,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     done.map_err(|panic| Error::new(ErrorKind::Internal, "kafka: looking up topics failed").with_source(panic))?
 }
 
+/// What waits for a stopped partition must not be deleted by age; how long to keep what is done is the
+/// administrator's to say.
+const KEPT: &[(&str, &str)] = &[("retention.ms", "-1")];
+
+/// Whoever reads it reads all of it, so it must stay small.
+const COMPACTED: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", "16777216"),
+    ("segment.ms", "3600000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+];
+
 /// Partitions and replicas.
 type Shape = (i32, usize);
 
@@ -103,6 +154,8 @@ type Shape = (i32, usize);
 struct Inquiry {
     config: KafkaConfig,
     deadline: Instant,
+    /// Of a topic that is created.
+    settings: &'static [(&'static str, &'static str)],
     /// Set until dropped. The admin client says nothing about why it gets no answer, so another one goes before it.
     clients: Option<(BaseConsumer<Reporter>, AdminClient<DefaultClientContext>)>,
 }
@@ -116,12 +169,16 @@ impl Drop for Inquiry {
 }
 
 impl Inquiry {
-    fn open(config: KafkaConfig, patience: Duration) -> Result<Self, Error> {
+    fn open(
+        config: KafkaConfig,
+        patience: Duration,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<Self, Error> {
         let client = config.client()?;
         let probe = client.create_with_context(Reporter::default());
         let probe = probe.map_err(|error| translate("kafka: cannot make a client", error))?;
         let admin = client.create().map_err(|error| translate("kafka: cannot make a client", error))?;
-        Ok(Self { config, deadline: Instant::now() + patience, clients: Some((probe, admin)) })
+        Ok(Self { config, deadline: Instant::now() + patience, settings, clients: Some((probe, admin)) })
     }
 
     fn clients(&self) -> Result<&(BaseConsumer<Reporter>, AdminClient<DefaultClientContext>), Error> {
@@ -193,9 +250,10 @@ impl Inquiry {
     fn create(&self, name: &str, only_try: bool) -> Result<(), Error> {
         let wanted = self.config.topics;
         let replication = TopicReplication::Fixed(i32::from(wanted.replication));
-        // What waits for a stopped partition must not be deleted by age; how long to keep what is done is the
-        // administrator's to say.
-        let mut topic = NewTopic::new(name, wanted.partitions, replication).set("retention.ms", "-1");
+        let mut topic = NewTopic::new(name, wanted.partitions, replication);
+        for (setting, value) in self.settings {
+            topic = topic.set(setting, value);
+        }
         if wanted.replication >= 3 {
             topic = topic.set("min.insync.replicas", "2");
         }
@@ -211,6 +269,31 @@ impl Inquiry {
                 Err(Error::new(ErrorKind::Configuration, what))
             }
             Some(Err((_, code))) => Err(of_topic(name, "cannot be created", code)),
+        }
+    }
+
+    fn refuse_what_forgets(&self, name: &str) -> Result<(), Error> {
+        let (_, admin) = self.clients()?;
+        let answers = block_on(admin.describe_configs(&[ResourceSpecifier::Topic(name)], &self.remaining()));
+        let answers =
+            answers.map_err(|error| translate(format!("kafka: cannot read the settings of topic {name:?}"), error))?;
+        let Some(answer) = answers.into_iter().next() else { return Ok(()) };
+        let answer = answer.map_err(|code| of_topic(name, "cannot be described", code))?;
+        match answer.get("cleanup.policy").and_then(|entry| entry.value.as_deref()) {
+            Some("compact") => Ok(()),
+            Some(other) => {
+                let what = format!(
+                    "kafka: topic {name:?} holds positions and has cleanup.policy={other}: it would forget them by age; \
+                     set it to compact"
+                );
+                Err(Error::new(ErrorKind::Configuration, what))
+            }
+            // An answer without entries is how a missing permission shows.
+            None => {
+                let what =
+                    format!("kafka: may not read the settings of topic {name:?}; grant DescribeConfigs on the topic");
+                Err(Error::new(ErrorKind::Denied, what))
+            }
         }
     }
 

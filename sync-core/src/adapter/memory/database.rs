@@ -28,13 +28,25 @@ pub(super) struct State {
     /// Each committed transaction's events, in the order of the commits. A snapshot is how many there are.
     pub(super) commits: Vec<Vec<Event>>,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
+    /// The ledger, a window's number being its place.
+    pub(super) windows: Vec<Window>,
+    pub(super) epoch: i32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    pub(super) token: String,
+    pub(super) lo: String,
+    pub(super) hi: String,
 }
 
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) position: Position,
     pub(super) holder: Option<(String, tokio::time::Instant)>,
-    pub(super) term: u64,
+    pub(super) term: i64,
+    /// The first window whose mark counts; none while only this position does.
+    pub(super) ledger_from: Option<i64>,
 }
 
 impl MemoryDatabase {
@@ -153,6 +165,10 @@ impl Projection for MemoryDatabase {
 impl State {
     fn current(&self, key: &str) -> Result<Current, Error> {
         let version = self.versions.get(key).copied().unwrap_or_default();
-        Ok(Current { key: key.to_owned(), version: Version::new(0, version)?, document: self.rows.get(key).cloned() })
+        Ok(Current {
+            key: key.to_owned(),
+            version: Version::new(self.epoch, version)?,
+            document: self.rows.get(key).cloned(),
+        })
     }
 }

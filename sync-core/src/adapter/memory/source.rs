@@ -1,10 +1,13 @@
 //! The outbox of a database in memory, as a source.
 
+mod ledger;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout};
 
+use self::ledger::Ledger;
 use super::database::{MemoryDatabase, Subscription};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
@@ -39,15 +42,16 @@ fn window(commits: &[Vec<Event>], lo: &str, hi: usize, last: i64) -> Vec<Event> 
     events
 }
 
-#[async_trait]
-impl Source for MemorySource {
-    async fn open(&self) -> Result<Feed, Error> {
+impl MemorySource {
+    /// Takes the lease; says its term and the position.
+    fn take(&self, keeps_ledger: bool) -> Result<(i64, Position), Error> {
         let mut state = self.database.lock();
         let start = Position { lo: "0".to_owned(), hi: None, last: 0 };
         let subscription = state.subscriptions.entry(self.subscription.clone()).or_insert(Subscription {
             position: start,
             holder: None,
             term: 0,
+            ledger_from: None,
         });
         let now = Instant::now();
         if subscription.holder.as_ref().is_some_and(|(holder, until)| *holder != self.holder && *until > now) {
@@ -55,10 +59,24 @@ impl Source for MemorySource {
         }
         subscription.holder = Some((self.holder.clone(), now + self.lease));
         subscription.term += 1;
-        let cursor = MemoryCursor { source: self.clone(), term: subscription.term };
-        let reader =
-            MemoryReader { source: self.clone(), position: subscription.position.clone(), waiting: Vec::new() };
-        Ok(Feed { reader: Box::new(reader), cursor: Box::new(cursor), epoch: 0 })
+        if !keeps_ledger {
+            subscription.ledger_from = None;
+        }
+        Ok((subscription.term, subscription.position.clone()))
+    }
+
+    fn reader(&self, position: Position, ledger: Option<Ledger>) -> Box<dyn Reader> {
+        Box::new(MemoryReader { source: self.clone(), position, waiting: Vec::new(), ledger })
+    }
+}
+
+#[async_trait]
+impl Source for MemorySource {
+    async fn open(&self) -> Result<Feed, Error> {
+        let (term, position) = self.take(false)?;
+        let cursor = MemoryCursor { source: self.clone(), term };
+        let epoch = self.database.lock().epoch;
+        Ok(Feed { reader: self.reader(position, None), cursor: Box::new(cursor), epoch })
     }
 
     async fn lag(&self) -> Result<SourceLag, Error> {
@@ -83,6 +101,7 @@ struct MemoryReader {
     position: Position,
     /// The rest of the window, the next event last.
     waiting: Vec<Event>,
+    ledger: Option<Ledger>,
 }
 
 #[async_trait]
@@ -95,6 +114,7 @@ impl Reader for MemoryReader {
             self.waiting.reverse();
             self.position.hi = Some(hi.to_string());
         }
+        let before = self.position.clone();
         let mut events = Vec::new();
         while events.len() < self.source.batch_events
             && let Some(event) = self.waiting.pop()
@@ -110,7 +130,11 @@ impl Reader for MemoryReader {
         if events.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Batch { events, position: self.position.clone() }))
+        let mark = match &mut self.ledger {
+            Some(ledger) => Some(ledger.mark(&self.source, &before, &self.position)?),
+            None => None,
+        };
+        Ok(Some(Batch { events, position: self.position.clone(), mark }))
     }
 
     async fn wait(&mut self) -> Result<(), Error> {
@@ -124,7 +148,7 @@ impl Reader for MemoryReader {
 #[derive(Debug)]
 struct MemoryCursor {
     source: MemorySource,
-    term: u64,
+    term: i64,
 }
 
 impl MemoryCursor {
@@ -143,6 +167,8 @@ impl MemoryCursor {
 #[async_trait]
 impl Cursor for MemoryCursor {
     async fn advance(&self, position: &Position) -> Result<(), Error> {
+        // Somewhere to be dropped half-way, with nothing recorded.
+        tokio::task::yield_now().await;
         self.fenced(|subscription| subscription.position = position.clone())
     }
 
@@ -165,12 +191,17 @@ mod tests {
     use super::*;
     use crate::adapter::memory::MemoryTransaction;
     use crate::event::Action;
-    use crate::port::Projection;
+    use crate::port::{LedgerSource, Projection};
     use crate::testkit::conformance::{self, Outbox, Rows, Transaction};
 
     #[async_trait]
     impl Outbox for MemoryDatabase {
         fn source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn Source> {
+            let (subscription, holder) = ("search".to_owned(), holder.to_owned());
+            Box::new(MemorySource { database: self.clone(), subscription, holder, lease, batch_events })
+        }
+
+        fn ledger_source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn LedgerSource> {
             let (subscription, holder) = ("search".to_owned(), holder.to_owned());
             Box::new(MemorySource { database: self.clone(), subscription, holder, lease, batch_events })
         }
@@ -220,6 +251,11 @@ mod tests {
     #[tokio::test]
     async fn the_memory_source_keeps_the_promises_of_a_source() {
         conformance::source(async || Box::new(MemoryDatabase::default()) as Box<dyn Outbox>).await;
+    }
+
+    #[tokio::test]
+    async fn the_memory_source_keeps_the_promises_of_a_source_with_a_ledger() {
+        conformance::ledger_source(async || Box::new(MemoryDatabase::default()) as Box<dyn Outbox>).await;
     }
 
     #[tokio::test]

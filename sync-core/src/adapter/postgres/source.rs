@@ -1,6 +1,7 @@
 //! The outbox as a source: windows between two snapshots, one reader at a time.
 
 mod cursor;
+mod ledger;
 mod reader;
 mod wake;
 mod window;
@@ -75,18 +76,9 @@ struct Taken {
 #[async_trait]
 impl Source for PostgresSource {
     async fn open(&self) -> Result<Feed, Error> {
-        let reading = self.database.session().await?;
-        let recording = self.database.session().await?;
-        // Events are found by index however fresh a leaf's statistics are; compiling a query costs more than running
-        // it; a large window may take longer than a role's time-out for its statements; and a position lost in a crash
-        // only repeats events, so its commit need not wait for the disk.
-        settings(&reading, "set enable_seqscan = off; set jit = off; set statement_timeout = 0").await?;
-        settings(&recording, "set synchronous_commit = off").await?;
-        refuse_standby(&reading).await?;
-        let (epoch, token) = note_history(&recording).await?;
-        let taken = self.take(&recording, &token).await?;
+        let (taken, epoch, reading, recording) = self.connect(false).await?;
         let cursor = PostgresCursor::new(recording, &self.config, taken.term).await?;
-        let reader = PostgresReader::new(reading, &self.config, taken.bell, taken.position).await?;
+        let reader = PostgresReader::new(reading, &self.config, taken.bell, taken.position, None).await?;
         Ok(Feed { reader: Box::new(reader), cursor: Box::new(cursor), epoch })
     }
 
@@ -127,8 +119,23 @@ impl Source for PostgresSource {
 }
 
 impl PostgresSource {
+    /// Takes the lease: with it the epoch, and the sessions that read and record.
+    async fn connect(&self, keeps_ledger: bool) -> Result<(Taken, i32, Session, Session), Error> {
+        let reading = self.database.session().await?;
+        let recording = self.database.session().await?;
+        // Events are found by index however fresh a leaf's statistics are; compiling a query costs more than running
+        // it; a large window may take longer than a role's time-out for its statements; and a position lost in a crash
+        // only repeats events, so its commit need not wait for the disk.
+        settings(&reading, "set enable_seqscan = off; set jit = off; set statement_timeout = 0").await?;
+        settings(&recording, "set synchronous_commit = off").await?;
+        refuse_standby(&reading).await?;
+        let (epoch, token) = note_history(&recording).await?;
+        let taken = self.take(&recording, &token, keeps_ledger).await?;
+        Ok((taken, epoch, reading, recording))
+    }
+
     /// Takes the lease in one statement; its answer carries the position as the database holds it now.
-    async fn take(&self, session: &Session, token: &str) -> Result<Taken, Error> {
+    async fn take(&self, session: &Session, token: &str, keeps_ledger: bool) -> Result<Taken, Error> {
         let name = &self.config.subscription;
         let doing = format!("taking the lease of subscription {name:?}");
         session
@@ -145,7 +152,14 @@ impl PostgresSource {
             .client
             .query_opt(
                 TAKE,
-                &[name, &self.config.holder, &self.config.lease.as_secs_f64(), &token, &self.config.topics],
+                &[
+                    name,
+                    &self.config.holder,
+                    &self.config.lease.as_secs_f64(),
+                    &token,
+                    &self.config.topics,
+                    &keeps_ledger,
+                ],
             )
             .await
             .map_err(|error| from_postgres(doing.as_str(), error))?;
@@ -206,7 +220,8 @@ async fn note_history(session: &Session) -> Result<(i32, String), Error> {
     }
 }
 
-/// A subscription that wants more topics than before begins anew: it passed their events without publishing them.
+/// A subscription that wants more topics than before begins anew: it passed their events without publishing them. From
+/// then on, and once it was read without a ledger, positions kept elsewhere no longer count.
 const TAKE: &str = "
 with before as (
     select topics is not null and not coalesce($5 <@ topics, false) as grown
@@ -217,7 +232,8 @@ update outbox.subscriptions
        history = $4::text::uuid, topics = $5, updated_at = clock_timestamp(),
        lo = case when grown then '1:1:' else lo end,
        hi = case when not grown then hi end,
-       last = case when grown then 0 else last end
+       last = case when grown then 0 else last end,
+       ledger_from = case when $6 and not grown then ledger_from end
   from before
  where name = $1
    and (lease_holder is null or lease_holder = $2 or lease_until < clock_timestamp())

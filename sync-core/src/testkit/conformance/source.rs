@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::error::ErrorKind;
 use crate::event::{Action, Event};
-use crate::port::{Feed, Reader, Source};
+use crate::port::{Feed, LedgerSource, Reader, Source};
 
 /// A fresh, empty outbox to check a source on.
 #[async_trait]
@@ -17,6 +17,9 @@ pub trait Outbox: Debug + Send + Sync {
     /// A source on one and the same subscription, which takes its lease as `holder` for `lease` and reads at most
     /// `batch_events` at once.
     fn source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn Source>;
+
+    /// The same subscription, read with a ledger.
+    fn ledger_source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn LedgerSource>;
 
     /// Begins a transaction.
     async fn begin(&self) -> Box<dyn Transaction>;
@@ -35,7 +38,7 @@ pub trait Transaction: Send {
     async fn rollback(self: Box<Self>);
 }
 
-const LEASE: Duration = Duration::from_secs(60);
+pub(super) const LEASE: Duration = Duration::from_secs(60);
 const BOUND: Duration = Duration::from_secs(20);
 
 /// Checks everything a source promises; `fresh` makes an empty outbox for each check.
@@ -55,7 +58,7 @@ pub async fn source(fresh: impl AsyncFn() -> Box<dyn Outbox>) {
     lag_counts_what_the_position_has_not_passed(&*fresh().await).await;
 }
 
-async fn emit(outbox: &dyn Outbox, keys: &[&str]) {
+pub(super) async fn emit(outbox: &dyn Outbox, keys: &[&str]) {
     let mut transaction = outbox.begin().await;
     for key in keys {
         transaction.emit(key, Action::Index).await;
@@ -68,7 +71,7 @@ async fn open(outbox: &dyn Outbox, batch_events: usize) -> Feed {
 }
 
 /// Everything there is to read now.
-async fn drain(reader: &mut dyn Reader) -> Vec<Event> {
+pub(super) async fn drain(reader: &mut dyn Reader) -> Vec<Event> {
     let mut events = Vec::new();
     while let Some(batch) = reader.next().await.expect("the source is up") {
         events.extend(batch.events);
@@ -76,7 +79,7 @@ async fn drain(reader: &mut dyn Reader) -> Vec<Event> {
     events
 }
 
-fn keys(events: &[Event]) -> Vec<&str> {
+pub(super) fn keys(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.key.as_str()).collect()
 }
 

@@ -1,21 +1,38 @@
-//! Checks of Kafka: the brokers, and the topics.
+//! Checks of Kafka: the brokers, the topics, and transactions where they are used.
 
 use sync_core::adapter::kafka::{TopicReport, TopicState};
 use sync_core::{Error, ErrorKind};
 
 use super::finding::Finding;
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::wire::Wire;
 
-/// The brokers, then each topic.
+/// The brokers, then each topic, then transactions.
 pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     let brokers = config.kafka.brokers.join(", ");
     match wire.topics().await {
         Ok(topics) => {
             let found = Finding::ok("kafka", "brokers", format!("{brokers} answer and let us in"));
-            [found].into_iter().chain(topics.iter().map(|topic| judge(topic, config))).collect()
+            let found = [found].into_iter().chain(topics.iter().map(|topic| judge(topic, config)));
+            let transactions = match config.relay.delivery {
+                Delivery::AtLeastOnce => None,
+                Delivery::ExactlyOnce => Some(transactions(config, wire).await),
+            };
+            found.chain(transactions).collect()
         }
         Err(error) => vec![Finding::failed("kafka", "brokers", &error)],
+    }
+}
+
+async fn transactions(config: &Config, wire: &Wire<'_>) -> Finding {
+    match wire.transactions().await {
+        Ok(report) => {
+            let positions = &config.relay.positions_topic;
+            let topic = if report.has_positions { "is there" } else { "will be created" };
+            let found = format!("the brokers take transactional id {:?}; topic {positions} {topic}", report.id);
+            Finding::ok("kafka", "transactions", found)
+        }
+        Err(error) => Finding::failed("kafka", "transactions", &error),
     }
 }
 

@@ -11,13 +11,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{RowStream, Statement};
 
 use super::SourceConfig;
+use super::ledger::Ledger;
 use super::wake::Wake;
 use super::window::{WINDOW, event, size};
 use crate::adapter::postgres::connect::Session;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::Error;
 use crate::event::Event;
-use crate::port::{Batch, Position, Reader};
+use crate::port::{Batch, Mark, Position, Reader};
 
 /// While nothing is written for this subscription, its position is still moved this often: retention waits for it.
 const IDLE_POSITION: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ pub(super) struct PostgresReader {
     position: Position,
     open: Option<Pin<Box<RowStream>>>,
     reported: Instant,
+    /// Where windows are entered, when the position is kept elsewhere.
+    ledger: Option<Ledger>,
 }
 
 impl fmt::Debug for PostgresReader {
@@ -46,6 +49,7 @@ impl PostgresReader {
         config: &SourceConfig,
         bell: i32,
         position: Position,
+        ledger: Option<Ledger>,
     ) -> Result<Self, Error> {
         let preparing = |error| from_postgres("preparing to read the outbox", error);
         let snapshot = session.client.prepare("select pg_current_snapshot()::text").await.map_err(preparing)?;
@@ -60,6 +64,7 @@ impl PostgresReader {
             position,
             open: None,
             reported: Instant::now(),
+            ledger,
         })
     }
 
@@ -102,9 +107,9 @@ impl PostgresReader {
         Ok(events)
     }
 
-    fn batch(&mut self, events: Vec<Event>) -> Batch {
+    fn batch(&mut self, events: Vec<Event>, mark: Option<Mark>) -> Batch {
         self.reported = Instant::now();
-        Batch { events, position: self.position.clone() }
+        Batch { events, position: self.position.clone(), mark }
     }
 
     /// Leaves the window: all of it is read.
@@ -125,19 +130,24 @@ impl Reader for PostgresReader {
             if self.open.is_none() && !self.open_window().await? {
                 return Ok(None);
             }
+            let before = self.position.clone();
             let events = self.gather().await?;
             if !events.is_empty() {
                 // The session answers in order: while rows of the window wait to be taken, it would answer nothing else.
                 if self.open.is_none() {
                     self.wake.busy(&self.session).await?;
                 }
-                return Ok(Some(self.batch(events)));
+                let mark = match &mut self.ledger {
+                    Some(ledger) => Some(ledger.mark(&before, &self.position).await?),
+                    None => None,
+                };
+                return Ok(Some(self.batch(events, mark)));
             }
             // A window without events for this subscription. Recording each of them would keep an idle database busy
             // with nothing but records of it being idle. The rest of a window that had events may be empty too: then
             // the next window may not be.
             if fresh {
-                return Ok((self.reported.elapsed() >= IDLE_POSITION).then(|| self.batch(events)));
+                return Ok((self.reported.elapsed() >= IDLE_POSITION).then(|| self.batch(events, None)));
             }
         }
     }

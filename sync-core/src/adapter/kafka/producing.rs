@@ -1,0 +1,116 @@
+//! What every producer needs: settings the order rests on, and what the topics in use leave open.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+
+use super::config::KafkaConfig;
+use super::delivery::shown;
+use super::record::size_alone;
+use super::topics;
+use crate::error::{Error, ErrorKind};
+use crate::event::Outgoing;
+
+/// How long brokers may take to answer about topics before that counts as an outage.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// librdkafka's own bound on a message, which must never be the one that decides.
+const MAX_MESSAGE_BYTES: usize = 1_000_000_000;
+/// More in one batch no longer makes anything faster.
+const MAX_BATCH_BYTES: usize = 1_000_000;
+/// Bytes of values that may wait for the brokers. Keys and headers come on top: see `queue.buffering.max.messages`.
+const MIN_QUEUE_BYTES: usize = 16 << 20;
+
+/// What `kafka.properties` may say otherwise.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("compression.type", "lz4"),
+    // Batches form by themselves while earlier ones are under way; waiting would only cost an idle system time.
+    ("linger.ms", "0"),
+    // A message costs librdkafka some 600 bytes beside its value.
+    ("queue.buffering.max.messages", "20000"),
+];
+
+/// What the order rests on.
+const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true"), ("partitioner", "murmur2_random")];
+
+/// The topics that were looked up, and the largest batch each takes, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct KnownTopics(BTreeMap<String, usize>);
+
+impl KnownTopics {
+    /// Looks up the topics that are not known yet.
+    pub(super) async fn learn(&mut self, config: &KafkaConfig, batch: &[Outgoing]) -> Result<(), Error> {
+        let mut unknown = Vec::new();
+        for message in batch {
+            if !self.0.contains_key(&message.topic) && !unknown.contains(&message.topic) {
+                unknown.push(message.topic.clone());
+            }
+        }
+        if !unknown.is_empty() {
+            let found = topics::ensure(config, unknown, PATIENCE).await?;
+            self.0.extend(found.into_iter().map(|(name, topic)| (name, topic.max_message_bytes)));
+        }
+        Ok(())
+    }
+
+    /// Refuses the batch when one of its messages can never be stored: nothing of it has been handed over then.
+    pub(super) fn admit(&self, batch: &[Outgoing]) -> Result<(), Error> {
+        for message in batch {
+            let limit = self.0.get(&message.topic).copied().unwrap_or(MAX_MESSAGE_BYTES).min(MAX_MESSAGE_BYTES);
+            let size = size_alone(message);
+            if size > limit {
+                let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| id.as_str());
+                let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
+                let what = format!(
+                    "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \
+                     make it smaller, or raise the topic's max.message.bytes"
+                );
+                return Err(Error::new(ErrorKind::Refused, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What they leave open for a producer.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            smallest: self.0.values().copied().min().unwrap_or(MAX_BATCH_BYTES).min(MAX_BATCH_BYTES),
+            largest: self.0.values().copied().max().unwrap_or_default().clamp(MIN_QUEUE_BYTES, MAX_MESSAGE_BYTES),
+        }
+    }
+}
+
+/// What the topics in use leave open for the producer, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// No batch may be larger: a batch that is refused takes every message in it along.
+    smallest: usize,
+    /// The queue must have room for one message of this size.
+    largest: usize,
+}
+
+impl Limits {
+    /// The settings of a producer that keeps to them.
+    pub(super) fn producer(self, config: &KafkaConfig) -> Result<ClientConfig, Error> {
+        let mut client = config.client()?;
+        for (name, value) in DEFAULTS {
+            if !config.properties.contains_key(*name) {
+                client.set(*name, *value);
+            }
+        }
+        for (name, value) in FIXED {
+            client.set(*name, *value);
+        }
+        client.set("message.max.bytes", MAX_MESSAGE_BYTES.to_string());
+        client.set("batch.size", self.smallest.to_string());
+        client.set("queue.buffering.max.kbytes", self.largest.div_ceil(1024).to_string());
+        Ok(client)
+    }
+}
+
+/// A message's headers as the client takes them.
+pub(super) fn headers(headers: &[(String, String)]) -> OwnedHeaders {
+    let empty = OwnedHeaders::new_with_capacity(headers.len());
+    headers.iter().fold(empty, |all, (name, value)| all.insert(Header { key: name, value: Some(value.as_str()) }))
+}

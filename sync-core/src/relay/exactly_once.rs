@@ -1,0 +1,165 @@
+//! Messages and position in one transaction of the bus.
+//!
+//! ```text
+//!  claim ──▶ begin ──▶ lease again ──▶ mark ──▶ resume          reader ──batches──▶ transactions ──positions──▶ mirror
+//!  (lease)   (shuts     (was it taken            (the ledger                        (with the mark)
+//!            others out) meanwhile?)              knows it?)
+//! ```
+//!
+//! What is committed and where the subscription stands cannot come apart, so after any error the mark says what became
+//! of the last transaction, and events are neither repeated nor skipped. The source's own position follows behind: for
+//! lag and retention, for a relay of the other kind, and for a history in which the mark means nothing.
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::suspects::Suspects;
+use super::{Relay, read_batches};
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::event::Outgoing;
+use crate::port::{Batch, Claim, Cursor, LedgerSource, Mark, Position, Resumed, Transactions, Transactor};
+
+/// Works on one claim until it fails, or until shutdown.
+pub(super) async fn session(
+    relay: &Relay,
+    source: &dyn LedgerSource,
+    transactor: &dyn Transactor,
+    shutdown: &CancellationToken,
+    suspects: &Suspects,
+) -> Result<(), Error> {
+    let claim = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        claim = source.claim() => claim?,
+    };
+    let Claim { name, cursor, unresumed } = claim;
+    let work = async {
+        let opening = async {
+            let mut transactions = transactor.begin(&name).await?;
+            // Whoever slept between taking the lease and shutting others out has shut out its successor. It must not
+            // publish in its place.
+            cursor.renew().await?;
+            let mark = transactions.mark().await?;
+            Ok::<_, Error>((transactions, unresumed.resume(mark).await?))
+        };
+        let (mut transactions, Resumed { mut reader, epoch }) = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            opened = opening => opened?,
+        };
+        tracing::info!(epoch, "the relay holds the lease and reads, to publish exactly once");
+        let (batches, mut read) = mpsc::channel::<Batch>(1);
+        let (passed, positions) = watch::channel(None);
+
+        let reading = read_batches(reader.as_mut(), batches, shutdown);
+        let publishing = async {
+            let most = relay.config.in_flight.max(1);
+            let mut waiting = Parcel::default();
+            loop {
+                if waiting.batches == 0 && suspects.any() {
+                    let Some(batch) = read.recv().await else { break };
+                    let position = batch.position.clone();
+                    publish_singly(relay, transactions.as_mut(), batch, epoch, suspects).await?;
+                    passed.send_replace(Some(position));
+                    continue;
+                }
+                if !waiting.gather(&mut read, epoch, most, suspects).await {
+                    break;
+                }
+                let parcel = std::mem::take(&mut waiting);
+                let events = parcel.messages.len() as u64;
+                if let Some(mark) = &parcel.mark {
+                    let mut published = std::pin::pin!(transactions.publish(parcel.messages, mark));
+                    // What is read meanwhile is the next transaction: the slower the bus, the more goes into one.
+                    let outcome = loop {
+                        tokio::select! {
+                            outcome = &mut published => break outcome,
+                            Some(batch) = read.recv(), if waiting.batches < most => waiting.add(batch, epoch, suspects),
+                        }
+                    };
+                    outcome?;
+                }
+                passed.send_replace(parcel.position);
+                relay.progress.published(events);
+            }
+            drop(passed);
+            Ok(())
+        };
+        tokio::try_join!(reading, publishing, mirror(positions, cursor.as_ref())).map(|_| ())
+    };
+    relay.under_lease(source, cursor.as_ref(), shutdown, work).await
+}
+
+/// What one transaction stores.
+#[derive(Default)]
+struct Parcel {
+    batches: usize,
+    messages: Vec<Outgoing>,
+    /// Of the last batch that has events.
+    mark: Option<Mark>,
+    /// Of the last batch.
+    position: Option<Position>,
+}
+
+impl Parcel {
+    /// Waits for a batch unless there is one, and adds those that are there already; `false` when no more will come.
+    async fn gather(&mut self, read: &mut mpsc::Receiver<Batch>, epoch: i32, most: usize, suspects: &Suspects) -> bool {
+        if self.batches == 0 {
+            let Some(batch) = read.recv().await else { return false };
+            self.add(batch, epoch, suspects);
+        }
+        while self.batches < most
+            && let Ok(batch) = read.try_recv()
+        {
+            self.add(batch, epoch, suspects);
+        }
+        true
+    }
+
+    fn add(&mut self, batch: Batch, epoch: i32, suspects: &Suspects) {
+        self.batches += 1;
+        let events = batch.events.into_iter().filter(|event| !suspects.is_parked(event.id));
+        self.messages.extend(events.map(|event| event.into_message(epoch)));
+        self.mark = batch.mark.or(self.mark.take());
+        self.position = Some(batch.position);
+    }
+}
+
+/// Publishes each event of a suspect batch in a transaction of its own. The one that is refused is parked; then all
+/// begins anew behind the one before it, because a transaction that failed cannot be gone on with.
+async fn publish_singly(
+    relay: &Relay,
+    transactions: &mut dyn Transactions,
+    batch: Batch,
+    epoch: i32,
+    suspects: &Suspects,
+) -> Result<(), Error> {
+    let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
+    for event in batch.events.into_iter().filter(|event| !suspects.is_parked(event.id)) {
+        let id = event.id;
+        let here = Mark { last: Some(id), ..mark.clone() };
+        match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
+            Ok(()) => relay.progress.published(1),
+            Err(error) if error.remedy() == Remedy::Park => {
+                parking.park(event, &error).await?;
+                suspects.note_parked(id);
+                relay.progress.parked();
+                let what = "an event was parked; publishing goes on behind it";
+                return Err(Error::new(ErrorKind::Unavailable, what).with_source(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    transactions.publish(Vec::new(), &mark).await?;
+    suspects.take();
+    Ok(())
+}
+
+/// Lets the source's position follow, as fast as the source takes it; of several only the last.
+async fn mirror(mut positions: watch::Receiver<Option<Position>>, cursor: &dyn Cursor) -> Result<(), Error> {
+    while positions.changed().await.is_ok() {
+        let position = positions.borrow_and_update().clone();
+        if let Some(position) = position {
+            cursor.advance(&position).await?;
+        }
+    }
+    Ok(())
+}

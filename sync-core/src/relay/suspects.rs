@@ -1,0 +1,46 @@
+//! Batches among which an event is that the bus will never take.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a relay remembers of them from one feed to the next.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// How many of the next batches are to be published event by event.
+    batches: AtomicUsize,
+    /// Events that were found and parked, by id; they may be read again.
+    parked: Mutex<HashSet<i64>>,
+}
+
+impl Suspects {
+    /// The event is among the next `batches`.
+    pub(super) fn suspect(&self, batches: usize) {
+        self.batches.store(batches, Ordering::Relaxed);
+    }
+
+    /// Whether any batch is suspect.
+    pub(super) fn any(&self) -> bool {
+        self.batches.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the batch that is now to be published is one.
+    pub(super) fn take(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.batches.try_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
+    /// This event is safe among the dead letters.
+    pub(super) fn note_parked(&self, id: i64) {
+        self.parked().insert(id);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_parked(&self, id: i64) -> bool {
+        self.parked().contains(&id)
+    }
+
+    fn parked(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
