@@ -157,7 +157,6 @@ begin
     -- The rows carry transaction ids of another cluster, possibly from this one's future.
     update outbox.events set xid = pg_catalog.pg_current_xact_id();
     get diagnostics events = row_count;
-    delete from outbox.windows;
 
     -- The new term fences a relay that was at work on the old position.
     update outbox.subscriptions

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::source::{Cursor, Reader, Source};
+use super::source::{Cursor, Position, Reader, Source};
 use crate::error::{Error, ErrorKind};
 
 /// A place in a source's stream that may be kept outside the source: all events up to it are published.
@@ -95,6 +95,8 @@ pub struct Resumed {
     /// Reads events. Each batch with events has a mark, whose window the ledger holds for good. `next` is `Fenced` when
     /// the lease was lost before a window could be entered.
     pub reader: Box<dyn Reader>,
+    /// Where it begins: everything before it is published, and the source may not know that yet.
+    pub position: Position,
     /// The history the events belong to.
     pub epoch: i32,
 }

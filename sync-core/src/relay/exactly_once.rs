@@ -41,13 +41,15 @@ pub(super) async fn session(
             let mark = transactions.mark().await?;
             Ok::<_, Error>((transactions, unresumed.resume(mark).await?))
         };
-        let (mut transactions, Resumed { mut reader, epoch }) = tokio::select! {
+        let (mut transactions, Resumed { mut reader, position, epoch }) = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             opened = opening => opened?,
         };
         tracing::info!(epoch, "the relay holds the lease and reads, to publish exactly once");
         let (batches, mut read) = mpsc::channel::<Batch>(1);
-        let (passed, positions) = watch::channel(None);
+        let (passed, mut positions) = watch::channel(Some(position));
+        // Whoever published last may have died before it was mirrored, and nothing may follow for long.
+        positions.mark_changed();
 
         let reading = read_batches(reader.as_mut(), batches, shutdown);
         let publishing = async {

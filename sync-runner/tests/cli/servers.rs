@@ -142,6 +142,33 @@ async fn changes_reach_the_index_without_a_broker() {
 }
 
 #[tokio::test]
+async fn publishing_exactly_once_is_checked_and_told_and_refused_without_a_broker() {
+    let stage = Stage::migrated("kafka").await;
+    let positions = format!("relay.positions_topic={}-positions", stage.name);
+    let exactly = ["--set", "relay.delivery=exactly_once", "--set", positions.as_str()];
+    let check = stage.runner.run(&[&["check", "--json"], &exactly[..]].concat());
+    assert_eq!(check.code, Some(0), "{}", check.all());
+    let report = check.json();
+    let tried = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "transactions").unwrap();
+    let found = tried["found"].as_str().unwrap();
+    assert!(tried["verdict"] == "ok" && found.contains("sync/check") && found.contains("will be created"), "{tried}");
+
+    let mut running = stage.runner.start(&[&["run", "--roles", "relay"], &exactly[..]].concat());
+    running.until_told("to publish exactly once");
+    stage.sql("insert into jobs select i, 'job ' || i from generate_series(1, 300) i").await;
+    let report = stage.until_status(|report| report["outbox"]["events_behind"] == 0);
+    assert_eq!(report["outbox"]["mirrored"], true, "{report}");
+    assert!(stage.runner.run(&["status"]).out.contains("it follows the one in Kafka"));
+    running.signal("TERM");
+    let (code, told) = running.end();
+    assert_eq!(code, Some(0), "{told}");
+
+    let direct = stage.runner.run(&[&["check", "--set", "relay.bus=direct"], &exactly[..]].concat());
+    assert_eq!(direct.code, Some(2), "{}", direct.all());
+    assert!(direct.all().contains("relay.delivery") && direct.all().contains("bus = \"kafka\""), "{}", direct.all());
+}
+
+#[tokio::test]
 async fn a_column_that_is_set_after_indexing_must_be_ignored_by_the_watch() {
     let stage = Stage::migrated("direct").await;
     let watch = format!("select outbox.watch('jobs', '{}', 'id')", stage.name);

@@ -62,7 +62,10 @@ async fn any_mark_is_a_place_to_go_on_from_whatever_is_mirrored(outbox: &dyn Out
         emit(outbox, &[&format!("after {expected}")]).await;
     }
     late.commit().await;
-    let (_, mut resumed) = resume(outbox, 100, marks.last()).await;
+    let (claimed, mut resumed) = resume(outbox, 100, marks.last()).await;
+    claimed.0.advance(&resumed.position).await.expect("the lease is ours");
+    let lag = outbox.source("one", LEASE, 1).lag().await.expect("up").events;
+    assert_eq!(lag, 6, "the source knows now what is published");
     let mut events = rest(&mut resumed).await;
     events.sort_by(|one, other| one.key.cmp(&other.key));
     assert_eq!(keys(&events), ["after a", "after b", "after c", "after d", "after e", "late"]);

@@ -170,8 +170,8 @@ impl Drop for TransactionalProducer {
 
 /// Whether the same call may be made again, and go on where this one ended.
 fn passes(error: &KafkaError) -> bool {
-    match error {
-        KafkaError::Transaction(error) => error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort(),
-        error => *error == KafkaError::Flush(Code::OperationTimedOut),
+    if let KafkaError::Transaction(error) = error {
+        return error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort();
     }
+    *error == KafkaError::Flush(Code::OperationTimedOut)
 }

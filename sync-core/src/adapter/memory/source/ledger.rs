@@ -97,6 +97,6 @@ impl Unresumed for MemoryUnresumed {
         let epoch = state.epoch;
         drop(state);
         let ledger = Ledger { term, epoch, entered };
-        Ok(Resumed { reader: source.reader(position, Some(ledger)), epoch })
+        Ok(Resumed { reader: source.reader(position.clone(), Some(ledger)), position, epoch })
     }
 }

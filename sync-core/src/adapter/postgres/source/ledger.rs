@@ -121,8 +121,8 @@ impl Unresumed for PostgresUnresumed {
             Ledger { session, enter, subscription: config.subscription.clone(), term, epoch, entered: None };
         let position = ledger.find(mark).await?;
         let epoch = ledger.epoch;
-        let reader = PostgresReader::new(reading, &config, taken.bell, position, Some(ledger)).await?;
-        Ok(Resumed { reader: Box::new(reader), epoch })
+        let reader = PostgresReader::new(reading, &config, taken.bell, position.clone(), Some(ledger)).await?;
+        Ok(Resumed { reader: Box::new(reader), position, epoch })
     }
 }
 
