@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let relay = Relay::new(Arc::new(source), Arc::new(bus.clone()), RelayConfig::default());
     let subscriber = Arc::new(bus.subscriber("indexer", "jobs"));
     let letters = Arc::new(MemoryDeadLetters::new());
-    let parking = Arc::new(Parking::new("jobs", "jobs", letters, Arc::new(SystemClock)));
+    let parking = Parking::new("jobs", "jobs", letters, Arc::new(SystemClock));
     let (rows, target) = (Arc::new(database.clone()), Arc::new(index.clone()));
     let indexer = Indexer::new(subscriber, rows, target, parking, IndexerConfig::default());
 

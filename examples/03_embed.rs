@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bus = DirectBus::new(["books"], 10_000, 4);
     let subscriber = Arc::new(bus.subscriber("books")?);
     let letters = Arc::new(PostgresDeadLetters::new(database.clone()));
-    let parking = Arc::new(Parking::new("books", "books", letters, Arc::new(SystemClock)));
+    let parking = Parking::new("books", "books", letters, Arc::new(SystemClock));
     let source = PostgresSource::new(database, SourceConfig { holder: name, ..SourceConfig::default() });
     let relay = Relay::new(Arc::new(source), Arc::new(bus), RelayConfig::default());
     let (documents, target) = (Arc::clone(&projection), Arc::clone(&sink));

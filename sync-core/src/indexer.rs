@@ -113,7 +113,7 @@ impl Indexer {
         subscriber: Arc<dyn Subscriber>,
         projection: Arc<dyn Projection>,
         sink: Arc<dyn Sink>,
-        parking: Arc<Parking>,
+        parking: Parking,
         config: IndexerConfig,
     ) -> Self {
         let progress = IndexerProgress::default();
@@ -126,7 +126,7 @@ impl Indexer {
             page: Page::default(),
             progress: progress.clone(),
         });
-        Self { subscriber, worker, parking, config, progress }
+        Self { subscriber, worker, parking: Arc::new(parking), config, progress }
     }
 
     /// Counters that stay up to date while it runs.

@@ -136,14 +136,12 @@ impl<'a> Wire<'a> {
         };
         let projection: Arc<dyn Projection> = Arc::new(self.projection(name, index));
         let sink: Arc<dyn Sink> = Arc::new(self.sink(index)?);
-        let letters = Arc::new(self.dead_letters());
-        let copies = self.config.relay.bus == Bus::Kafka;
-        let parking = Parking::new(name, &index.topic, letters, clock());
-        let parking = Arc::new(parking.with_bus(self.publisher()?, copies));
         self.subscribers(name, index)?
             .into_iter()
             .map(|(topic, subscriber)| {
-                let (projection, sink, parking) = (Arc::clone(&projection), Arc::clone(&sink), Arc::clone(&parking));
+                let (projection, sink) = (Arc::clone(&projection), Arc::clone(&sink));
+                let parking = Parking::new(name, &index.topic, Arc::new(self.dead_letters()), clock());
+                let parking = parking.with_bus(self.publisher()?, self.config.relay.bus == Bus::Kafka);
                 let indexer = Indexer::new(Arc::clone(&subscriber), projection, sink, parking, config);
                 Ok(IndexerOf { topic, indexer, subscriber })
             })

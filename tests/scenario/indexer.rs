@@ -37,21 +37,21 @@ impl Bench {
     }
 
     fn indexer(&self) -> Indexer {
-        self.indexer_of(TOPIC, &self.parking())
+        self.indexer_of(TOPIC, self.parking())
     }
 
-    fn parking(&self) -> Arc<Parking> {
+    fn parking(&self) -> Parking {
         let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
         let parking = Parking::new("jobs", TOPIC, Arc::new(self.letters.clone()), clock);
-        Arc::new(parking.with_bus(Arc::new(self.bus.clone()), true))
+        parking.with_bus(Arc::new(self.bus.clone()), true)
     }
 
-    fn indexer_of(&self, topic: &str, parking: &Arc<Parking>) -> Indexer {
+    fn indexer_of(&self, topic: &str, parking: Parking) -> Indexer {
         Indexer::new(
             Arc::new(self.bus.subscriber("search", topic)),
             Arc::new(Faulty::new(self.database.clone(), self.reading.clone())),
             Arc::new(Faulty::new(self.index.clone(), self.writing.clone())),
-            Arc::clone(parking),
+            parking,
             IndexerConfig { batch_messages: 10, ..IndexerConfig::default() },
         )
     }
@@ -365,7 +365,7 @@ async fn a_letter_that_cannot_be_stored_is_not_lost() {
     letters.then([Fault::LoseAnswer]);
     let faulty = Arc::new(Faulty::new(bench.letters.clone(), letters.clone()));
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    let indexer = bench.indexer_of(TOPIC, &Arc::new(Parking::new("jobs", TOPIC, faulty, clock)));
+    let indexer = bench.indexer_of(TOPIC, Parking::new("jobs", TOPIC, faulty, clock));
     let checks = async {
         while !letters.is_used_up() {
             assert_eq!(bench.behind().await, 1, "nothing is passed over");
@@ -379,9 +379,8 @@ async fn a_letter_that_cannot_be_stored_is_not_lost() {
 
 /// Runs the indexers of the topic and of both retry topics until nothing is left in any of them.
 async fn with_retries(bench: &Bench, checks: impl Future<Output = ()>) {
-    let parking = bench.parking();
     let topics = [TOPIC, "jobs-retry-1000", "jobs-retry-2000"];
-    let indexers = topics.map(|topic| bench.indexer_of(topic, &parking));
+    let indexers = topics.map(|topic| bench.indexer_of(topic, bench.parking()));
     let shutdown = CancellationToken::new();
     let until_done = async {
         checks.await;

@@ -30,6 +30,8 @@ struct Bench {
     writing: Script,
     letters: MemoryDeadLetters,
     publisher: Arc<dyn Publisher>,
+    /// Makes more of them: each wants one caller at a time.
+    publishers: Box<dyn Fn() -> Arc<dyn Publisher>>,
     subscribers: Vec<Arc<dyn Subscriber>>,
 }
 
@@ -43,19 +45,23 @@ impl Bench {
         let topic = servers::unique("retries");
         let retries = RETRIES.delays().into_iter().map(|delay| retry_topic(&topic, delay));
         let topics: Vec<_> = std::iter::once(topic.clone()).chain(retries).collect();
-        let (publisher, subscribers): (Arc<dyn Publisher>, Vec<Arc<dyn Subscriber>>) = match way {
+        let (publishers, subscribers): (Box<dyn Fn() -> _>, Vec<_>) = match way {
             Way::Kafka => {
                 let config = kafka();
                 let subscriber = |topic: &String| -> Arc<dyn Subscriber> {
                     Arc::new(KafkaSubscriber::new(&config, topic, topic, None).unwrap())
                 };
-                (Arc::new(KafkaPublisher::new(&config).unwrap()), topics.iter().map(subscriber).collect())
+                let subscribers = topics.iter().map(subscriber).collect();
+                (
+                    Box::new(move || -> Arc<dyn Publisher> { Arc::new(KafkaPublisher::new(&config).unwrap()) }),
+                    subscribers,
+                )
             }
             Way::Direct => {
                 let bus = DirectBus::new(topics.iter().map(String::as_str), 1_000, 1);
                 let subscriber = |topic: &String| -> Arc<dyn Subscriber> { Arc::new(bus.subscriber(topic).unwrap()) };
                 let subscribers = topics.iter().map(subscriber).collect();
-                (Arc::new(bus), subscribers)
+                (Box::new(move || -> Arc<dyn Publisher> { Arc::new(bus.clone()) }), subscribers)
             }
         };
         Self {
@@ -65,7 +71,8 @@ impl Bench {
             index: MemorySink::new(),
             writing: Script::default(),
             letters: MemoryDeadLetters::new(),
-            publisher,
+            publisher: publishers(),
+            publishers,
             subscribers,
         }
     }
@@ -103,13 +110,13 @@ impl Bench {
     }
 
     async fn beside(&self, work: impl Future<Output = ()>) {
-        let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters.clone()), Arc::new(SystemClock));
-        let parking = Arc::new(parking.with_bus(Arc::clone(&self.publisher), matches!(self.way, Way::Kafka)));
         let config = IndexerConfig { retries: RETRIES, ..IndexerConfig::default() };
         let indexer = |subscriber: &Arc<dyn Subscriber>| {
             let sink = Arc::new(Faulty::new(self.index.clone(), self.writing.clone()));
             let database = Arc::new(self.database.clone());
-            Indexer::new(Arc::clone(subscriber), database, sink, Arc::clone(&parking), config)
+            let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters.clone()), Arc::new(SystemClock));
+            let parking = parking.with_bus((self.publishers)(), matches!(self.way, Way::Kafka));
+            Indexer::new(Arc::clone(subscriber), database, sink, parking, config)
         };
         let indexers: Vec<_> = self.subscribers.iter().map(indexer).collect();
         let shutdown = CancellationToken::new();

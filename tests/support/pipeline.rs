@@ -68,8 +68,9 @@ impl Pipeline {
         Arc::new(PostgresSource::new(database(&self.url), config))
     }
 
-    /// The publishing end, and the consuming ends: of the topic itself, and of those in which what failed waits.
-    fn ends(&self) -> (Arc<dyn Publisher>, Vec<Arc<dyn Subscriber>>) {
+    /// What makes publishing ends, and the consuming ends: of the topic itself, and of those in which what failed
+    /// waits.
+    fn ends(&self) -> (Box<dyn Fn() -> Arc<dyn Publisher>>, Vec<Arc<dyn Subscriber>>) {
         let delays = self.retries.delays();
         let retries = delays.into_iter().map(|delay| retry_topic(&self.topic, delay));
         let topics: Vec<_> = std::iter::once(self.topic.clone()).chain(retries).collect();
@@ -79,13 +80,14 @@ impl Pipeline {
                 let subscriber = |topic: &String| -> Arc<dyn Subscriber> {
                     Arc::new(KafkaSubscriber::new(&config, topic, topic, None).unwrap())
                 };
-                (Arc::new(KafkaPublisher::new(&config).unwrap()), topics.iter().map(subscriber).collect())
+                let subscribers = topics.iter().map(subscriber).collect();
+                (Box::new(move || Arc::new(KafkaPublisher::new(&config).unwrap())), subscribers)
             }
             Way::Direct => {
                 let bus = DirectBus::new(topics.iter().map(String::as_str), 10_000, 4);
                 let subscriber = |topic: &String| -> Arc<dyn Subscriber> { Arc::new(bus.subscriber(topic).unwrap()) };
                 let subscribers = topics.iter().map(subscriber).collect();
-                (Arc::new(bus), subscribers)
+                (Box::new(move || Arc::new(bus.clone())), subscribers)
             }
         }
     }
@@ -102,14 +104,14 @@ impl Pipeline {
     /// Runs relay and indexers beside `work`, and stops them when it is done.
     pub async fn beside(&self, work: impl AsyncFnOnce(&Ran)) -> Ran {
         let (publisher, subscribers) = self.ends();
-        let relay = Relay::new(self.source(), Arc::clone(&publisher), RelayConfig::default());
-        let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters()), Arc::new(SystemClock));
-        let parking = Arc::new(parking.with_bus(publisher, matches!(self.way, Way::Kafka)));
+        let relay = Relay::new(self.source(), publisher(), RelayConfig::default());
         let config = IndexerConfig { retries: self.retries, ..IndexerConfig::default() };
         let indexers = subscribers.into_iter().map(|subscriber| {
             let projection = Arc::<PostgresProjection>::clone(&self.projection);
             let sink = Arc::<ElasticsearchSink>::clone(&self.sink);
-            Indexer::new(subscriber, projection, sink, Arc::clone(&parking), config)
+            let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters()), Arc::new(SystemClock));
+            let parking = parking.with_bus(publisher(), matches!(self.way, Way::Kafka));
+            Indexer::new(subscriber, projection, sink, parking, config)
         });
         let indexers: Vec<_> = indexers.collect();
         let ran = Ran { relay: relay.progress(), indexer: indexers[0].progress() };

@@ -51,8 +51,9 @@ impl Parking {
     }
 
     /// What fails for a reason nobody knows waits in the [retry topics](crate::policy::retries::retry_topic) of this
-    /// bus, each of which wants an [`Indexer`](super::Indexer) with this same parking. Dead letters are copied to the
-    /// [dead-letter topic](crate::policy::retries::dead_letter_topic) if `copies` says so.
+    /// bus, each of which wants an [`Indexer`](super::Indexer) with a parking and a publisher of its own: on a bus that
+    /// holds only so much, one that waits for room must not hold up the one that makes it. Dead letters are copied to
+    /// the [dead-letter topic](crate::policy::retries::dead_letter_topic) if `copies` says so.
     #[must_use]
     pub fn with_bus(self, publisher: Arc<dyn Publisher>, copies: bool) -> Self {
         Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), copies }), ..self }

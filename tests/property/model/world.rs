@@ -133,13 +133,10 @@ impl World {
 
     /// The indexers of one process: of the topic, and of those in which what failed waits.
     pub fn indexers(&self, topic: &'static str) -> Vec<Indexer> {
-        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-        let parking = Parking::new(topic, topic, Arc::new(self.letters.clone()), clock);
-        let parking = Arc::new(parking.with_bus(self.publisher(), false));
-        with_retries(topic).map(|read| self.indexer(topic, &read, &parking)).collect()
+        with_retries(topic).map(|read| self.indexer(topic, &read)).collect()
     }
 
-    fn indexer(&self, topic: &'static str, read: &str, parking: &Arc<Parking>) -> Indexer {
+    fn indexer(&self, topic: &'static str, read: &str) -> Indexer {
         let inner = self.subscriber(read);
         let subscriber = StormySubscriber { inner, weather: self.weather.place(), broken: self.broken };
         let projection = StormyProjection { inner: self.database.clone(), weather: self.weather.place() };
@@ -162,7 +159,10 @@ impl World {
             drain: Duration::from_millis(30),
             ..IndexerConfig::default()
         };
-        Indexer::new(Arc::new(subscriber), Arc::new(projection), Arc::new(sink), Arc::clone(parking), config)
+        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        let parking = Parking::new(topic, topic, Arc::new(self.letters.clone()), clock);
+        let parking = parking.with_bus(self.publisher(), false);
+        Indexer::new(Arc::new(subscriber), Arc::new(projection), Arc::new(sink), parking, config)
     }
 
     /// Whether every committed event went all the way.
