@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sync_core::ErrorKind;
-use sync_core::adapter::memory::MemoryTransactor;
-use sync_core::port::{LedgerSource, Mark, Source, Transactor};
+use sync_core::adapter::memory::{ManualClock, MemoryDeadLetters, MemoryTransactor};
+use sync_core::port::{DeadLetters, Kept, LedgerSource, Mark, Selection, Source, Transactor};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::testkit::faults::{Fault, Faulty, Hold};
 use tokio::time::timeout;
@@ -201,4 +201,24 @@ async fn the_position_in_the_database_never_passes_what_is_not_committed() {
     let (outcome, ()) = timeout(BOUND, async { tokio::join!(relay.run(shutdown.clone()), checks) }).await.unwrap();
     outcome.unwrap();
     exact.bench.source("two").claim().await.expect("the lease is free at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_the_bus_will_never_take_is_parked_once_and_every_other_comes_once() {
+    let exact = Exact::new();
+    for _ in 0..10 {
+        exact.bench.commit(&["a", "b", "c"]);
+    }
+    // A transaction is refused; published one by one, its second event is the one.
+    let refused = || Fault::Refuse(ErrorKind::Refused);
+    exact.bench.script.then([refused(), Fault::Pass, refused()]);
+    let letters = MemoryDeadLetters::new();
+    let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+    let relay = exact.relay("one").with_dead_letters("search", Arc::new(letters.clone()), clock);
+    exact.run_to_the_end(&relay).await;
+    let kept = letters.list(&Selection::default(), 0, 10).await.unwrap();
+    let [Kept { letter, .. }] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!((letter.key.as_deref(), letter.origin.partition), (Some("b"), -1));
+    exact.assert_once(&[("a", 10), ("b", 9), ("c", 10)]).await;
+    assert_eq!((relay.progress().counts().published, relay.progress().counts().parked), (29, 1));
 }
