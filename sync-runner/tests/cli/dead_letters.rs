@@ -132,3 +132,40 @@ async fn an_event_that_was_never_published_is_written_anew() {
     assert_eq!(stage.count("select count(*) from outbox.events where key = '1' and action = 'INDEX'").await, 2);
     assert_eq!(stage.listed(&[]).len(), 1);
 }
+
+/// A payload that no broker here takes, and that cannot be made small.
+const TOO_LARGE: &str = "
+select outbox.emit('{topic}', '2', payload => to_jsonb((
+    select string_agg(md5(n::text || random()), '') from generate_series(1, 100000) n)))";
+
+async fn an_event_too_large_is_parked(delivery: &str) {
+    let stage = Stage::migrated("kafka").await;
+    let delivery = format!("relay.delivery={delivery}");
+    let running = stage.runner.start(&["run", "--set", &delivery, "--set", &format!("relay.namespace={}", stage.name)]);
+    stage.sql("insert into jobs values (1, 'one'), (3, 'three')").await;
+    stage.sql(&TOO_LARGE.replace("{topic}", &stage.name)).await;
+    stage.sql("insert into jobs values (4, 'four')").await;
+    stage.until_status(|report| report["dead_letters"]["letters"] == 1 && report["indexes"]["jobs"]["documents"] == 3);
+    let (id, key) = stage.listed(&["--reader", "search"]).remove(0);
+    assert_eq!(key, "2");
+    let shown = stage.dlq(&["show", &id.to_string(), "--json"]).json();
+    assert!(shown["error"].as_str().unwrap().contains("max.message.bytes"), "{}", shown["error"]);
+    assert!(shown["value"].as_str().unwrap().len() > 3_000_000, "all it carried is kept");
+    assert_eq!((&shown["partition"], &shown["event"]), (&json!(null), &json!(3)));
+
+    // Written anew, it is as large as it was.
+    let replayed = stage.dlq(&["replay", "--id", &id.to_string(), "--json"]);
+    assert_eq!(replayed.json()["replayed"], 1, "{}", replayed.all());
+    stage.until_status(|report| report["dead_letters"]["letters"] == 1 && report["outbox"]["events_behind"] == 0);
+    drop(running);
+}
+
+#[tokio::test]
+async fn an_event_larger_than_its_topic_takes_is_parked_and_holds_up_nothing() {
+    an_event_too_large_is_parked("at_least_once").await;
+}
+
+#[tokio::test]
+async fn an_event_larger_than_its_topic_takes_is_parked_in_exactly_once_too() {
+    an_event_too_large_is_parked("exactly_once").await;
+}
