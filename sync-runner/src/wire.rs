@@ -138,7 +138,7 @@ impl<'a> Wire<'a> {
         let sink: Arc<dyn Sink> = Arc::new(self.sink(index)?);
         self.subscribers(name, index)?
             .into_iter()
-            .map(|(topic, subscriber)| {
+            .map(|SubscriberOf { topic, subscriber }| {
                 let (projection, sink) = (Arc::clone(&projection), Arc::clone(&sink));
                 let parking = Parking::new(name, &index.topic, Arc::new(self.dead_letters()), clock());
                 let parking = parking.with_bus(self.publisher()?, self.config.relay.bus == Bus::Kafka);
@@ -271,7 +271,7 @@ impl<'a> Wire<'a> {
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn subscribers(&self, name: &str, index: &Index) -> Result<Vec<(String, Arc<dyn Subscriber>)>, Error> {
+    pub(crate) fn subscribers(&self, name: &str, index: &Index) -> Result<Vec<SubscriberOf>, Error> {
         // A group of its own for each index: two of them may follow one topic.
         let group = format!("{}-{name}", self.config.kafka.group);
         let delays = retries(self.config).delays();
@@ -280,7 +280,7 @@ impl<'a> Wire<'a> {
             .chain(waiting)
             .map(|(topic, group)| {
                 let subscriber = self.subscriber(&group, &topic)?;
-                Ok((topic, subscriber))
+                Ok(SubscriberOf { topic, subscriber })
             })
             .collect()
     }
@@ -305,6 +305,15 @@ pub(crate) struct Replayer {
     pub(crate) projection: PostgresProjection,
     /// Writes the documents.
     pub(crate) sink: ElasticsearchSink,
+}
+
+/// The messages of one topic.
+#[derive(Debug)]
+pub(crate) struct SubscriberOf {
+    /// The topic.
+    pub(crate) topic: String,
+    /// Its messages.
+    pub(crate) subscriber: Arc<dyn Subscriber>,
 }
 
 /// An indexer, and what it reads.

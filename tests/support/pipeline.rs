@@ -26,6 +26,9 @@ pub enum Way {
     Direct,
 }
 
+/// Makes publishing ends: each wants one caller at a time.
+type Publishers = Box<dyn Fn() -> Arc<dyn Publisher>>;
+
 /// A pipeline that is not running.
 pub struct Pipeline {
     domain: Domain,
@@ -70,7 +73,7 @@ impl Pipeline {
 
     /// What makes publishing ends, and the consuming ends: of the topic itself, and of those in which what failed
     /// waits.
-    fn ends(&self) -> (Box<dyn Fn() -> Arc<dyn Publisher>>, Vec<Arc<dyn Subscriber>>) {
+    fn ends(&self) -> (Publishers, Vec<Arc<dyn Subscriber>>) {
         let delays = self.retries.delays();
         let retries = delays.into_iter().map(|delay| retry_topic(&self.topic, delay));
         let topics: Vec<_> = std::iter::once(self.topic.clone()).chain(retries).collect();

@@ -66,8 +66,8 @@ impl Lane {
         if !self.may_begin() {
             return None;
         }
-        let due = std::iter::from_fn(|| self.buffer.pop_front_if(|waiting| waiting.due <= now));
-        let batch = batch::gather(partition, due.take(limit).map(|waiting| waiting.message))?;
+        let due = self.buffer.iter().take(limit).take_while(|waiting| waiting.due <= now).count();
+        let batch = batch::gather(partition, self.buffer.drain(..due).map(|waiting| waiting.message))?;
         self.settle.begin(batch.next);
         self.applying += 1;
         Some(batch)

@@ -41,7 +41,7 @@ impl RetryPolicy {
 }
 
 /// Nobody waits longer for a retry.
-const LONGEST: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
 /// The topic in which what failed in `topic` waits for that long.
 #[must_use]

@@ -27,7 +27,7 @@ impl Suspects {
     /// Whether the batch that is now to be published is one.
     pub(super) fn take(&self) -> bool {
         let one_less = |left: usize| left.checked_sub(1);
-        self.batches.try_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        self.batches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     /// This event is safe among the dead letters.

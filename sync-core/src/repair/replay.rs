@@ -63,7 +63,8 @@ async fn index(key: &str, projection: &dyn Projection, sink: &dyn Sink) -> Resul
     }
 }
 
-#[cfg(all(test, feature = "testkit"))]
+#[cfg(feature = "testkit")]
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

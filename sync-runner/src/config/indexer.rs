@@ -52,7 +52,7 @@ impl Indexer {
 
 impl Retries {
     fn read(mut section: Section<'_>, default: Self) -> Self {
-        let delays = Duration::from_millis(10)..=Duration::from_hours(1);
+        let delays = Duration::from_millis(10)..=Duration::from_secs(3_600);
         Self {
             attempts: section.integer("attempts", 1..=10).unwrap_or(default.attempts),
             first_delay: section.duration("first_delay", delays).unwrap_or(default.first_delay),
