@@ -88,6 +88,7 @@ create table outbox.subscriptions (
     lease_term   bigint not null default 0,
     lease_until  timestamptz,
     history      uuid,
+    ledger_from  bigint,
     updated_at   timestamptz not null default pg_catalog.clock_timestamp()
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
@@ -110,6 +111,8 @@ comment on column outbox.subscriptions.lease_until is
 'When the lease runs out, on this database''s clock.';
 comment on column outbox.subscriptions.history is
 'The token (outbox.history) of the history in which the position was taken.';
+comment on column outbox.subscriptions.ledger_from is
+'Positions elsewhere count from this window on; null while this row alone says where the subscription stands.';
 
 -- Every emit looks here which relays to wake. It is a table of its own because a subscription's row is updated many
 -- times a second: beside one old snapshot its dead versions would pile up, and every writer would wade through them.

@@ -23,11 +23,6 @@ comment on table outbox.windows is
 comment on column outbox.windows.token is
 'What tells this window from one another history gave the same number.';
 
-alter table outbox.subscriptions add column ledger_from bigint;
-
-comment on column outbox.subscriptions.ledger_from is
-'Positions elsewhere count from this window on; null while this row alone says where the subscription stands.';
-
 -- Where the subscription goes on, told what Kafka says: window and token, and the last event done inside the window
 -- (null when all of it is).
 create function outbox.resume(
@@ -139,32 +134,6 @@ comment on function outbox.raise_epoch(int) is
 'Begins the epoch of this number unless it, or a later one, has begun, and returns the present one. For when another '
 'history used the present one''s number: the relay does it when Kafka holds a position this database never gave, and a '
 'person who decides that this database is the one to go on with.';
-
-create or replace function outbox.adopt_history(out epoch int, out events bigint)
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-    live record;
-    fresh uuid;
-begin
-    lock table outbox.history in share row exclusive mode;
-    select * into live from outbox.current_history();
-    insert into outbox.history as h (epoch, system_identifier, database_oid, events_oid, timeline)
-    select coalesce(max(old.epoch) + 1, 0),
-           live.system_identifier, live.database_oid, live.events_oid, live.timeline
-    from outbox.history old
-    returning h.epoch, h.token into adopt_history.epoch, fresh;
-
-    -- The rows carry transaction ids of another cluster, possibly from this one's future.
-    update outbox.events set xid = pg_catalog.pg_current_xact_id();
-    get diagnostics events = row_count;
-
-    -- The new term fences a relay that was at work on the old position.
-    update outbox.subscriptions
-    set lo = '1:1:', hi = null, last = 0, history = fresh, ledger_from = null,
-        lease_holder = null, lease_until = null, lease_term = lease_term + 1,
-        updated_at = pg_catalog.clock_timestamp();
-end
-$$;
 
 revoke all on function outbox.resume(text, bigint, bigint, text, bigint), outbox.passed_window(text),
     outbox.record_window(text, bigint, text, text), outbox.raise_epoch(int) from public;

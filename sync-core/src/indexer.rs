@@ -297,7 +297,7 @@ impl Session {
         let Some(lane) = self.lanes.get_mut(&partition) else {
             return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
         };
-        let longest = 2 * self.worker.config.retries.delays().pop().unwrap_or_default();
+        let longest = 2 * self.worker.config.retries.longest_delay();
         let message = Message::read(&message, self.parking.reader(), self.parking.clock().now(), longest);
         lane.buffer.push_back(Waiting { due: Instant::now() + message.wait, message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {

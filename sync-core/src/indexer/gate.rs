@@ -106,9 +106,8 @@ impl Pass<'_> {
             Condition::Well => CallOutcome::Answered(self.began.elapsed()),
             Condition::Overloaded => CallOutcome::Failed,
         };
+        // Without its permit it tells nothing when it is dropped.
         self.gate.left(self.permission, outcome, self.permit.take());
-        // What is told once is not told again when it is dropped.
-        self.permission = Permission::Wait(Duration::ZERO);
     }
 }
 

@@ -31,6 +31,13 @@ impl RetryPolicy {
         Some(self.first.saturating_mul(factor).min(LONGEST))
     }
 
+    /// The longest of the delays; zero when nothing is tried again.
+    #[must_use]
+    pub fn longest_delay(&self) -> Duration {
+        let last = self.attempts.checked_sub(1).filter(|tries| *tries > 0);
+        last.and_then(|tries| self.delay(tries)).unwrap_or_default()
+    }
+
     /// The different delays, shortest first.
     #[must_use]
     pub fn delays(&self) -> Vec<Duration> {
@@ -75,5 +82,13 @@ mod tests {
         let steep = RetryPolicy { attempts: 100, first: Duration::from_secs(1), multiplier: 1_000 };
         assert_eq!(steep.delays().last(), Some(&LONGEST));
         assert!(RetryPolicy { attempts: 1, ..steady }.delays().is_empty());
+    }
+
+    #[test]
+    fn the_longest_delay_is_the_last_one() {
+        for attempts in 0..6 {
+            let policy = RetryPolicy { attempts, ..RetryPolicy::default() };
+            assert_eq!(policy.longest_delay(), policy.delays().pop().unwrap_or_default(), "{attempts}");
+        }
     }
 }

@@ -163,6 +163,16 @@ impl fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// A client with settings of its kind: `defaults` where `kafka.properties` says nothing else, and `fixed` whatever
+    /// it says.
+    pub(super) fn client_with(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> Result<ClientConfig, Error> {
+        let mut client = self.client()?;
+        for (name, value) in defaults.iter().filter(|(name, _)| !self.properties.contains_key(*name)).chain(fixed) {
+            client.set(*name, *value);
+        }
+        Ok(client)
+    }
+
     /// What every client has in common. Checks the configuration on the way; connects to nothing.
     pub(super) fn client(&self) -> Result<ClientConfig, Error> {
         self.validate()?;

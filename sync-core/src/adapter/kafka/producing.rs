@@ -93,15 +93,7 @@ pub(super) struct Limits {
 impl Limits {
     /// The settings of a producer that keeps to them.
     pub(super) fn producer(self, config: &KafkaConfig) -> Result<ClientConfig, Error> {
-        let mut client = config.client()?;
-        for (name, value) in DEFAULTS {
-            if !config.properties.contains_key(*name) {
-                client.set(*name, *value);
-            }
-        }
-        for (name, value) in FIXED {
-            client.set(*name, *value);
-        }
+        let mut client = config.client_with(DEFAULTS, FIXED)?;
         client.set("message.max.bytes", MAX_MESSAGE_BYTES.to_string());
         client.set("batch.size", self.smallest.to_string());
         client.set("queue.buffering.max.kbytes", self.largest.div_ceil(1024).to_string());

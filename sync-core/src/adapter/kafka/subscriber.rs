@@ -82,15 +82,7 @@ impl KafkaSubscriber {
     /// # Errors
     /// `Configuration`, naming the setting.
     pub fn new(config: &KafkaConfig, group: &str, topic: &str, group_instance_id: Option<&str>) -> Result<Self, Error> {
-        let mut client = config.client()?;
-        for (name, value) in DEFAULTS {
-            if !config.properties.contains_key(*name) {
-                client.set(*name, *value);
-            }
-        }
-        for (name, value) in FIXED {
-            client.set(*name, *value);
-        }
+        let mut client = config.client_with(DEFAULTS, FIXED)?;
         if group.is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "kafka: the group of a subscriber needs a name"));
         }
