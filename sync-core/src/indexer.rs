@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  consumer ──messages──▶ lane (one a partition) ──batch──▶ load ──▶ apply ──▶ mark ──▶ settle ──▶ commit
-//!                                                                       │                ▲
-//!                                                                       └──▶ parking ────┘
+//!                                                                       │        │         ▲
+//!                                                                       └──▶ parking, note ┘
 //! ```
 //!
 //! A message only says that a key changed; what the index gets is the row as it is now, with its version. That is why
@@ -19,6 +19,7 @@ mod failure;
 mod gate;
 mod lane;
 mod message;
+mod note;
 mod parking;
 mod patience;
 mod progress;
@@ -35,13 +36,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::batch::Batch;
-use self::failure::Failure;
 use self::gate::Gate;
 use self::lane::{Lane, Waiting};
 use self::message::Message;
 pub use self::parking::Parking;
+use self::patience::Patience;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
-use self::work::{Page, Worker};
+use self::work::{Page, Rest, Worker};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
@@ -224,10 +225,10 @@ struct Begun {
 /// A step of a batch that is done.
 #[derive(Debug)]
 enum Step {
-    /// The index has all of it, but for these.
-    Applied(Begun, Vec<Failure>),
-    /// Everything is in the index or in the parking.
-    Parked(Begun),
+    /// The index has all of it that it takes.
+    Applied(Begun, Rest),
+    /// The rest is done too.
+    Finished(Begun),
     /// The partition is somebody else's.
     Abandoned,
 }
@@ -329,22 +330,24 @@ impl Session {
     /// A batch has come a step further.
     fn go_on(&mut self, step: Step) -> Result<(), Error> {
         match step {
-            Step::Applied(begun, failures) => {
+            Step::Applied(begun, Rest { failures, unnoted }) => {
                 let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
                 lane.applying -= 1;
-                if failures.is_empty() {
+                if failures.is_empty() && unnoted.is_empty() {
                     return self.settle(begun);
                 }
                 let (worker, parking) = (Arc::clone(&self.worker), Arc::clone(&self.parking));
-                let park = async move {
-                    let Begun { partition, next, .. } = &begun;
-                    parking.settle(failures, partition, *next, &worker.config, &worker.progress).await;
-                    Step::Parked(begun)
+                let finish = async move {
+                    let Worker { projection, config, progress, .. } = &*worker;
+                    let patience = || Patience::new(config, progress, &begun.partition, begun.next);
+                    parking.settle(failures, &begun.partition, patience(), config, progress).await;
+                    note::note(&**projection, unnoted, patience()).await;
+                    Step::Finished(begun)
                 };
-                self.working.spawn(unless(lane.abandoned.clone(), park));
+                self.working.spawn(unless(lane.abandoned.clone(), finish));
                 Ok(())
             }
-            Step::Parked(begun) => self.settle(begun),
+            Step::Finished(begun) => self.settle(begun),
             Step::Abandoned => Ok(()),
         }
     }

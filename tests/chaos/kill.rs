@@ -73,14 +73,13 @@ impl Late {
     }
 }
 
-/// Everything that was committed is in the index, in its newest version, and noted as such.
+/// Everything that was committed is in the index, in its newest version.
 pub(super) async fn assert_nothing_was_lost(deployment: &Deployment) {
     deployment.until_nothing_is_behind().await;
     let domain = &deployment.domain;
     let comparison = domain.until_equal().await;
     let late = domain.count("select count(*) from jobs where title like 'late%'").await;
     assert_eq!((comparison.indexed, late), (comparison.documents, 200));
-    assert_eq!(domain.count("select count(*) from jobs where es_synced_at is null").await, 0);
     println!("{} documents", comparison.documents);
 }
 

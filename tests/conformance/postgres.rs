@@ -78,6 +78,7 @@ async fn the_outbox_in_postgresql_keeps_the_promises_of_a_source_with_a_ledger()
 #[derive(Debug)]
 struct RealRows {
     client: Client,
+    holder: Client,
     projection: PostgresProjection,
 }
 
@@ -105,7 +106,7 @@ impl RealRows {
                 }),
             },
         );
-        Self { client, projection }
+        Self { client, holder: connect(&url).await, projection }
     }
 }
 
@@ -123,6 +124,16 @@ impl Rows for RealRows {
     async fn delete(&self, key: &str) {
         self.client.execute("delete from \"Odd \"\"Rows\" where id = $1", &[&key]).await.unwrap();
     }
+
+    async fn hold(&self, key: &str) {
+        self.holder.batch_execute("begin").await.unwrap();
+        let sql = "select from \"Odd \"\"Rows\" where id = $1 for update";
+        self.holder.execute(sql, &[&key]).await.unwrap();
+    }
+
+    async fn release(&self) {
+        self.holder.batch_execute("rollback").await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -136,7 +147,7 @@ async fn marking_as_synced_is_never_a_change() {
     rows.put("a", "one").await;
     let events = "select count(*) from outbox.events";
     let before: i64 = rows.client.query_one(events, &[]).await.unwrap().get(0);
-    rows.projection.mark_synced(&["a".to_owned()]).await.unwrap();
+    assert_eq!(rows.projection.mark_synced(&["a".to_owned()]).await.unwrap(), [""; 0]);
     let marked = "select \"Synced At\" is not null from \"Odd \"\"Rows\" where id = 'a'";
     assert!(rows.client.query_one(marked, &[]).await.unwrap().get::<_, bool>(0));
     assert_eq!(rows.client.query_one(events, &[]).await.unwrap().get::<_, i64>(0), before);

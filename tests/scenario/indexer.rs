@@ -146,6 +146,50 @@ async fn insert_update_delete_and_reinsert_leave_the_index_equal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_that_a_transaction_holds_is_noted_once_it_is_free_and_its_neighbours_at_once() {
+    let bench = Bench::new(1);
+    bench.database.hold("a");
+    for key in ["a", "b"] {
+        bench.put(key, "{}").await;
+    }
+    let checks = async {
+        while bench.database.synced("b") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!((bench.database.synced("a"), bench.index.count().await.unwrap()), (0, 2));
+        assert!(bench.behind().await > 0, "a crash now must not lose the note");
+        bench.database.release();
+        bench.until_done().await;
+        assert_eq!(bench.database.synced("a"), 1);
+    };
+    bench.beside(&bench.indexer(), checks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_stays_held_delays_its_offset_for_seconds_and_nothing_behind_it() {
+    let bench = Bench::new(1);
+    bench.database.hold("a");
+    bench.put("a", "{}").await;
+    let began = tokio::time::Instant::now();
+    let checks = async {
+        while bench.index.count().await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for number in 0..10 {
+            bench.put(&format!("k{number}"), "{}").await;
+        }
+        while bench.index.count().await.unwrap() < 11 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        bench.until_done().await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(bench.database.synced("a"), 0);
+    };
+    bench.beside(&bench.indexer(), checks).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn repeated_and_reversed_messages_leave_the_newest() {
     let bench = Bench::new(1);
     bench.put("a", "{\"v\":1}").await;

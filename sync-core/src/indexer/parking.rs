@@ -72,7 +72,7 @@ impl Parking {
         &self,
         failures: Vec<Failure>,
         partition: &Partition,
-        next: i64,
+        mut patience: Patience<'_>,
         config: &IndexerConfig,
         progress: &IndexerProgress,
     ) {
@@ -85,7 +85,6 @@ impl Parking {
                 Verdict::Park(letter) => letters.push(letter),
             }
         }
-        let mut patience = Patience::new(config, progress, partition, next);
         while let Err(error) = self.store(&retries, &letters).await {
             sleep(patience.after(&error)).await;
         }

@@ -30,16 +30,17 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Works on a batch until every key is in the index or has failed by its own fault; these are returned.
-    pub(super) async fn work(&self, mut batch: Batch) -> Vec<Failure> {
+    /// Works on a batch until every key is in the index or has failed by its own fault.
+    pub(super) async fn work(&self, mut batch: Batch) -> Rest {
         let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
-        let mut failed = Vec::new();
+        let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
         let mut taken = 0;
         let mut patience = Patience::new(&self.config, &self.progress, &batch.partition, batch.next);
         while !keys.is_empty() {
             let attempt = self.attempt(keys).await;
             taken += attempt.taken;
             failed.extend(attempt.failed);
+            unnoted.extend(attempt.unnoted);
             keys = attempt.waiting;
             let Some(error) = attempt.error else {
                 if !refuses_everything(taken, failed.len(), self.config.suspicious) {
@@ -56,7 +57,7 @@ impl Worker {
             let provenance = batch.keys.remove(&key)?;
             Some(Failure { key: Some(key), provenance, error, shown: None })
         });
-        batch.poison.into_iter().chain(failed).collect()
+        Rest { failures: batch.poison.into_iter().chain(failed).collect(), unnoted }
     }
 
     /// Loads and applies these keys once, page by page.
@@ -102,9 +103,10 @@ impl Worker {
             applied.waiting.iter().chain(applied.failed.iter().map(|(key, _)| key)).map(String::as_str).collect();
         let taken: Vec<_> = page.into_iter().filter(|key| !not_taken.contains(key.as_str())).collect();
         attempt.taken += taken.len() as u64;
-        if let Err(error) = self.projection.mark_synced(&taken).await {
+        match self.projection.mark_synced(&taken).await {
+            Ok(unnoted) => attempt.unnoted.extend(unnoted),
             // The index has these documents; applying them again finds them stale.
-            attempt.wait(taken, error);
+            Err(error) => attempt.wait(taken, error),
         }
         attempt.failed.extend(applied.failed);
         if let Some(error) = applied.error {
@@ -140,6 +142,15 @@ impl Worker {
     }
 }
 
+/// What is left to do of a batch that was worked on.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// What was not taken, by its own fault.
+    pub(super) failures: Vec<Failure>,
+    /// Keys that are in the index and could not be noted as such, because somebody held their rows.
+    pub(super) unnoted: Vec<String>,
+}
+
 /// What became of some keys in one try.
 #[derive(Default)]
 struct Attempt {
@@ -147,6 +158,8 @@ struct Attempt {
     taken: u64,
     /// By their own fault, each with its reason.
     failed: Vec<(String, Error)>,
+    /// Taken, and not noted at the source.
+    unnoted: Vec<String>,
     /// Not by their own fault: they are tried again in place.
     waiting: Vec<String>,
     /// Why they wait.

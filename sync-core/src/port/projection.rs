@@ -37,10 +37,10 @@ pub trait Projection: Debug + Send + Sync + 'static {
     /// As for [`load`](Self::load).
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error>;
 
-    /// Notes at the source that these keys' documents are in the index. A projection that keeps no such note does
-    /// nothing. May be repeated.
+    /// Notes at the source that these keys' documents are in the index, and says of which it did not, because somebody
+    /// holds their rows: it never waits for a row. A projection that keeps no such note does nothing. May be repeated.
     ///
     /// # Errors
     /// As for [`load`](Self::load).
-    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error>;
+    async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error>;
 }

@@ -58,7 +58,7 @@ async fn index(key: &str, projection: &dyn Projection, sink: &dyn Sink) -> Resul
     let current = projection.load(&keys).await?.pop().ok_or_else(|| short("projection"))?;
     let Current { key, version, document } = current;
     match sink.apply(&[Write { key, version, document }]).await?.pop().ok_or_else(|| short("sink"))? {
-        Outcome::Applied | Outcome::Stale => projection.mark_synced(&keys).await,
+        Outcome::Applied | Outcome::Stale => projection.mark_synced(&keys).await.map(drop),
         Outcome::Failed(error) => Err(error),
     }
 }

@@ -211,7 +211,7 @@ impl<P: Projection> Projection for Faulty<P> {
         self.inner.scan(after, limit).await
     }
 
-    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+    async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.inner.mark_synced(keys).await
     }
 }

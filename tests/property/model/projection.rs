@@ -31,7 +31,7 @@ impl Projection for StormyProjection {
         self.inner.scan(after, limit).await
     }
 
-    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+    async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.weather.call(self.inner.mark_synced(keys)).await
     }
 }

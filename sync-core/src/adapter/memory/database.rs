@@ -1,6 +1,6 @@
 //! A database in memory: rows, and the outbox their transactions write to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -25,6 +25,7 @@ pub(super) struct State {
     rows: BTreeMap<String, String>,
     versions: BTreeMap<String, i64>,
     synced: BTreeMap<String, u64>,
+    held: BTreeSet<String>,
     /// Each committed transaction's events, in the order of the commits. A snapshot is how many there are.
     pub(super) commits: Vec<Vec<Event>>,
     pub(super) subscriptions: BTreeMap<String, Subscription>,
@@ -60,6 +61,16 @@ impl MemoryDatabase {
     #[must_use]
     pub fn synced(&self, key: &str) -> u64 {
         self.lock().synced.get(key).copied().unwrap_or_default()
+    }
+
+    /// Locks a key's row, as a transaction does that has yet to end.
+    pub fn hold(&self, key: &str) {
+        self.lock().held.insert(key.to_owned());
+    }
+
+    /// Ends every [`hold`](Self::hold).
+    pub fn release(&self) {
+        self.lock().held.clear();
     }
 
     /// Moves a subscription that was opened before, whoever holds its lease, as a person does to have events repeated.
@@ -153,12 +164,13 @@ impl Projection for MemoryDatabase {
         keys.map(|key| state.current(key)).collect()
     }
 
-    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+    async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         let mut state = self.lock();
-        for key in keys {
-            *state.synced.entry(key.clone()).or_default() += 1;
+        let (held, free): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|key| state.held.contains(key));
+        for key in free {
+            *state.synced.entry(key).or_default() += 1;
         }
-        Ok(())
+        Ok(held)
     }
 }
 

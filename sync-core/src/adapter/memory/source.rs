@@ -246,6 +246,14 @@ mod tests {
             transaction.delete(key);
             transaction.commit();
         }
+
+        async fn hold(&self, key: &str) {
+            MemoryDatabase::hold(self, key);
+        }
+
+        async fn release(&self) {
+            MemoryDatabase::release(self);
+        }
     }
 
     #[tokio::test]

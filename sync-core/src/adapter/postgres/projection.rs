@@ -204,14 +204,14 @@ impl Projection for PostgresProjection {
         rows.iter().map(|row| self.current(row)).collect()
     }
 
-    async fn mark_synced(&self, keys: &[String]) -> Result<(), Error> {
+    async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         if keys.is_empty() || self.config.synced_at.is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let client = self.database.client().await?;
         match &self.statements(&client).await?.synced_at {
             Some(statement) => statement.run(&client, keys).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     }
 }

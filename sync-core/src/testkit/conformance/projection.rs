@@ -18,6 +18,12 @@ pub trait Rows: Debug + Send + Sync {
 
     /// Deletes a row in a transaction of its own.
     async fn delete(&self, key: &str);
+
+    /// Locks a row until [`release`](Self::release), as a transaction that is open does.
+    async fn hold(&self, key: &str);
+
+    /// Ends a [`hold`](Self::hold).
+    async fn release(&self);
 }
 
 /// Checks everything a projection promises.
@@ -29,6 +35,7 @@ pub async fn projection(fresh: impl AsyncFn() -> Box<dyn Rows>) {
     a_version_grows_with_every_change_and_a_delete_has_one_too(&*fresh().await).await;
     a_scan_meets_every_document_once(&*fresh().await).await;
     marking_changes_no_version(&*fresh().await).await;
+    marking_waits_for_no_row_and_says_which_it_left_out(&*fresh().await).await;
 }
 
 async fn load(rows: &dyn Rows, keys: &[&str]) -> Vec<Current> {
@@ -99,4 +106,14 @@ async fn marking_changes_no_version(rows: &dyn Rows) {
     let projection = rows.projection();
     projection.mark_synced(&["a".to_owned(), "missing".to_owned()]).await.expect("the database is up");
     assert_eq!(load(rows, &["a"]).await, before);
+}
+
+async fn marking_waits_for_no_row_and_says_which_it_left_out(rows: &dyn Rows) {
+    rows.put("a", "one").await;
+    rows.put("b", "two").await;
+    let keys = ["a", "b", "missing"].map(str::to_owned);
+    rows.hold("b").await;
+    assert_eq!(rows.projection().mark_synced(&keys).await.expect("the database is up"), ["b"]);
+    rows.release().await;
+    assert_eq!(rows.projection().mark_synced(&keys).await.expect("the database is up"), [""; 0]);
 }

@@ -8,8 +8,9 @@ use crate::error::{Error, ErrorKind};
 /// The column to set to the current time once a row's document is in the index. `outbox.watch` must be told to ignore
 /// it, or every update of it would be a change again.
 ///
-/// A row that a transaction holds locked at that moment is left out, because the application must not wait for a note;
-/// when that transaction changes the row, its own event brings the note.
+/// The application never waits for a note: a row that a transaction holds locked is left out, and noted once it is free
+/// again. If that takes more than about two seconds it stays as it was; when the transaction changes the row, its own
+/// event brings the note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncedAt {
     /// The table, as SQL names it (`public.jobs`, `"Mixed Case"`).
@@ -47,17 +48,22 @@ impl SyncedAtStatement {
             (row.get(0), row.get(1), row.get(2), row.get(3));
         // It never waits for a row: waiting, it could be one side of a deadlock whose other side is the application.
         let sql = format!(
-            "update {table} set {column} = now() where {key} in (\
-             select {key} from {table} where {key} = any ($1::text[]::{key_type}[]) for no key update skip locked)"
+            "with free as materialized (\
+                 select {key} as key from {table} where {key} = any ($1::text[]::{key_type}[]) \
+                 for no key update skip locked), \
+             noted as (update {table} set {column} = now() where {key} in (select key from free)) \
+             select {key}::text from {table} where {key} = any ($1::text[]::{key_type}[]) \
+                and {key} not in (select key from free)"
         );
         Ok(Self { sql, setting })
     }
 
-    pub(super) async fn run(&self, client: &Object, keys: &[String]) -> Result<(), Error> {
+    /// Says which keys it left out.
+    pub(super) async fn run(&self, client: &Object, keys: &[String]) -> Result<Vec<String>, Error> {
         let failed = |error| from_postgres(self.setting.as_str(), error);
         let statement = client.prepare_cached(&self.sql).await.map_err(failed)?;
-        client.execute(&statement, &[&keys]).await.map_err(failed)?;
-        Ok(())
+        let held = client.query(&statement, &[&keys]).await.map_err(failed)?;
+        Ok(held.iter().map(|row| row.get(0)).collect())
     }
 }
 
