@@ -176,8 +176,12 @@ create table outbox.dead_letters (
     error            text not null,
     attempts         int not null check (attempts >= 0),
     parked_at        timestamptz not null,
+    claimed_until    timestamptz,
+    announced_at     timestamptz,
     unique (reader, topic, subject)
 );
+
+create index on outbox.dead_letters (id) where announced_at is null;
 
 comment on table outbox.dead_letters is
 'Events that could not be applied, with the reason, until a person decides.';
@@ -188,6 +192,11 @@ comment on column outbox.dead_letters.subject is
 'A digest of the key, or of the origin where there is no key or the event was never published.';
 comment on column outbox.dead_letters.origin_partition is
 '-1 for an event that never reached the bus; origin_offset is then its id in outbox.events.';
+
+comment on column outbox.dead_letters.claimed_until is
+'Until then some process is telling people of it.';
+comment on column outbox.dead_letters.announced_at is
+'When people were told of it.';
 
 -- Watches ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 //! What users do, and what goes wrong around them.
 
+mod alerts;
 mod bad_input;
 mod elasticsearch_answers;
 mod examples;

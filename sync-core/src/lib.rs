@@ -15,12 +15,15 @@
 //! - [`relay`]: outbox → bus;
 //! - [`indexer`]: bus → index;
 //! - [`repair`]: does the index agree with the database?
-//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`; memory and direct always;
+//! - [`alerts`]: dead letters → people;
+//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`; memory, direct and
+//!   the log always;
 //! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
 //!
 //! Rooms know ports, never an adapter and never each other.
 
 pub mod adapter;
+pub mod alerts;
 pub mod error;
 pub mod event;
 pub mod indexer;

@@ -3,5 +3,6 @@
 pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
+pub mod rate;
 pub mod retries;
 pub mod triage;

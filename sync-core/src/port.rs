@@ -1,6 +1,7 @@
 //! Ports: what the rooms need of the world. Traits only, one a file; their documentation is the contract, and
 //! `testkit::conformance` checks it for every adapter.
 
+mod alerts;
 mod bus;
 mod clock;
 mod dead_letters;
@@ -10,6 +11,7 @@ mod sink;
 mod source;
 mod transactor;
 
+pub use alerts::{Alert, AlertHandler, Unannounced};
 pub use bus::{
     Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
 };

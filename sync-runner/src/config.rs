@@ -3,6 +3,7 @@
 //! Keys are asked for one by one, each with its type and range, and what nobody asked for is unknown. So every problem
 //! is told at once, with the file's line, the variable or the flag it came from.
 
+mod alerts;
 mod elasticsearch;
 mod index;
 mod indexer;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::alerts::Alerts;
 pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
 pub(crate) use self::index::{Index, SourceFile, SyncedAt};
 pub(crate) use self::indexer::{Indexer, Retries};
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) indexer: Indexer,
     /// The indexes by name.
     pub(crate) indexes: BTreeMap<String, Index>,
+    /// Who is told of dead letters.
+    pub(crate) alerts: Alerts,
     /// What is told on standard error.
     pub(crate) log: Log,
 }
@@ -95,6 +99,7 @@ impl Config {
             elasticsearch: Elasticsearch::read(reader.section("elasticsearch")),
             indexer: Indexer::read(reader.section("indexer")),
             indexes: BTreeMap::new(),
+            alerts: Alerts::read(reader.section("alerts")),
             log: Log::read(reader.section("log")),
         };
         let mut aliases: BTreeMap<String, String> = BTreeMap::new();

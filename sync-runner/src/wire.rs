@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sync_core::Error;
-use sync_core::adapter::SystemClock;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::{
     self, Auth, ClusterReport, ElasticsearchConfig, ElasticsearchSink, IndexConfig,
@@ -17,9 +16,12 @@ use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
     SyncedAt,
 };
+use sync_core::adapter::webhook::{Webhook, WebhookConfig};
+use sync_core::adapter::{LogAlerts, SystemClock};
+use sync_core::alerts::{Alerts, AlertsConfig};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
-use sync_core::port::{Clock, Projection, Publisher, Sink, Source, Subscriber};
+use sync_core::port::{AlertHandler, Clock, Projection, Publisher, Sink, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 
 use crate::config::{Bus, Config, Credentials, Delivery, Index, Mechanism, Retries, Security};
@@ -162,6 +164,30 @@ impl<'a> Wire<'a> {
     /// What could not be applied.
     pub(crate) fn dead_letters(&self) -> PostgresDeadLetters {
         PostgresDeadLetters::new(self.database.clone())
+    }
+
+    /// Who tells people of dead letters, unless nobody is to.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn alerts(&self) -> Result<Option<Alerts>, Error> {
+        let settings = &self.config.alerts;
+        let mut handlers: Vec<Arc<dyn AlertHandler>> = Vec::new();
+        if let Some(webhook) = &settings.webhook {
+            let headers = webhook.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+            let config = WebhookConfig {
+                url: webhook.url.expose().to_owned(),
+                headers: headers.collect(),
+                timeout: webhook.timeout,
+            };
+            handlers.push(Arc::new(Webhook::new(&config)?));
+        }
+        if settings.log {
+            handlers.push(Arc::new(LogAlerts));
+        }
+        let config = AlertsConfig { per_minute: settings.per_minute, poll_interval: settings.poll_interval };
+        let letters = Arc::new(self.dead_letters());
+        Ok((!handlers.is_empty()).then(|| Alerts::new(letters, handlers, config)))
     }
 
     /// What the documents of an index are made of.
@@ -367,6 +393,8 @@ mod tests {
         assert_eq!((indexer.batch_messages, indexer.batch_bytes), (default.batch_messages, default.batch_bytes));
         assert_eq!((indexer.in_flight, indexer.suspicious), (default.in_flight, default.suspicious));
         assert_eq!(retries(&config), default.retries);
+        let (alerts, default) = (&config.alerts, AlertsConfig::default());
+        assert_eq!((alerts.per_minute, alerts.poll_interval), (default.per_minute, default.poll_interval));
         assert_eq!(wire.kafka().topics, TopicConfig::default());
         assert_eq!(wire.transactor_names(), TransactorConfig::default());
         assert_eq!(wire.elasticsearch().request_timeout, ElasticsearchConfig::default().request_timeout);

@@ -160,4 +160,9 @@ async fn the_table_of_dead_letters_keeps_the_promises_of_dead_letters() {
         Arc::new(PostgresDeadLetters::new(database(&url))) as Arc<dyn DeadLetters>
     })
     .await;
+    conformance::unannounced(async || {
+        let (_, url) = fresh_outbox().await;
+        Arc::new(PostgresDeadLetters::new(database(&url)))
+    })
+    .await;
 }

@@ -8,7 +8,7 @@ use super::{assert_none, sources};
 const CORE: &str = "sync-core/src";
 
 /// What each part of the core may name beside itself; later ones know earlier ones.
-const KNOWS: [(&str, &[&str]); 10] = [
+const KNOWS: [(&str, &[&str]); 11] = [
     ("error", &[]),
     ("version", &["error"]),
     ("event", &["error", "version"]),
@@ -18,13 +18,14 @@ const KNOWS: [(&str, &[&str]); 10] = [
     ("relay", &["error", "version", "event", "port", "policy"]),
     ("indexer", &["error", "version", "event", "port", "policy"]),
     ("repair", &["error", "version", "event", "port", "policy"]),
+    ("alerts", &["error", "version", "event", "port", "policy"]),
     ("adapter", &["error", "version", "event", "port", "policy"]),
     // Suites that judge adapters know none of them.
     ("testkit", &["error", "version", "event", "port"]),
 ];
 
 /// A client crate, and the one adapter that may name it.
-const CLIENTS: [(&str, &str); 9] = [
+const CLIENTS: [(&str, &str); 10] = [
     ("tokio_postgres", "postgres"),
     ("deadpool_postgres", "postgres"),
     ("tokio_postgres_rustls", "postgres"),
@@ -33,6 +34,7 @@ const CLIENTS: [(&str, &str); 9] = [
     ("refinery", "postgres"),
     ("rdkafka", "kafka"),
     ("elasticsearch", "elasticsearch"),
+    ("reqwest", "webhook"),
     ("bollard", "docker"),
 ];
 

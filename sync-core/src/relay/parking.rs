@@ -19,7 +19,7 @@ impl Parking {
     /// Returns once the event is safe among the dead letters, with all it carried.
     pub(super) async fn park(&self, event: Event, error: &Error) -> Result<(), Error> {
         let Event { id, topic, key, .. } = &event;
-        tracing::error!(id, topic, key, %error, "parked as a dead letter: it was not published");
+        tracing::warn!(id, topic, key, %error, "parked as a dead letter: it was not published");
         let letter = DeadLetter {
             reader: self.subscription.clone(),
             origin: Origin { topic: event.topic, partition: -1, offset: event.id },

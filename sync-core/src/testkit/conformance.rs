@@ -8,7 +8,7 @@ mod sink;
 mod source;
 pub mod transactions;
 
-pub use dead_letters::dead_letters;
+pub use dead_letters::{dead_letters, unannounced};
 pub use ledger_source::ledger_source;
 pub use projection::{Rows, projection};
 pub use sink::sink;

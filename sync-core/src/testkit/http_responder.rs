@@ -15,6 +15,8 @@ pub struct HttpRequest {
     pub method: String,
     /// The path, with what comes after `?`.
     pub path: String,
+    /// Names in small letters, and values.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -120,7 +122,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<HttpR
     }
     let mut words = line.split_whitespace().map(str::to_owned);
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
-    let mut length = 0;
+    let (mut headers, mut length) = (Vec::new(), 0);
     loop {
         let mut header = String::new();
         stream.read_line(&mut header).await?;
@@ -128,8 +130,9 @@ async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<HttpR
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().map_err(std::io::Error::other)?;
         }
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(Some(HttpRequest { method, path, body }))
+    Ok(Some(HttpRequest { method, path, headers, body }))
 }

@@ -63,5 +63,11 @@ pub(super) fn start(
             roles.push(Role::new(role, move |shutdown| async move { indexer.run(shutdown).await }));
         }
     }
+    if let Some(alerts) = wire.alerts()? {
+        roles.push(Role::new("alerts".to_owned(), move |shutdown| async move {
+            alerts.run(shutdown).await;
+            Ok(())
+        }));
+    }
     Ok((roles, progress))
 }

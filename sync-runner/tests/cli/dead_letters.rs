@@ -1,8 +1,12 @@
 //! `dlq` on real servers.
 
-use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use crate::runner::Ended;
+use serde_json::{Value, json};
+use sync_core::testkit::{HttpReply, HttpResponder};
+
+use crate::runner::{BOUND, Ended};
 use crate::servers::Stage;
 
 impl Stage {
@@ -85,6 +89,34 @@ async fn dead_letters_can_be_listed_shown_replayed_and_discarded() {
     assert!(all.out.contains("0 replayed, 1 failed again") && all.out.contains("document_parsing"), "{}", all.out);
     assert_eq!(stage.dlq(&["discard", "--error", "refused", "--json"]).json(), json!({ "discarded": 1 }));
     assert!(stage.dlq(&["list"]).out.contains("No dead letters"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_told_once_of_each_dead_letter_by_however_many_processes() {
+    let stage = Stage::with_poison().await;
+    let told: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let bodies = Arc::clone(&told);
+    let hook = HttpResponder::start(move |request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        bodies.lock().unwrap().push(body);
+        HttpReply::Answer { status: 200, body: String::new() }
+    })
+    .await;
+    stage.sql("update outbox.dead_letters set announced_at = null, claimed_until = null").await;
+    let url = format!("alerts.webhook.url={}/hook", hook.url());
+    let arguments = ["run", "--set", &url, "--set", "alerts.poll_interval=100ms", "--set", "alerts.log=false"];
+    let running = [stage.runner.start(&arguments), stage.runner.start(&arguments)];
+    let by = Instant::now() + BOUND;
+    let unannounced = "select count(*) from outbox.dead_letters where announced_at is null";
+    while stage.count(unannounced).await > 0 {
+        assert!(Instant::now() < by, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(running);
+    let told = told.lock().unwrap().clone();
+    let mut keys: Vec<_> = told.iter().map(|body| body["dead_letters"][0]["key"].as_str().unwrap()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["3", "5", "7"]);
 }
 
 #[tokio::test]

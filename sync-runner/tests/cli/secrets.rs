@@ -6,8 +6,16 @@ use std::thread;
 
 use crate::runner::{Runner, closed_port};
 
-const SECRETS: [&str; 6] =
-    ["hunter2-in-url", "hunter2-postgres", "hunter2-sasl", "hunter2-property", "hunter2-basic", "hunter2-file"];
+const SECRETS: [&str; 8] = [
+    "hunter2-in-url",
+    "hunter2-postgres",
+    "hunter2-sasl",
+    "hunter2-property",
+    "hunter2-basic",
+    "hunter2-file",
+    "hunter2-hook",
+    "hunter2-header",
+];
 
 /// Somebody who refuses every request, and ends with this test.
 fn refusing_server() -> u16 {
@@ -33,6 +41,8 @@ fn runner() -> Runner {
          sasl = {{ username = \"sync\", mechanism = \"PLAIN\", password = \"hunter2-sasl\" }}\n\
          properties = {{ \"ssl.key.password\" = \"hunter2-property\", \"debug\" = \"all\" }}\n\
          [elasticsearch]\nurl = \"http://127.0.0.1:{elasticsearch}\"\nusername = \"sync\"\npassword_file = \"pw\"\n\
+         [alerts.webhook]\nurl = \"http://127.0.0.1:{elasticsearch}/hunter2-hook\"\n\
+         headers = {{ Authorization = \"hunter2-header\" }}\n\
          [log]\nfilter = \"trace\"\n\
          [indexes.jobs]\nprojection = \"jobs.sql\"\n"
     ))

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Selection};
+use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Selection, Unannounced};
 
 /// Dead letters in memory, gone with it. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,8 @@ struct Shelf {
     last: i64,
     /// By id.
     letters: BTreeMap<i64, DeadLetter>,
+    /// Until when somebody tells people of them; for ever, of those of which people know.
+    claimed: BTreeMap<i64, Option<Instant>>,
 }
 
 impl MemoryDeadLetters {
@@ -77,6 +81,25 @@ impl DeadLetters for MemoryDeadLetters {
     }
 }
 
+#[async_trait]
+impl Unannounced for MemoryDeadLetters {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Kept>, Error> {
+        let mut shelf = self.shelf();
+        let now = Instant::now();
+        let Shelf { letters, claimed, .. } = &mut *shelf;
+        claimed.retain(|id, until| letters.contains_key(id) && until.is_none_or(|until| until > now));
+        let free: Vec<_> = letters.keys().copied().filter(|id| !claimed.contains_key(id)).take(limit).collect();
+        claimed.extend(free.iter().map(|id| (*id, Some(now + lease))));
+        let kept = |id: &i64| Some(Kept { id: *id, letter: DeadLetter { value: None, ..letters.get(id)?.clone() } });
+        Ok(free.iter().filter_map(kept).collect())
+    }
+
+    async fn announced(&self, ids: &[i64]) -> Result<(), Error> {
+        self.shelf().claimed.extend(ids.iter().map(|id| (*id, None)));
+        Ok(())
+    }
+}
+
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::*;
@@ -85,5 +108,6 @@ mod tests {
     #[tokio::test]
     async fn letters_in_memory_keep_every_promise_of_dead_letters() {
         conformance::dead_letters(async || Arc::new(MemoryDeadLetters::new()) as Arc<dyn DeadLetters>).await;
+        conformance::unannounced(async || Arc::new(MemoryDeadLetters::new())).await;
     }
 }

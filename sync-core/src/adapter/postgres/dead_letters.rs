@@ -1,12 +1,14 @@
 //! Dead letters in the table `outbox.dead_letters`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::connect::Postgres;
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
+use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection, Unannounced};
 
 /// Keeps dead letters in PostgreSQL.
 #[derive(Debug)]
@@ -103,6 +105,27 @@ impl DeadLetters for PostgresDeadLetters {
     }
 }
 
+#[async_trait]
+impl Unannounced for PostgresDeadLetters {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Kept>, Error> {
+        let client = self.database.client().await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = client
+            .query(CLAIM, &[&limit, &lease.as_secs_f64()])
+            .await
+            .map_err(|error| from_postgres("claiming dead letters to tell people of", error))?;
+        let mut claimed = rows.iter().map(|row| kept(row).map_err(unreadable)).collect::<Result<Vec<_>, _>>()?;
+        claimed.sort_by_key(|kept| kept.id);
+        Ok(claimed)
+    }
+
+    async fn announced(&self, ids: &[i64]) -> Result<(), Error> {
+        let client = self.database.client().await?;
+        let noted = client.execute(ANNOUNCED, &[&ids]).await;
+        noted.map(drop).map_err(|error| from_postgres("noting of which dead letters people know", error))
+    }
+}
+
 /// PostgreSQL's texts hold every character but NUL. A letter that could not be stored would stop what is behind it.
 fn storable(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
@@ -137,7 +160,8 @@ values ($1, $2, md5($3), $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (reader, topic, subject) do update
    set id = default, origin_partition = excluded.origin_partition, origin_offset = excluded.origin_offset,
        event_id = excluded.event_id, key = excluded.key, value = excluded.value, error_kind = excluded.error_kind,
-       error = excluded.error, attempts = excluded.attempts, parked_at = excluded.parked_at";
+       error = excluded.error, attempts = excluded.attempts, parked_at = excluded.parked_at,
+       claimed_until = null, announced_at = null";
 
 const LIST: &str = "
 select id, reader, topic, origin_partition, origin_offset, event_id, key, value, error_kind, attempts, error, parked_at
@@ -159,3 +183,17 @@ const REMOVE: &str = "delete from outbox.dead_letters where id = any ($1)";
 
 const EMIT_AGAIN: &str = "
 select outbox.emit(topic, key, action, payload, headers) from outbox.events where id = $1";
+
+const CLAIM: &str = "
+update outbox.dead_letters as letter
+   set claimed_until = now() + make_interval(secs => $2)
+  from (select id from outbox.dead_letters
+         where announced_at is null and (claimed_until is null or claimed_until <= now())
+         order by id
+         limit $1
+           for update skip locked) as next
+ where letter.id = next.id
+returning letter.id, reader, topic, origin_partition, origin_offset, event_id, key, null::text, error_kind, attempts,
+          error, parked_at";
+
+const ANNOUNCED: &str = "update outbox.dead_letters set announced_at = now() where id = any ($1)";

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::ErrorKind;
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
+use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection, Unannounced};
 
 /// Checks every promise of [`DeadLetters`]. Each call of `make` gives an empty store.
 ///
@@ -23,6 +24,60 @@ pub async fn dead_letters(make: impl AsyncFn() -> Arc<dyn DeadLetters>) {
     a_letter_may_lack_key_and_value(&*make().await).await;
     any_text_can_be_parked(&*make().await).await;
     two_may_park_the_same_at_once(&*make().await).await;
+}
+
+/// Checks every promise of [`Unannounced`]. Each call of `make` gives an empty store.
+///
+/// # Panics
+/// When a promise is broken.
+pub async fn unannounced<L: DeadLetters + Unannounced>(make: impl AsyncFn() -> Arc<L>) {
+    a_letter_is_claimed_once_and_again_when_the_lease_is_over(&*make().await).await;
+    a_letter_that_was_announced_is_claimed_no_more_unless_it_is_parked_anew(&*make().await).await;
+    two_who_claim_at_once_share_the_letters(&*make().await).await;
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+async fn claimed(letters: &dyn Unannounced, limit: usize, lease: Duration) -> Vec<i64> {
+    letters.claim(limit, lease).await.unwrap().into_iter().map(|kept| kept.letter.origin.offset).collect()
+}
+
+async fn a_letter_is_claimed_once_and_again_when_the_lease_is_over(letters: &(impl DeadLetters + Unannounced)) {
+    assert_eq!(claimed(letters, 10, LONG).await, [0; 0]);
+    for offset in [3, 1, 2] {
+        letters.park(&DeadLetter { value: Some("{}".into()), ..letter(offset) }).await.unwrap();
+    }
+    let first = letters.claim(2, Duration::ZERO).await.unwrap();
+    assert_eq!(first.iter().map(|kept| &kept.letter).collect::<Vec<_>>(), [&letter(3), &letter(1)], "without a value");
+    assert_eq!(first.iter().map(|kept| kept.id).collect::<Vec<_>>(), ids(letters).await[..2]);
+    assert_eq!(claimed(letters, 10, LONG).await, [3, 1, 2]);
+    assert_eq!(claimed(letters, 10, LONG).await, [0; 0]);
+}
+
+async fn a_letter_that_was_announced_is_claimed_no_more_unless_it_is_parked_anew(
+    letters: &(impl DeadLetters + Unannounced),
+) {
+    for offset in [1, 2] {
+        letters.park(&letter(offset)).await.unwrap();
+    }
+    let first = letters.claim(1, Duration::ZERO).await.unwrap();
+    for _ in 0..2 {
+        letters.announced(&[first[0].id, i64::MAX]).await.unwrap();
+    }
+    assert_eq!(claimed(letters, 10, LONG).await, [2]);
+    letters.park(&letter(2)).await.unwrap();
+    letters.park(&letter(1)).await.unwrap();
+    assert_eq!(claimed(letters, 10, LONG).await, [2, 1]);
+}
+
+async fn two_who_claim_at_once_share_the_letters(letters: &(impl DeadLetters + Unannounced)) {
+    for offset in 1..=20 {
+        letters.park(&letter(offset)).await.unwrap();
+    }
+    let (one, other) = futures::future::join(claimed(letters, 10, LONG), claimed(letters, 10, LONG)).await;
+    let mut all = [one, other, claimed(letters, 20, LONG).await].concat();
+    all.sort_unstable();
+    assert_eq!(all, (1..=20).collect::<Vec<_>>());
 }
 
 fn origin(offset: i64) -> Origin {
