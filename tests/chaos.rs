@@ -1,5 +1,6 @@
 //! Processes killed at random moments, servers out of reach, and more at once than fits into memory.
 
+mod backlog;
 mod exactly_once;
 mod kill;
 mod outage;
