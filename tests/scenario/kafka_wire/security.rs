@@ -5,9 +5,10 @@ use std::process::Command;
 
 use sync_core::ErrorKind;
 use sync_core::adapter::kafka::{
-    KafkaConfig, KafkaPublisher, KafkaSubscriber, Sasl, SaslMechanism, Security, TopicState, check,
+    KafkaConfig, KafkaPublisher, KafkaSubscriber, KafkaTransactor, Sasl, SaslMechanism, Security, TopicState,
+    TransactorConfig, check, check_transactions,
 };
-use sync_core::port::{Consumer, Polled, Publisher, Subscriber};
+use sync_core::port::{Consumer, Mark, Polled, Publisher, Subscriber, Transactor};
 
 use super::broker::{Broker, Listener};
 use super::{at, java, message, publish, soon};
@@ -27,6 +28,8 @@ const SETTINGS: &[&str] = &[
     "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     // Nobody comes in by the plain listener and by TLS: they may do everything.
     "super.users=User:ANONYMOUS;User:admin",
+    "transaction.state.log.replication.factor=1",
+    "transaction.state.log.min.isr=1",
 ];
 
 const FORMAT: &[&str] = &[
@@ -36,7 +39,7 @@ const FORMAT: &[&str] = &[
     "SCRAM-SHA-512=[name=reader,password=secret]",
 ];
 
-/// Lets the reader do something with a topic.
+/// Lets the reader do something with a topic or a transactional id.
 const GRANT: &str = r#"
 import java.util.*;
 import org.apache.kafka.clients.admin.Admin;
@@ -46,11 +49,11 @@ import org.apache.kafka.common.resource.*;
 public class Grant {
     public static void main(String[] args) throws Exception {
         try (var admin = Admin.create(Map.<String, Object>of("bootstrap.servers", args[0]))) {
-            var topic = new ResourcePattern(ResourceType.TOPIC, args[1], PatternType.LITERAL);
-            for (var operation : List.of(args).subList(2, args.length)) {
+            var what = new ResourcePattern(ResourceType.fromString(args[1]), args[2], PatternType.LITERAL);
+            for (var operation : List.of(args).subList(3, args.length)) {
                 var allowed = AclOperation.fromString(operation);
                 var entry = new AccessControlEntry("User:reader", "*", allowed, AclPermissionType.ALLOW);
-                admin.createAcls(List.of(new AclBinding(topic, entry))).all().get();
+                admin.createAcls(List.of(new AclBinding(what, entry))).all().get();
             }
         }
     }
@@ -101,6 +104,7 @@ async fn a_broker_that_insists_on_passwords_certificates_and_permissions() {
     passwords_are_checked(&broker, &topic).await;
     certificates_are_checked(&broker, &topic, trusted, foreign).await;
     permissions_are_checked(&broker, &topic).await;
+    permissions_of_transactions_are_checked(&broker, &topic).await;
 }
 
 async fn passwords_are_checked(broker: &Broker, topic: &str) {
@@ -156,7 +160,7 @@ async fn permissions_are_checked(broker: &Broker, topic: &str) {
     }
 
     // It may see and read the topic, but neither write to it nor be in a group.
-    if !grant(broker, topic, &["DESCRIBE", "DESCRIBE_CONFIGS", "READ"]).await {
+    if !grant(broker, "TOPIC", topic, &["DESCRIBE", "DESCRIBE_CONFIGS", "READ"]).await {
         return;
     }
     let publisher = KafkaPublisher::new(&config).unwrap();
@@ -170,7 +174,7 @@ async fn permissions_are_checked(broker: &Broker, topic: &str) {
     drop(consumer);
 
     // The permission mended, the same publisher goes on.
-    assert!(grant(broker, topic, &["WRITE"]).await);
+    assert!(grant(broker, "TOPIC", topic, &["WRITE"]).await);
     publish(&publisher, vec![message(topic, "job", 3)]).await;
 }
 
@@ -184,9 +188,39 @@ async fn first_error(consumer: &mut dyn Consumer) -> sync_core::Error {
     }
 }
 
-/// Gives the reader permissions on a topic; says whether it could.
-async fn grant(broker: &Broker, topic: &str, operations: &[&str]) -> bool {
+/// The reader may do everything with the topic by now.
+async fn permissions_of_transactions_are_checked(broker: &Broker, topic: &str) {
+    let config = with_password(broker, SaslMechanism::ScramSha512, "reader", "secret");
+    let names = TransactorConfig { namespace: "team".to_owned(), positions: "team-positions".to_owned() };
+    let transactor = KafkaTransactor::new(&config, names.clone()).unwrap();
+    let refused = async |what: &str| {
+        for error in [
+            soon(check_transactions(&config, &names)).await.unwrap_err(),
+            soon(transactor.begin("check")).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    };
+    // The topic of the positions may neither be seen nor made.
+    refused("team-positions").await;
+    let owner = KafkaTransactor::new(&at(&broker.address(0)), names.clone()).unwrap();
+    drop(soon(owner.begin("owner")).await.unwrap());
+    if !grant(broker, "TOPIC", "team-positions", &["DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE"]).await {
+        return;
+    }
+    refused("team/check").await;
+    assert!(grant(broker, "TRANSACTIONAL_ID", "team/check", &["DESCRIBE", "WRITE"]).await);
+    soon(check_transactions(&config, &names)).await.unwrap();
+    let mut transactions = soon(transactor.begin("check")).await.unwrap();
+    let mark = Mark { window: 1, token: "t".to_owned(), last: None, term: 1, epoch: 0 };
+    soon(transactions.publish(vec![message(topic, "job", 4)], &mark)).await.unwrap();
+    assert_eq!(soon(transactions.mark()).await.unwrap(), Some(mark));
+}
+
+/// Gives the reader permissions on a topic or another resource; says whether it could.
+async fn grant(broker: &Broker, kind: &str, name: &str, operations: &[&str]) -> bool {
     let address = broker.address(0);
-    let arguments = [&[address.as_str(), topic], operations].concat();
+    let arguments = [&[address.as_str(), kind, name], operations].concat();
     java::run("Grant", GRANT, &arguments, String::new()).await.is_some()
 }
