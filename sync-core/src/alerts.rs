@@ -1,4 +1,4 @@
-//! Dead letters → people: each is told of once, and never more often than people can read.
+//! Dead letters → people: each is told of, and never more at a time than people can read.
 //!
 //! ```text
 //!  dead letters nobody was told of ──claim──▶ plan (so many a minute) ──▶ handlers ──▶ announced
@@ -16,15 +16,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::plan::plan;
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::policy::rate::Rate;
-use crate::port::{AlertHandler, Unannounced};
+use crate::port::{Alert, AlertHandler, Unannounced};
 
 /// Letters claimed at once, and so at most told of together.
 const LETTERS: usize = 100;
 
-/// For so long nobody else tells of what this process claimed. Handlers that take half of it for one alert are told
-/// twice.
+/// For so long nobody else tells of what this process claimed. An alert is begun in the first half of it and has the
+/// other half to end, or another process tells it too.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// How people are told.
@@ -74,6 +74,13 @@ impl Alerts {
         shutdown.run_until_cancelled(work).await.unwrap_or_default()
     }
 
+    async fn tell(&self, alert: &Alert) -> Result<(), Error> {
+        for handler in &self.handlers {
+            handler.alert(alert).await?;
+        }
+        Ok(())
+    }
+
     /// Tells what there is to tell, as far as may be told now.
     async fn announce(&self, rate: &mut Rate, began: Instant) -> Result<(), Error> {
         loop {
@@ -90,8 +97,14 @@ impl Alerts {
                     return Ok(());
                 }
                 rate.spend(began.elapsed());
-                for handler in &self.handlers {
-                    handler.alert(&alert).await?;
+                match self.tell(&alert).await {
+                    Ok(()) => {}
+                    // Nobody can be told now. Otherwise it may be about this one, and the others are told all the same.
+                    Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%error, "people were not told of a dead letter; they are told later: {alert}");
+                        continue;
+                    }
                 }
                 let ids: Vec<_> = alert.letters.iter().map(|kept| kept.id).collect();
                 self.letters.announced(&ids).await?;

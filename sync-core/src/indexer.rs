@@ -1,9 +1,9 @@
 //! Bus → index: takes messages, reads the current rows of their keys, applies them under the version guard.
 //!
 //! ```text
-//!  consumer ──messages──▶ lane (one a partition) ──batch──▶ load ──▶ apply ──▶ mark ──▶ settle ──▶ commit
-//!                                                                       │        │         ▲
-//!                                                                       └──▶ parking, note ┘
+//!  consumer ──messages──▶ lane (one a partition) ──batch──▶ load ──▶ apply ──▶ note ──▶ settle ──▶ commit
+//!                                                                       │        │          ▲
+//!                                                                       └──▶ parking, notes ┘
 //! ```
 //!
 //! A message only says that a key changed; what the index gets is the row as it is now, with its version. That is why
@@ -23,37 +23,30 @@ mod note;
 mod parking;
 mod patience;
 mod progress;
+mod session;
 pub mod settle;
 mod work;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::batch::Batch;
 use self::gate::Gate;
-use self::lane::{Lane, Waiting};
-use self::message::Message;
 pub use self::parking::Parking;
-use self::patience::Patience;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
-use self::work::{Page, Rest, Worker};
-use crate::error::{Error, ErrorKind, Remedy};
+use self::session::Session;
+use self::work::{Page, Worker};
+use crate::error::{Error, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::retries::RetryPolicy;
-use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled, Projection, Sink, Subscriber};
+use crate::port::{Projection, Sink, Subscriber};
 
 /// How long leaving the group may take at a shutdown.
 const CLOSE: Duration = Duration::from_secs(4);
-
-/// Failed polls in a row after which the membership is given up and begun anew: a consumer may be beyond recovery.
-const POLLS: u32 = 20;
 
 /// How an indexer works.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +143,7 @@ impl Indexer {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
             let done = self.progress.counts().messages;
-            let error = match self.session(&shutdown).await {
+            let error = match self.one_membership(&shutdown).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -168,8 +161,8 @@ impl Indexer {
         Ok(())
     }
 
-    /// One membership of the group.
-    async fn session(&self, shutdown: &CancellationToken) -> Result<(), Error> {
+    /// Joins the group, works and leaves it.
+    async fn one_membership(&self, shutdown: &CancellationToken) -> Result<(), Error> {
         let subscribed = async {
             self.worker.sink.prepare().await?;
             self.subscriber.subscribe().await
@@ -178,222 +171,16 @@ impl Indexer {
             () = shutdown.cancelled() => return Ok(()),
             consumer = subscribed => consumer?,
         };
-        let mut session = Session {
-            consumer,
-            worker: Arc::clone(&self.worker),
-            parking: Arc::clone(&self.parking),
-            lanes: BTreeMap::new(),
-            working: JoinSet::new(),
-            generation: 0,
-        };
+        let mut session = Session::new(consumer, Arc::clone(&self.worker), Arc::clone(&self.parking));
         let outcome = session.index(shutdown).await;
         if outcome.is_ok() && timeout(self.config.drain, session.drain()).await.is_err() {
             tracing::warn!("shutting down with batches in flight; their messages will come again");
         }
-        session.working.shutdown().await;
-        for partition in session.lanes.keys() {
-            self.progress.handed_over(partition);
-        }
-        match timeout(CLOSE, session.consumer.close()).await {
+        match timeout(CLOSE, session.end().await.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "leaving the group; messages since the last commit come again"),
             Err(_) => tracing::warn!("leaving the group took too long; messages since the last commit come again"),
         }
         outcome
     }
-}
-
-/// One membership of a group: the partitions it has, and the batches in work.
-struct Session {
-    consumer: Box<dyn Consumer>,
-    worker: Arc<Worker>,
-    parking: Arc<Parking>,
-    lanes: BTreeMap<Partition, Lane>,
-    working: JoinSet<Step>,
-    generation: u64,
-}
-
-/// A batch as the session knows it while others work on it.
-#[derive(Clone, Debug)]
-struct Begun {
-    partition: Partition,
-    generation: u64,
-    next: i64,
-    messages: u64,
-}
-
-/// A step of a batch that is done.
-#[derive(Debug)]
-enum Step {
-    /// The index has all of it that it takes.
-    Applied(Begun, Rest),
-    /// The rest is done too.
-    Finished(Begun),
-    /// The partition is somebody else's.
-    Abandoned,
-}
-
-impl Session {
-    async fn index(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
-        let mut failures = 0;
-        loop {
-            self.start_work()?;
-            let due = self.lanes.values().filter_map(Lane::due).min();
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                () = until(due) => {}
-                polled = self.consumer.poll() => match polled {
-                    Ok(polled) => {
-                        failures = 0;
-                        self.take(polled)?;
-                    }
-                    Err(error) if error.remedy() == Remedy::Retry && failures < POLLS => {
-                        failures += 1;
-                        let delay = self.worker.config.backoff.delay(failures, rand::random());
-                        if failures.is_power_of_two() {
-                            tracing::warn!(%error, failures, "polling again in {delay:?}");
-                        }
-                        tokio::select! {
-                            () = shutdown.cancelled() => return Ok(()),
-                            () = sleep(delay) => {}
-                        }
-                    }
-                    Err(error) => return Err(error),
-                },
-                Some(step) = self.working.join_next() => self.go_on(step.map_err(unexpected)?)?,
-            }
-        }
-    }
-
-    /// Takes in what a poll said.
-    fn take(&mut self, polled: Polled) -> Result<(), Error> {
-        match polled {
-            Polled::Messages(messages) => {
-                for message in messages {
-                    self.receive(message)?;
-                }
-            }
-            Polled::Assigned(partitions) => {
-                for partition in partitions {
-                    tracing::info!(%partition, "indexing");
-                    self.generation += 1;
-                    self.lanes.insert(partition, Lane::new(self.generation));
-                }
-            }
-            Polled::Revoked(partitions) => {
-                for partition in partitions {
-                    // What is in flight may still be applied. The guard makes that harmless beside the next owner.
-                    if self.lanes.remove(&partition).is_some() {
-                        tracing::info!(%partition, "handed over");
-                        self.worker.progress.handed_over(&partition);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self, message: Incoming) -> Result<(), Error> {
-        let partition = message.partition.clone();
-        let Some(lane) = self.lanes.get_mut(&partition) else {
-            return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
-        };
-        let longest = 2 * self.worker.config.retries.longest_delay();
-        let message = Message::read(&message, self.parking.reader(), self.parking.clock().now(), longest);
-        lane.buffer.push_back(Waiting { due: Instant::now() + message.wait, message });
-        if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
-            self.consumer.pause(&partition)?;
-            lane.paused = true;
-        }
-        Ok(())
-    }
-
-    /// Starts a batch wherever one is waiting.
-    fn start_work(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        for (partition, lane) in &mut self.lanes {
-            while let Some(batch) = lane.next_batch(partition, self.worker.config.batch_messages, now) {
-                let Batch { next, messages, .. } = batch;
-                let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages };
-                let worker = Arc::clone(&self.worker);
-                let work = async move { Step::Applied(begun, worker.work(batch).await) };
-                self.working.spawn(unless(lane.abandoned.clone(), work));
-            }
-            if lane.paused && lane.buffer.len() < self.worker.config.batch_messages {
-                self.consumer.resume(partition)?;
-                lane.paused = false;
-            }
-        }
-        Ok(())
-    }
-
-    /// A batch has come a step further.
-    fn go_on(&mut self, step: Step) -> Result<(), Error> {
-        match step {
-            Step::Applied(begun, Rest { failures, unnoted }) => {
-                let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
-                lane.applying -= 1;
-                if failures.is_empty() && unnoted.is_empty() {
-                    return self.settle(begun);
-                }
-                let (worker, parking) = (Arc::clone(&self.worker), Arc::clone(&self.parking));
-                let finish = async move {
-                    let Worker { projection, config, progress, .. } = &*worker;
-                    let patience = || Patience::new(config, progress, &begun.partition, begun.next);
-                    parking.settle(failures, &begun.partition, patience(), config, progress).await;
-                    note::note(&**projection, unnoted, patience()).await;
-                    Step::Finished(begun)
-                };
-                self.working.spawn(unless(lane.abandoned.clone(), finish));
-                Ok(())
-            }
-            Step::Finished(begun) => self.settle(begun),
-            Step::Abandoned => Ok(()),
-        }
-    }
-
-    /// A batch is done: commits what is safe now.
-    fn settle(&mut self, begun: Begun) -> Result<(), Error> {
-        let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
-        self.worker.progress.messages(begun.messages);
-        let Some(next) = lane.settle.done(begun.next) else { return Ok(()) };
-        match self.consumer.commit(&[OffsetCommit { partition: begun.partition, next }]) {
-            Ok(()) => Ok(()),
-            Err(error) if error.remedy() == Remedy::Retry => {
-                // The next commit says the same and more; until then these messages may come again.
-                tracing::warn!(%error, "an offset was not committed");
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Finishes what was polled before the shutdown.
-    async fn drain(&mut self) {
-        while let Some(step) = self.working.join_next().await {
-            if let Err(error) = step.map_err(unexpected).and_then(|step| self.go_on(step)) {
-                tracing::warn!(%error, "while shutting down; these messages will come again");
-            }
-        }
-    }
-}
-
-/// The lane a batch is of, if the partition is still ours and was so all the time.
-fn lane_of<'a>(lanes: &'a mut BTreeMap<Partition, Lane>, begun: &Begun) -> Option<&'a mut Lane> {
-    lanes.get_mut(&begun.partition).filter(|lane| lane.generation == begun.generation)
-}
-
-async fn unless(abandoned: CancellationToken, work: impl Future<Output = Step>) -> Step {
-    abandoned.run_until_cancelled(work).await.unwrap_or(Step::Abandoned)
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn unexpected(error: tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Internal, "a batch ended unexpectedly").with_source(error)
 }

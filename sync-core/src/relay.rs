@@ -145,7 +145,7 @@ impl Relay {
         let mut failures = 0;
         let suspects = Suspects::default();
         while !shutdown.is_cancelled() {
-            let published = self.progress.counts().published;
+            let before = self.progress.counts();
             let session = match &self.way {
                 Way::AtLeastOnce { source, publisher } => {
                     self.session(source.as_ref(), publisher.as_ref(), &shutdown, &suspects).await
@@ -175,7 +175,8 @@ impl Relay {
                 failures = 0;
                 self.config.standby
             } else {
-                failures = if self.progress.counts().published > published { 1 } else { failures + 1 };
+                // Published or parked: it got further.
+                failures = if self.progress.counts() == before { failures + 1 } else { 1 };
                 let delay = self.config.backoff.delay(failures, rand::random());
                 tracing::warn!(%error, failures, "the relay tries again in {delay:?}");
                 delay
@@ -208,14 +209,15 @@ impl Relay {
         let reading = read_batches(reader.as_mut(), batches, shutdown);
         let publishing = async {
             while let Some(batch) = read.recv().await {
-                let events = batch.events.len() as u64;
-                let acknowledgement = match &self.parking {
+                let (acknowledgement, events) = match &self.parking {
                     Some(parking) if suspects.take() => {
                         self.publish_singly(publisher, batch.events, epoch, parking).await?
                     }
                     Some(_) | None => {
-                        let messages = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
-                        publisher.publish(messages).await?
+                        let messages: Vec<_> =
+                            batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
+                        let events = messages.len() as u64;
+                        (publisher.publish(messages).await?, events)
                     }
                 };
                 let message = InFlight { acknowledgement, events, position: batch.position };
@@ -264,14 +266,14 @@ impl Relay {
 }
 
 impl Relay {
-    /// Publishes each event on its own, in order; those that are refused are parked.
+    /// Publishes each event on its own, in order; those that are refused are parked. Says how many others there are.
     async fn publish_singly(
         &self,
         publisher: &dyn Publisher,
         events: Vec<Event>,
         epoch: i32,
         parking: &Parking,
-    ) -> Result<Acknowledgement, Error> {
+    ) -> Result<(Acknowledgement, u64), Error> {
         let mut acknowledgements = Vec::with_capacity(events.len());
         for event in events {
             match publisher.publish(vec![event.clone().into_message(epoch)]).await {
@@ -283,7 +285,8 @@ impl Relay {
                 Err(error) => return Err(error),
             }
         }
-        Ok(try_join_all(acknowledgements).map(|stored| stored.map(drop)).boxed())
+        let published = acknowledgements.len() as u64;
+        Ok((try_join_all(acknowledgements).map(|stored| stored.map(drop)).boxed(), published))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sync_core::indexer::{IndexerCounts, IndexerProgress};
 use sync_core::port::{Source, Subscriber};
-use sync_core::relay::RelayProgress;
+use sync_core::relay::{RelayCounts, RelayProgress};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ pub(crate) struct Progress {
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    published: u64,
+    relayed: RelayCounts,
     indexed: IndexerCounts,
 }
 
@@ -35,7 +35,10 @@ impl Counts {
     fn since(self, earlier: Self) -> Self {
         let (now, then) = (self.indexed, earlier.indexed);
         Self {
-            published: self.published - earlier.published,
+            relayed: RelayCounts {
+                published: self.relayed.published - earlier.relayed.published,
+                parked: self.relayed.parked - earlier.relayed.parked,
+            },
             indexed: IndexerCounts {
                 messages: now.messages - then.messages,
                 applied: now.applied - then.applied,
@@ -61,11 +64,11 @@ impl Progress {
                 let seconds = now.duration_since(last.0).as_secs_f64().max(f64::MIN_POSITIVE);
                 let per_second = |count: u64| (count as f64 / seconds).round() as u64;
                 tracing::info!(
-                    published_per_second = per_second(done.published),
+                    published_per_second = per_second(done.relayed.published),
                     applied_per_second = per_second(done.indexed.applied + done.indexed.deleted),
                     stale = done.indexed.stale,
                     retried = done.indexed.retried,
-                    parked = done.indexed.parked,
+                    parked = done.relayed.parked + done.indexed.parked,
                     events_behind = self.events_behind().await,
                     messages_behind = self.messages_behind().await,
                     "progress"
@@ -78,7 +81,7 @@ impl Progress {
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         if let Some((relay, _)) = &self.relay {
-            counts.published = relay.counts().published;
+            counts.relayed = relay.counts();
         }
         for (indexer, _) in &self.indexers {
             let one = indexer.counts();

@@ -1,5 +1,8 @@
 //! The only file that knows every adapter: makes of the configuration what the rooms and the commands work with.
 
+mod bus_ends;
+mod indexers;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,8 +12,8 @@ use sync_core::adapter::elasticsearch::{
     self, Auth, ClusterReport, ElasticsearchConfig, ElasticsearchSink, IndexConfig,
 };
 use sync_core::adapter::kafka::{
-    self, KafkaConfig, KafkaPublisher, KafkaSubscriber, KafkaTransactor, Sasl, SaslMechanism, TopicConfig, TopicReport,
-    TransactionReport, TransactorConfig,
+    self, KafkaConfig, KafkaTransactor, Sasl, SaslMechanism, TopicConfig, TopicReport, TransactionReport,
+    TransactorConfig,
 };
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
@@ -19,11 +22,13 @@ use sync_core::adapter::postgres::{
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
 use sync_core::alerts::{Alerts, AlertsConfig};
-use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::indexer::IndexerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
-use sync_core::port::{AlertHandler, Clock, Projection, Publisher, Sink, Source, Subscriber};
+use sync_core::port::{AlertHandler, Clock, Source};
 use sync_core::relay::{Relay, RelayConfig};
 
+use self::bus_ends::BusEnds;
+pub(crate) use self::indexers::{IndexerOf, IndexersOf};
 use crate::config::{Bus, Config, Credentials, Delivery, Index, Mechanism, Retries, Security};
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
@@ -98,7 +103,7 @@ impl<'a> Wire<'a> {
         let source = Arc::new(self.source());
         let config = RelayConfig { in_flight: self.config.relay.in_flight, ..RelayConfig::default() };
         let relay = match self.config.relay.delivery {
-            Delivery::AtLeastOnce => Relay::new(Arc::<PostgresSource>::clone(&source), self.publisher()?, config),
+            Delivery::AtLeastOnce => Relay::new(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?, config),
             Delivery::ExactlyOnce => {
                 let transactor = Arc::new(KafkaTransactor::new(&self.kafka(), self.transactor_names())?);
                 Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor, config)
@@ -121,12 +126,11 @@ impl<'a> Wire<'a> {
         kafka::check_transactions(&self.kafka(), &self.transactor_names()).await
     }
 
-    /// The indexers of one index: one for its topic, and one for each topic in which what failed waits to be tried
-    /// again.
+    /// What makes the indexers of one index.
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn indexers(&self, name: &str, index: &Index) -> Result<Vec<IndexerOf>, Error> {
+    pub(crate) fn indexers(&self, name: &str, index: &Index) -> Result<IndexersOf, Error> {
         let settings = &self.config.indexer;
         let config = IndexerConfig {
             batch_messages: settings.batch_messages,
@@ -136,18 +140,18 @@ impl<'a> Wire<'a> {
             retries: retries(self.config),
             ..IndexerConfig::default()
         };
-        let projection: Arc<dyn Projection> = Arc::new(self.projection(name, index));
-        let sink: Arc<dyn Sink> = Arc::new(self.sink(index)?);
-        self.subscribers(name, index)?
-            .into_iter()
-            .map(|SubscriberOf { topic, subscriber }| {
-                let (projection, sink) = (Arc::clone(&projection), Arc::clone(&sink));
-                let parking = Parking::new(name, &index.topic, Arc::new(self.dead_letters()), clock());
-                let parking = parking.with_bus(self.publisher()?, self.config.relay.bus == Bus::Kafka);
-                let indexer = Indexer::new(Arc::clone(&subscriber), projection, sink, parking, config);
-                Ok(IndexerOf { topic, indexer, subscriber })
-            })
-            .collect()
+        Ok(IndexersOf {
+            name: name.to_owned(),
+            topic: index.topic.clone(),
+            // A group of its own for each index: two of them may follow one topic.
+            group: format!("{}-{name}", self.config.kafka.group),
+            projection: Arc::new(self.projection(name, index)),
+            sink: Arc::new(self.sink(index)?),
+            letters: Arc::new(self.dead_letters()),
+            clock: clock(),
+            bus: self.bus(),
+            config,
+        })
     }
 
     /// What dead letters are tried again with, by index.
@@ -286,38 +290,10 @@ impl<'a> Wire<'a> {
         }
     }
 
-    fn publisher(&self) -> Result<Arc<dyn Publisher>, Error> {
+    fn bus(&self) -> BusEnds {
         match self.config.relay.bus {
-            Bus::Kafka => Ok(Arc::new(KafkaPublisher::new(&self.kafka())?)),
-            Bus::Direct => Ok(Arc::new(self.direct.clone())),
-        }
-    }
-
-    /// The messages of one index, by topic: its own first, then those in which what failed waits.
-    ///
-    /// # Errors
-    /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn subscribers(&self, name: &str, index: &Index) -> Result<Vec<SubscriberOf>, Error> {
-        // A group of its own for each index: two of them may follow one topic.
-        let group = format!("{}-{name}", self.config.kafka.group);
-        let delays = retries(self.config).delays();
-        let waiting = delays.into_iter().map(|delay| (retry_topic(&index.topic, delay), retry_topic(&group, delay)));
-        std::iter::once((index.topic.clone(), group.clone()))
-            .chain(waiting)
-            .map(|(topic, group)| {
-                let subscriber = self.subscriber(&group, &topic)?;
-                Ok(SubscriberOf { topic, subscriber })
-            })
-            .collect()
-    }
-
-    fn subscriber(&self, group: &str, topic: &str) -> Result<Arc<dyn Subscriber>, Error> {
-        match self.config.relay.bus {
-            Bus::Kafka => {
-                let instance = self.config.kafka.group_instance_id.as_deref();
-                Ok(Arc::new(KafkaSubscriber::new(&self.kafka(), group, topic, instance)?))
-            }
-            Bus::Direct => Ok(Arc::new(self.direct.subscriber(topic)?)),
+            Bus::Kafka => BusEnds::Kafka(Box::new(self.kafka()), self.config.kafka.group_instance_id.clone()),
+            Bus::Direct => BusEnds::Direct(self.direct.clone()),
         }
     }
 }
@@ -331,26 +307,6 @@ pub(crate) struct Replayer {
     pub(crate) projection: PostgresProjection,
     /// Writes the documents.
     pub(crate) sink: ElasticsearchSink,
-}
-
-/// The messages of one topic.
-#[derive(Debug)]
-pub(crate) struct SubscriberOf {
-    /// The topic.
-    pub(crate) topic: String,
-    /// Its messages.
-    pub(crate) subscriber: Arc<dyn Subscriber>,
-}
-
-/// An indexer, and what it reads.
-#[derive(Debug)]
-pub(crate) struct IndexerOf {
-    /// The topic.
-    pub(crate) topic: String,
-    /// Not running yet.
-    pub(crate) indexer: Indexer,
-    /// The topic's messages.
-    pub(crate) subscriber: Arc<dyn Subscriber>,
 }
 
 /// What time it is.

@@ -34,6 +34,9 @@ async fn parked(letters: &MemoryDeadLetters, offsets: std::ops::RangeInclusive<i
     }
 }
 
+/// A letter that nobody wants to be told of.
+const POISON: i64 = 666;
+
 /// Notes when it was told of what; fails as often as it is told to.
 #[derive(Debug, Default)]
 struct Person {
@@ -54,12 +57,15 @@ impl Person {
 #[async_trait]
 impl AlertHandler for Person {
     async fn alert(&self, alert: &Alert) -> Result<(), Error> {
+        let offsets: Vec<_> = alert.letters.iter().map(|kept| kept.letter.origin.offset).collect();
+        if offsets == [POISON] {
+            return Err(Error::new(ErrorKind::Configuration, "413 Payload Too Large"));
+        }
         let mut failures = self.failures.lock().unwrap();
         if *failures > 0 {
             *failures -= 1;
             return Err(Error::new(ErrorKind::Unavailable, "nobody answers"));
         }
-        let offsets = alert.letters.iter().map(|kept| kept.letter.origin.offset).collect();
         self.told.lock().unwrap().push((Instant::now(), offsets));
         Ok(())
     }
@@ -119,6 +125,34 @@ async fn whoever_cannot_be_told_now_is_told_later_and_nobody_else_twice_meanwhil
         offsets.sort_unstable();
         assert_eq!(offsets, [1, 2]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_is_refused_holds_up_no_other() {
+    let (letters, person) = (MemoryDeadLetters::new(), Arc::default());
+    parked(&letters, POISON..=POISON).await;
+    parked(&letters, 1..=3).await;
+    for_minutes(1, &[&alerts(&letters, &[&person], 10)]).await;
+    assert_eq!(person.offsets(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_alert_has_a_length_that_chats_take_whatever_is_in_the_letters() {
+    let seen: Arc<Mutex<Vec<HttpRequest>>> = Arc::default();
+    let requests = Arc::clone(&seen);
+    let server = HttpResponder::start(move |request| {
+        requests.lock().unwrap().push(request.clone());
+        HttpReply::Answer { status: 200, body: String::new() }
+    })
+    .await;
+    let config = WebhookConfig { url: server.url(), headers: Vec::new(), timeout: Duration::from_secs(20) };
+    let long = |id| DeadLetter { key: Some("k".repeat(900_000)), error: "größer ".repeat(100_000), ..letter(id) };
+    let letters = (1..=100).map(|id| Kept { id, letter: long(id) }).collect();
+    Webhook::new(&config).unwrap().alert(&Alert { letters }).await.unwrap();
+    let request = seen.lock().unwrap().remove(0);
+    assert!(request.body.len() < 40_000, "{} bytes", request.body.len());
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!((&body["count"], body["dead_letters"].as_array().unwrap().len()), (&100.into(), 20));
 }
 
 #[tokio::test]

@@ -185,3 +185,26 @@ async fn two_indexers_share_the_work_and_one_takes_over_when_the_other_leaves() 
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_refuses_its_note_is_indexed_and_holds_up_nobody() {
+    let pipeline = Pipeline::new(Way::Direct).await;
+    pipeline
+        .execute(
+            "insert into jobs (title) select 'archived' from generate_series(1, 3) n;
+             alter table jobs add check (title <> 'archived' or es_synced_at is null) not valid",
+        )
+        .await;
+    pipeline
+        .beside(async |ran: &Ran| {
+            pipeline.execute("insert into jobs (title) select 'fine' from generate_series(1, 50) n").await;
+            while pipeline.count("select count(*) from jobs where es_synced_at is not null").await < 50 {
+                sleep(Duration::from_millis(20)).await;
+            }
+            pipeline.until_equal().await;
+            assert!(ran.indexer.partitions_stopped().is_empty(), "{:?}", ran.indexer.partitions_stopped());
+        })
+        .await;
+    assert_eq!(pipeline.count("select count(*) from jobs where es_synced_at is null").await, 3);
+    assert_eq!(pipeline.dead_letters().await, []);
+}

@@ -279,7 +279,10 @@ async fn an_event_the_bus_will_never_take_is_parked_and_the_others_keep_their_or
         assert!(first.is_sorted(), "in order of commit: {first:?}");
         assert!(!first.contains(&letter.origin.offset), "the parked one is not published");
     }
-    assert_eq!(relay.progress().counts().parked, 1);
+    let published = on_the_bus.values().map(|ids| ids.len() as u64).sum::<u64>();
+    let counts = relay.progress().counts();
+    assert_eq!(counts.parked, 1);
+    assert!((29..=published).contains(&counts.published), "{counts:?} of {published}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::try_join_all;
 use sync_core::adapter::SystemClock;
@@ -11,13 +12,16 @@ use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, To
 use sync_core::adapter::memory::{MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
-use sync_core::port::{Acknowledgement, DeadLetters, Kept, Polled, Publisher, Selection, Sink, Subscriber};
+use sync_core::port::{
+    Acknowledgement, DeadLetters, Kept, Outcome, Polled, Publisher, Selection, Sink, Stored, Subscriber, Write,
+};
 use sync_core::testkit::faults::{Fault, Faulty, Script};
-use sync_core::{Action, ErrorKind, Event};
-use tokio::time::{Instant, sleep};
+use sync_core::{Action, Error, ErrorKind, Event, Outgoing};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::pipeline::Way;
+use crate::support::runner::Deployment;
 use crate::support::servers;
 
 /// Soon enough to wait for.
@@ -25,6 +29,8 @@ const SOON: RetryPolicy = RetryPolicy { attempts: 3, first: Duration::from_milli
 
 /// Late enough that much can be done before, on a slow machine too.
 const LATE: RetryPolicy = RetryPolicy { attempts: 2, first: Duration::from_secs(8), multiplier: 2 };
+
+const BOUND: Duration = Duration::from_secs(120);
 
 struct Bench {
     way: Way,
@@ -43,6 +49,36 @@ struct Bench {
 fn kafka() -> KafkaConfig {
     let topics = TopicConfig { partitions: 1, ..TopicConfig::default() };
     KafkaConfig { brokers: servers::kafka(), topics, ..KafkaConfig::default() }
+}
+
+/// An index that never takes some keys and never says why.
+#[derive(Debug)]
+struct Moody(MemorySink);
+
+#[async_trait]
+impl Sink for Moody {
+    async fn prepare(&self) -> Result<(), Error> {
+        self.0.prepare().await
+    }
+
+    async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
+        let hopeless = |write: &Write| write.key.starts_with("hopeless");
+        let hopes: Vec<_> = writes.iter().filter(|write| !hopeless(write)).cloned().collect();
+        let mut applied = self.0.apply(&hopes).await?.into_iter();
+        let mut outcome = |write: &Write| match hopeless(write) {
+            true => Outcome::Failed(Error::new(ErrorKind::Unexplained, "it does not like it")),
+            false => applied.next().unwrap(),
+        };
+        Ok(writes.iter().map(&mut outcome).collect())
+    }
+
+    async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+        self.0.fetch(keys).await
+    }
+
+    async fn count(&self) -> Result<u64, Error> {
+        self.0.count().await
+    }
 }
 
 impl Bench {
@@ -85,20 +121,29 @@ impl Bench {
 
     /// Changes a row and publishes its event, alone.
     async fn put(&self, key: &str) -> Acknowledgement {
+        self.put_all([key]).await
+    }
+
+    /// Changes rows and publishes their events together.
+    async fn put_all<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Acknowledgement {
         let mut transaction = self.database.begin(&self.topic);
-        transaction.put(key, "{}");
-        transaction.commit();
-        let event = Event {
-            id: 42,
-            topic: self.topic.clone(),
-            key: key.to_owned(),
-            version: 1,
-            action: Action::Index,
-            payload: None,
-            headers: Vec::new(),
-            created_at: jiff::Timestamp::UNIX_EPOCH,
+        let change = |key: K| {
+            transaction.put(key.as_ref(), "{}");
+            let event = Event {
+                id: 42,
+                topic: self.topic.clone(),
+                key: key.as_ref().to_owned(),
+                version: 1,
+                action: Action::Index,
+                payload: None,
+                headers: Vec::new(),
+                created_at: jiff::Timestamp::UNIX_EPOCH,
+            };
+            event.into_message(0)
         };
-        self.publisher.publish(vec![event.into_message(0)]).await.unwrap()
+        let messages = keys.into_iter().map(change).collect();
+        transaction.commit();
+        self.publisher.publish(messages).await.unwrap()
     }
 
     async fn until_indexed(&self, key: &str) {
@@ -108,7 +153,7 @@ impl Bench {
     }
 
     async fn letters(&self) -> Vec<Kept> {
-        self.letters.list(&Selection::default(), 0, 10).await.unwrap()
+        self.letters.list(&Selection::default(), 0, 100).await.unwrap()
     }
 
     async fn behind(&self, place: usize) -> u64 {
@@ -118,7 +163,7 @@ impl Bench {
     async fn beside(&self, work: impl Future<Output = ()>) {
         let config = IndexerConfig { retries: self.retries, ..IndexerConfig::default() };
         let indexer = |subscriber: &Arc<dyn Subscriber>| {
-            let sink = Arc::new(Faulty::new(self.index.clone(), self.writing.clone()));
+            let sink = Arc::new(Faulty::new(Moody(self.index.clone()), self.writing.clone()));
             let database = Arc::new(self.database.clone());
             let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters.clone()), Arc::new(SystemClock));
             let parking = parking.with_bus((self.publishers)(), matches!(self.way, Way::Kafka));
@@ -245,4 +290,59 @@ async fn a_message_that_waits_in_kafka_outlives_the_process() {
         .await;
     assert!(bench.index.fetch(&["odd".to_owned()]).await.unwrap()[0].is_none());
     bench.beside(bench.until_indexed("odd")).await;
+}
+
+/// In a retry topic are only those that failed before, so a batch of which nothing is taken is nothing special there.
+async fn many_that_fail_together_are_parked(way: Way) {
+    let bench = Bench::new(way, SOON);
+    let work = async {
+        let hopeless = (0..40).map(|number| format!("hopeless-{number}"));
+        let good = (0..40).map(|number| format!("good-{number}"));
+        let stored = bench.put_all(hopeless.chain(good)).await;
+        while bench.letters().await.len() < 40 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        stored.await.unwrap();
+        for place in 0..bench.subscribers.len() {
+            while bench.behind(place).await > 0 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    timeout(BOUND, bench.beside(work)).await.expect("nothing stops");
+    assert_eq!(bench.index.count().await.unwrap(), 40);
+    let letters = bench.letters().await;
+    assert_eq!(letters.len(), 40);
+    assert!(letters.iter().all(|kept| kept.letter.attempts == 3 && kept.letter.error_kind == "unexplained"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_fail_together_are_parked_one_by_one_and_stop_no_retry_topic() {
+    many_that_fail_together_are_parked(Way::Kafka).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_fail_together_are_parked_one_by_one_without_a_broker_too() {
+    many_that_fail_together_are_parked(Way::Direct).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_a_retry_topic_of_earlier_settings_is_worked_off() {
+    let deployment = Deployment::new(Way::Kafka).await;
+    let domain = &deployment.domain;
+    domain.execute("begin; insert into jobs (title) values ('waiting'); delete from outbox.events; commit").await;
+    let key: String = domain.client.query_one("select id::text from jobs", &[]).await.unwrap().get(0);
+    let headers = [("retry-reader", "jobs"), ("retry-attempts", "1"), ("retry-due", "0")];
+    let waiting = Outgoing {
+        topic: retry_topic(&domain.topic, Duration::from_millis(300)),
+        key,
+        value: "{}".to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    KafkaPublisher::new(&kafka()).unwrap().publish(vec![waiting]).await.unwrap().await.unwrap();
+    let mut runner = deployment.runner("runner", "relay,indexer");
+    runner.start();
+    assert_eq!(domain.until_equal().await.documents, 1);
+    deployment.until_nothing_is_behind().await;
+    assert_eq!(runner.stop().await.code, Some(0));
 }

@@ -20,7 +20,7 @@ mod subscriber;
 mod topics;
 mod transactor;
 
-pub use self::check::{TopicReport, TopicState, TransactionReport, check, check_transactions};
+pub use self::check::{TopicReport, TopicState, TransactionReport, check, check_transactions, retry_topics};
 pub use self::config::{KafkaConfig, Sasl, SaslMechanism, Security, TopicConfig};
 pub use self::publisher::KafkaPublisher;
 pub use self::subscriber::KafkaSubscriber;

@@ -29,9 +29,13 @@ impl fmt::Debug for WebhookConfig {
     }
 }
 
-/// Sends each alert as a POST of JSON: `alert` (`"dead_letters"`), `text` (one line for people, which chats show) and
-/// `dead_letters` (each with `id`, `reader`, `topic`, `partition`, `offset`, `event`, `key`, `error_kind`, `error`,
-/// `attempts`, `parked_at`). Any answer from 200 to 299 is a yes; redirects are not followed.
+/// Letters that one request lists; it says how many there are.
+const LISTED: usize = 20;
+
+/// Sends each alert as a POST of JSON: `alert` (`"dead_letters"`), `text` (one line for people, which chats show),
+/// `count`, and the first twenty `dead_letters`, each with `id`, `reader`, `topic`, `partition` and `offset` (null of an
+/// event that was never published), `event`, `key`, `error_kind`, `error`, `attempts`, `parked_at`. Long keys and errors
+/// are cut. Any answer from 200 to 299 is a yes; redirects are not followed.
 pub struct Webhook {
     client: Client,
     url: Url,
@@ -72,8 +76,9 @@ impl Webhook {
 #[async_trait]
 impl AlertHandler for Webhook {
     async fn alert(&self, alert: &Alert) -> Result<(), Error> {
-        let letters: Vec<_> = alert.letters.iter().map(shown).collect();
-        let body = json!({ "alert": "dead_letters", "text": alert.to_string(), "dead_letters": letters });
+        let letters: Vec<_> = alert.letters.iter().take(LISTED).map(shown).collect();
+        let (text, count) = (alert.to_string(), alert.letters.len());
+        let body = json!({ "alert": "dead_letters", "text": text, "count": count, "dead_letters": letters });
         let request = self.client.post(self.url.clone()).body(body.to_string());
         let answer = request.send().await.map_err(|error| {
             // Its address may be a secret.
@@ -92,16 +97,17 @@ impl AlertHandler for Webhook {
 }
 
 fn shown(Kept { id, letter }: &Kept) -> Value {
+    let was_published = letter.origin.partition >= 0;
     json!({
         "id": id,
         "reader": letter.reader,
         "topic": letter.origin.topic,
-        "partition": letter.origin.partition,
-        "offset": letter.origin.offset,
+        "partition": was_published.then_some(letter.origin.partition),
+        "offset": was_published.then_some(letter.origin.offset),
         "event": letter.event,
-        "key": letter.key,
+        "key": letter.short_key(),
         "error_kind": letter.error_kind,
-        "error": letter.error,
+        "error": letter.short_error(),
         "attempts": letter.attempts,
         "parked_at": letter.parked_at,
     })

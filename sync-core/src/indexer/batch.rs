@@ -49,6 +49,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::indexer::message::Followed;
     use crate::port::Incoming;
 
     fn batch(keys: &[Option<&'static str>]) -> Option<Batch> {
@@ -60,7 +61,9 @@ mod tests {
             value: None,
             headers: Vec::new(),
         };
-        let read = |message| Message::read(&message, "jobs", Timestamp::UNIX_EPOCH, Duration::ZERO);
+        let read = |message| {
+            Message::read(&message, Followed { reader: "jobs", topic: "jobs" }, Timestamp::UNIX_EPOCH, Duration::ZERO)
+        };
         gather(&partition, keys.iter().enumerate().map(message).map(read))
     }
 

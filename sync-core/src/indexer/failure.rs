@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::message::{Provenance, header};
+use super::message::{Followed, Provenance, header};
 use crate::error::{Error, Remedy};
 use crate::event::Outgoing;
 use crate::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
@@ -32,12 +32,11 @@ pub(super) enum Verdict {
 }
 
 impl Failure {
-    /// What is done about it: `topic` is the one the index follows, the failure was in `partition`, and `jitter` is a
-    /// number in `[0, 1)` that makes a delay up to a fifth longer.
+    /// What is done about it: the failure was in `partition`, and `jitter` is a number in `[0, 1)` that makes a delay
+    /// up to a fifth longer.
     pub(super) fn verdict(
         self,
-        reader: &str,
-        topic: &str,
+        followed: Followed<'_>,
         partition: &Partition,
         policy: &RetryPolicy,
         now: Timestamp,
@@ -49,7 +48,7 @@ impl Failure {
             Remedy::Retry | Remedy::Park | Remedy::Halt => None,
         };
         let letter = DeadLetter {
-            reader: reader.to_owned(),
+            reader: followed.reader.to_owned(),
             origin: self.provenance.origin(partition),
             event: self.provenance.event,
             key: self.key,
@@ -60,7 +59,7 @@ impl Failure {
             parked_at: now,
         };
         match delay {
-            Some(delay) => Verdict::Retry(retry(topic, &letter, delay, now, jitter)),
+            Some(delay) => Verdict::Retry(retry(followed.topic, &letter, delay, now, jitter)),
             None => Verdict::Park(letter),
         }
     }
@@ -117,7 +116,7 @@ mod tests {
     fn verdict(failure: Failure) -> Verdict {
         let partition = Partition { topic: "jobs".into(), number: 3 };
         let now = Timestamp::from_millisecond(1_000_000).unwrap();
-        failure.verdict("people", "jobs", &partition, &RetryPolicy::default(), now, 0.5)
+        failure.verdict(Followed { reader: "people", topic: "jobs" }, &partition, &RetryPolicy::default(), now, 0.5)
     }
 
     fn header<'a>(message: &'a Outgoing, name: &str) -> &'a str {

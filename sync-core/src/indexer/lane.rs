@@ -86,6 +86,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::indexer::message::Followed;
     use crate::port::Incoming;
 
     #[test]
@@ -97,7 +98,12 @@ mod tests {
         for (offset, due) in [(0, now), (1, now), (2, later), (3, now)] {
             let key = Some("k".into());
             let message = Incoming { partition: partition.clone(), offset, key, value: None, headers: Vec::new() };
-            let message = Message::read(&message, "jobs", Timestamp::UNIX_EPOCH, Duration::ZERO);
+            let message = Message::read(
+                &message,
+                Followed { reader: "jobs", topic: "jobs" },
+                Timestamp::UNIX_EPOCH,
+                Duration::ZERO,
+            );
             lane.buffer.push_back(Waiting { message, due });
         }
         let mut next = |limit, now| lane.next_batch(&partition, limit, now).map(|batch| batch.next);

@@ -11,7 +11,26 @@ use crate::port::{Incoming, Origin, Partition};
 /// Of a message nobody can tell the key of, this much of its value is kept, in bytes, for a person to look at.
 const SHOWN: usize = 4 << 10;
 
-/// Headers of a message that waits for another try.
+/// Bytes of a key that can be a document's id. Longer ones would be refused, after having waited in memory.
+const LONGEST_KEY: usize = 512;
+
+/// Who reads, and what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed<'a> {
+    /// The index, as its dead letters and retries name it.
+    pub(super) reader: &'a str,
+    /// The topic it follows; what it reads from another one is one of its retry topics.
+    pub(super) topic: &'a str,
+}
+
+impl Followed<'_> {
+    /// Whether messages of this partition wait there for another try.
+    pub(super) fn is_retry(&self, partition: &Partition) -> bool {
+        &*partition.topic != self.topic
+    }
+}
+
+/// Headers of a message that waits for another try. Elsewhere they mean nothing: an application may have copied them.
 pub(super) mod header {
     /// The event's id in the outbox.
     pub(in crate::indexer) const EVENT: &str = "id";
@@ -72,22 +91,24 @@ impl Provenance {
 }
 
 impl Message {
-    /// Reads a message as the index `reader` has to, at `now`. Nobody waits longer than `longest` for one.
-    pub(super) fn read(message: &Incoming, reader: &str, now: Timestamp, longest: Duration) -> Self {
+    /// Reads a message as whoever follows the topic has to, at `now`. Nobody waits longer than `longest` for one.
+    pub(super) fn read(message: &Incoming, followed: Followed<'_>, now: Timestamp, longest: Duration) -> Self {
         let text = |name: &str| {
             let header = message.headers.iter().find(|(header, _)| header == name);
             header.and_then(|(_, value)| std::str::from_utf8(value).ok())
         };
-        let is_others = text(header::READER).is_some_and(|meant| meant != reader);
+        let is_retry = followed.is_retry(&message.partition);
+        let retry = |name: &str| text(name).filter(|_| is_retry);
+        let is_others = retry(header::READER).is_some_and(|meant| meant != followed.reader);
         let about = if is_others { About::Others } else { about(message) };
         let origin = || {
             Some(Origin {
-                topic: text(header::ORIGIN_TOPIC)?.to_owned(),
-                partition: text(header::ORIGIN_PARTITION)?.parse().ok()?,
-                offset: text(header::ORIGIN_OFFSET)?.parse().ok()?,
+                topic: retry(header::ORIGIN_TOPIC).filter(|topic| may_be_a_topic(topic))?.to_owned(),
+                partition: retry(header::ORIGIN_PARTITION)?.parse().ok()?,
+                offset: retry(header::ORIGIN_OFFSET)?.parse().ok()?,
             })
         };
-        let due = text(header::DUE).and_then(|due| Timestamp::from_millisecond(due.parse().ok()?).ok());
+        let due = retry(header::DUE).and_then(|due| Timestamp::from_millisecond(due.parse().ok()?).ok());
         let wait = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok()).unwrap_or_default();
         Self {
             about,
@@ -95,11 +116,16 @@ impl Message {
                 offset: message.offset,
                 first: origin(),
                 event: text(header::EVENT).and_then(|id| id.parse().ok()),
-                attempts: text(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or_default(),
+                attempts: retry(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or_default(),
             },
             wait: wait.min(longest),
         }
     }
+}
+
+/// What a stranger wrote there is stored with a dead letter, and must be something that can be stored.
+fn may_be_a_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len()) && !name.contains(char::is_control)
 }
 
 fn about(message: &Incoming) -> About {
@@ -113,6 +139,11 @@ fn about(message: &Incoming) -> About {
     };
     match std::str::from_utf8(key) {
         Ok("") => nothing("has an empty key"),
+        Ok(key) if key.len() > LONGEST_KEY => {
+            let begins: String = key.chars().take(50).collect();
+            let length = key.len();
+            nothing(&format!("has a key of {length} bytes, {begins:?}…, and no index takes more than {LONGEST_KEY}"))
+        }
         Ok(key) => About::Key(key.to_owned()),
         Err(_) => nothing("has a key that is not UTF-8 text"),
     }
@@ -127,6 +158,7 @@ mod tests {
     use super::*;
 
     const LONGEST: Duration = Duration::from_secs(10);
+    const FOLLOWED: Followed<'_> = Followed { reader: "jobs", topic: "jobs" };
 
     fn incoming(key: Option<&'static str>, headers: &[(&str, &str)]) -> Incoming {
         Incoming {
@@ -139,7 +171,7 @@ mod tests {
     }
 
     fn read(message: &Incoming) -> Message {
-        Message::read(message, "jobs", Timestamp::from_millisecond(1_000_000).unwrap(), LONGEST)
+        Message::read(message, FOLLOWED, Timestamp::from_millisecond(1_000_000).unwrap(), LONGEST)
     }
 
     #[test]
@@ -167,6 +199,39 @@ mod tests {
         let origin = Origin { topic: "jobs".into(), partition: 3, offset: 99 };
         assert_eq!(message.provenance, Provenance { offset: 7, first: Some(origin), event: None, attempts: 2 });
         assert_eq!(message.wait, Duration::from_millis(1_500));
+    }
+
+    #[test]
+    fn headers_of_a_retry_mean_nothing_in_the_topic_itself() {
+        let headers = [
+            ("retry-reader", "people"),
+            ("retry-attempts", "2"),
+            ("retry-due", "1001500"),
+            ("origin-topic", "jobs"),
+            ("origin-partition", "3"),
+            ("origin-offset", "99"),
+        ];
+        let partition = Partition { topic: "jobs".into(), number: 2 };
+        let message = read(&Incoming { partition, ..incoming(Some("k"), &headers) });
+        assert!(matches!(&message.about, About::Key(key) if key == "k"));
+        assert_eq!(message.provenance, Provenance { offset: 7, first: None, event: None, attempts: 0 });
+        assert_eq!(message.wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn an_origin_that_could_not_be_stored_is_left_out() {
+        for topic in ["", "a\0b", &"x".repeat(250)] {
+            let headers = [("origin-topic", topic), ("origin-partition", "0"), ("origin-offset", "0")];
+            assert_eq!(read(&incoming(None, &headers)).provenance.first, None);
+        }
+    }
+
+    #[test]
+    fn a_key_no_index_takes_is_not_kept() {
+        let key: &'static str = Box::leak("x".repeat(513).into_boxed_str());
+        let About::Nothing { error, .. } = read(&incoming(Some(key), &[])).about else { panic!("it is too long") };
+        assert!(error.to_string().contains("513 bytes") && error.to_string().len() < 300, "{error}");
+        assert!(matches!(read(&incoming(Some(&key[1..]), &[])).about, About::Key(_)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::IndexerConfig;
 use super::failure::{Failure, Verdict, copy};
+use super::message::Followed;
 use super::patience::Patience;
 use super::progress::IndexerProgress;
 use crate::error::Error;
@@ -59,8 +60,8 @@ impl Parking {
         Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), copies }), ..self }
     }
 
-    pub(super) fn reader(&self) -> &str {
-        &self.reader
+    pub(super) fn followed(&self) -> Followed<'_> {
+        Followed { reader: &self.reader, topic: &self.topic }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -80,12 +81,18 @@ impl Parking {
         for failure in failures {
             let now = self.clock.now();
             let policy = if self.bus.is_some() { &config.retries } else { &ONCE };
-            match failure.verdict(&self.reader, &self.topic, partition, policy, now, rand::random()) {
+            match failure.verdict(self.followed(), partition, policy, now, rand::random()) {
                 Verdict::Retry(message) => retries.push(message),
                 Verdict::Park(letter) => letters.push(letter),
             }
         }
-        while let Err(error) = self.store(&retries, &letters).await {
+        // A letter that is parked anew is a new one, and people would be told of it again.
+        for letter in &letters {
+            while let Err(error) = self.letters.park(letter).await {
+                sleep(patience.after(&error)).await;
+            }
+        }
+        while let Err(error) = self.publish(&retries, &letters).await {
             sleep(patience.after(&error)).await;
         }
         patience.over();
@@ -99,11 +106,8 @@ impl Parking {
         }
     }
 
-    /// May be repeated: a key that is tried once more, or parked twice, does no harm.
-    async fn store(&self, retries: &[Outgoing], letters: &[DeadLetter]) -> Result<(), Error> {
-        for letter in letters {
-            self.letters.park(letter).await?;
-        }
+    /// Publishes retries and the copies of letters. May be repeated: a key that is tried once more does no harm.
+    async fn publish(&self, retries: &[Outgoing], letters: &[DeadLetter]) -> Result<(), Error> {
         let Some(bus) = &self.bus else { return Ok(()) };
         let copies = letters.iter().filter(|_| bus.copies).map(|letter| copy(&self.topic, letter));
         let messages: Vec<_> = retries.iter().cloned().chain(copies).collect();

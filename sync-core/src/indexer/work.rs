@@ -11,6 +11,7 @@ use super::IndexerConfig;
 use super::batch::Batch;
 use super::failure::Failure;
 use super::gate::{Condition, Gate};
+use super::note::note;
 use super::patience::Patience;
 use super::progress::IndexerProgress;
 use crate::error::{Error, ErrorKind, Remedy};
@@ -31,7 +32,9 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Works on a batch until every key is in the index or has failed by its own fault.
-    pub(super) async fn work(&self, mut batch: Batch) -> Rest {
+    ///
+    /// `suspicious` failures of a batch of which nothing is taken are no poison: it is tried again as a whole.
+    pub(super) async fn work(&self, mut batch: Batch, suspicious: usize) -> Rest {
         let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
         let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
         let mut taken = 0;
@@ -43,7 +46,7 @@ impl Worker {
             unnoted.extend(attempt.unnoted);
             keys = attempt.waiting;
             let Some(error) = attempt.error else {
-                if !refuses_everything(taken, failed.len(), self.config.suspicious) {
+                if !refuses_everything(taken, failed.len(), suspicious) {
                     break;
                 }
                 keys = failed.iter().map(|(key, _): &(String, Error)| key.clone()).collect();
@@ -88,6 +91,8 @@ impl Worker {
                     waiting.extend([rest, page]);
                 }
                 Err(error) if error.remedy() == Remedy::Retry => {
+                    // It may have taken too long because it was too many.
+                    self.page.shrink();
                     attempt.wait(waiting.drain(..).flatten().chain(page), error);
                 }
                 Err(error) => attempt.judge(page, error),
@@ -103,7 +108,7 @@ impl Worker {
             applied.waiting.iter().chain(applied.failed.iter().map(|(key, _)| key)).map(String::as_str).collect();
         let taken: Vec<_> = page.into_iter().filter(|key| !not_taken.contains(key.as_str())).collect();
         attempt.taken += taken.len() as u64;
-        match self.projection.mark_synced(&taken).await {
+        match note(&*self.projection, &taken).await {
             Ok(unnoted) => attempt.unnoted.extend(unnoted),
             // The index has these documents; applying them again finds them stale.
             Err(error) => attempt.wait(taken, error),
@@ -188,7 +193,7 @@ impl Attempt {
         }
     }
 
-    /// What a person has to mend is what the keys are said to wait for.
+    /// Of several reasons, one that a person has to mend is kept.
     fn wait(&mut self, keys: impl IntoIterator<Item = String>, error: Error) {
         self.waiting.extend(keys);
         let graver = self.error.as_ref().is_none_or(|earlier| earlier.remedy() == Remedy::Retry);

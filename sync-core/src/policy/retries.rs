@@ -56,6 +56,14 @@ pub fn retry_topic(topic: &str, delay: Duration) -> String {
     format!("{topic}-retry-{}", delay.as_millis())
 }
 
+/// How long messages wait in the topic `name`, if it is a retry topic of `topic`.
+#[must_use]
+pub fn retry_delay(topic: &str, name: &str) -> Option<Duration> {
+    let millis = name.strip_prefix(topic)?.strip_prefix("-retry-")?;
+    let millis = millis.parse().ok().map(Duration::from_millis)?;
+    (retry_topic(topic, millis) == name).then_some(millis)
+}
+
 /// The topic that has a copy of every dead letter of `topic`.
 #[must_use]
 pub fn dead_letter_topic(topic: &str) -> String {
@@ -82,6 +90,15 @@ mod tests {
         let steep = RetryPolicy { attempts: 100, first: Duration::from_secs(1), multiplier: 1_000 };
         assert_eq!(steep.delays().last(), Some(&LONGEST));
         assert!(RetryPolicy { attempts: 1, ..steady }.delays().is_empty());
+    }
+
+    #[test]
+    fn a_retry_topic_is_known_by_its_name() {
+        assert_eq!(retry_delay("jobs", "jobs-retry-1000"), Some(Duration::from_secs(1)));
+        for other in ["jobs", "jobs-dlt", "jobs-retry-", "jobs-retry-soon", "jobs-retry-01", "jobs-retry-1-retry-2"] {
+            assert_eq!(retry_delay("jobs", other), None, "{other}");
+        }
+        assert_eq!(retry_delay("jobs-retry-1", "jobs-retry-1-retry-2"), Some(Duration::from_millis(2)));
     }
 
     #[test]

@@ -17,17 +17,17 @@ pub struct Alert {
 }
 
 impl fmt::Display for Alert {
-    /// One line for people.
+    /// One line for people, of a length that chats take.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Kept { id, letter }) = self.letters.first() else { return f.write_str("no dead letter") };
         match self.letters.len() - 1 {
             0 => write!(f, "dead letter {id} of {}: ", letter.reader)?,
             more => write!(f, "dead letter {id} of {} and {more} more, the first one: ", letter.reader)?,
         }
-        match &letter.key {
-            Some(key) => write!(f, "key {key:?}: {}", letter.error),
-            None => write!(f, "{}", letter.error),
+        if let Some(key) = letter.short_key() {
+            write!(f, "key {key:?}: ")?;
         }
+        f.write_str(&letter.short_error())
     }
 }
 

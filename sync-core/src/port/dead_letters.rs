@@ -43,7 +43,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// What the letter is about; of two letters about the same only the later one is kept.
+    /// What the letter is about; of two letters about the same only the one parked later is kept.
     ///
     /// An index that could not take a key lacks the row as it is now, however many events say so. An event that was
     /// never published, and a message without a key, stand for themselves.
@@ -53,6 +53,31 @@ impl DeadLetter {
             Some(key) if self.origin.partition >= 0 => format!("key {key}"),
             Some(_) | None => format!("{} {}", self.origin.partition, self.origin.offset),
         }
+    }
+
+    /// As much of the key as people want to be told of.
+    #[must_use]
+    pub fn short_key(&self) -> Option<String> {
+        self.key.as_deref().map(|key| shortened(key, SHORT_KEY))
+    }
+
+    /// As much of the error as people want to be told of.
+    #[must_use]
+    pub fn short_error(&self) -> String {
+        shortened(&self.error, SHORT_ERROR)
+    }
+}
+
+/// Characters of a key that people are told.
+const SHORT_KEY: usize = 200;
+
+/// Characters of an error that people are told: it may quote a whole document.
+const SHORT_ERROR: usize = 500;
+
+fn shortened(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -99,11 +124,18 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn park(&self, letter: &DeadLetter) -> Result<(), Error>;
 
-    /// Up to `limit` of the selected letters with ids above `after`, lowest first.
+    /// Up to `limit` of the selected letters with ids above `after`, lowest first; without their
+    /// [values](DeadLetter::value), which may be of any size.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error>;
+
+    /// One letter, with all it holds; `None` when there is none with that id.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn get(&self, id: i64) -> Result<Option<Kept>, Error>;
 
     /// How many letters are selected.
     ///

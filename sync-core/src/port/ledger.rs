@@ -78,9 +78,9 @@ pub struct Claim {
 /// A claimed subscription whose position is not known yet.
 #[async_trait]
 pub trait Unresumed: Debug + Send {
-    /// Goes on from `mark`; from the position mirrored into the source when there is none, when it is from before the
-    /// source was last read without a ledger, or when this history did not give it. That begins a new epoch:
-    /// the mark's own versions may be handed out again.
+    /// Goes on from `mark`. It goes on from the position mirrored into the source instead when there is no mark, when
+    /// the mark is older than the last reading without a ledger, or when this history never gave it. Only the last
+    /// begins a new epoch: versions may be handed out again.
     ///
     /// Dropped half-way, an epoch may have begun; then the same mark begins no other.
     ///

@@ -29,7 +29,7 @@ pub trait Transactions: Debug + Send {
     /// it is there, nothing else is.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`; `Contract` when something else than a mark is there.
+    /// `Unavailable`, `Denied`; `Configuration` when something else than a mark is there.
     async fn mark(&mut self) -> Result<Option<Mark>, Error>;
 
     /// Stores all messages and the mark, or nothing. Messages of one key are stored in the order handed over, across

@@ -118,7 +118,7 @@ impl Parcel {
 
     fn add(&mut self, batch: Batch, epoch: i32, suspects: &Suspects) {
         self.batches += 1;
-        let events = batch.events.into_iter().filter(|event| !suspects.is_parked(event.id));
+        let events = batch.events.into_iter().filter(|event| !suspects.is_parked(epoch, event.id));
         self.messages.extend(events.map(|event| event.into_message(epoch)));
         self.mark = batch.mark.or(self.mark.take());
         self.position = Some(batch.position);
@@ -134,15 +134,16 @@ async fn publish_singly(
     epoch: i32,
     suspects: &Suspects,
 ) -> Result<(), Error> {
+    // A batch without events has no mark, and without a parking there are no suspects.
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
-    for event in batch.events.into_iter().filter(|event| !suspects.is_parked(event.id)) {
+    for event in batch.events.into_iter().filter(|event| !suspects.is_parked(epoch, event.id)) {
         let id = event.id;
         let here = Mark { last: Some(id), ..mark.clone() };
         match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
             Ok(()) => relay.progress.published(1),
             Err(error) if error.remedy() == Remedy::Park => {
                 parking.park(event, &error).await?;
-                suspects.note_parked(id);
+                suspects.note_parked(epoch, id);
                 relay.progress.parked();
                 let what = "an event was parked; publishing goes on behind it";
                 return Err(Error::new(ErrorKind::Unavailable, what).with_source(error));
@@ -152,6 +153,7 @@ async fn publish_singly(
     }
     transactions.publish(Vec::new(), &mark).await?;
     suspects.take();
+    suspects.forget_parked();
     Ok(())
 }
 

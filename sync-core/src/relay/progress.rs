@@ -16,7 +16,7 @@ struct Counters {
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayCounts {
-    /// Events the bus acknowledged and the position has passed.
+    /// Events the bus acknowledged. One that is published again counts again.
     pub published: u64,
     /// Events the bus would never take, parked as dead letters.
     pub parked: u64,

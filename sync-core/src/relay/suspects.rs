@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) struct Suspects {
     /// How many of the next batches are to be published event by event.
     batches: AtomicUsize,
-    /// Events that were found and parked, by id; they may be read again.
-    parked: Mutex<HashSet<i64>>,
+    /// Events that were found and parked, by epoch and id; they are read again until a position is behind them.
+    parked: Mutex<HashSet<(i32, i64)>>,
 }
 
 impl Suspects {
@@ -30,17 +30,22 @@ impl Suspects {
         self.batches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
-    /// This event is safe among the dead letters.
-    pub(super) fn note_parked(&self, id: i64) {
-        self.parked().insert(id);
+    /// This event is safe among the dead letters. After lost commits its id may be another event's: hence the epoch.
+    pub(super) fn note_parked(&self, epoch: i32, id: i64) {
+        self.parked().insert((epoch, id));
     }
 
-    /// Whether it is.
-    pub(super) fn is_parked(&self, id: i64) -> bool {
-        self.parked().contains(&id)
+    /// Whether this event is safe among the dead letters.
+    pub(super) fn is_parked(&self, epoch: i32, id: i64) -> bool {
+        self.parked().contains(&(epoch, id))
     }
 
-    fn parked(&self) -> MutexGuard<'_, HashSet<i64>> {
+    /// A position is behind the parked ones: they are read no more.
+    pub(super) fn forget_parked(&self) {
+        self.parked().clear();
+    }
+
+    fn parked(&self) -> MutexGuard<'_, HashSet<(i32, i64)>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -58,7 +58,14 @@ async fn index(key: &str, projection: &dyn Projection, sink: &dyn Sink) -> Resul
     let current = projection.load(&keys).await?.pop().ok_or_else(|| short("projection"))?;
     let Current { key, version, document } = current;
     match sink.apply(&[Write { key, version, document }]).await?.pop().ok_or_else(|| short("sink"))? {
-        Outcome::Applied | Outcome::Stale => projection.mark_synced(&keys).await.map(drop),
+        Outcome::Applied | Outcome::Stale => match projection.mark_synced(&keys).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.remedy(), Remedy::Park | Remedy::TryLater) => {
+                tracing::warn!(key = keys[0], %error, "in the index, and its row does not take the note of it");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
         Outcome::Failed(error) => Err(error),
     }
 }

@@ -228,6 +228,10 @@ impl<P: DeadLetters> DeadLetters for Faulty<P> {
         self.inner.list(selection, after, limit).await
     }
 
+    async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
+        self.inner.get(id).await
+    }
+
     async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
         self.inner.count(selection).await
     }

@@ -69,10 +69,9 @@ async fn list(letters: &PostgresDeadLetters, args: &DlqListArgs) -> Result<Exit,
 }
 
 async fn show(letters: &PostgresDeadLetters, args: &DlqShowArgs) -> Result<Exit, Failure> {
-    let selection = Selection { ids: Some(vec![args.id]), ..Selection::default() };
-    let Some(kept) = letters.list(&selection, 0, 1).await?.pop() else {
+    let Some(kept) = letters.get(args.id).await? else {
         let what = format!("there is no dead letter {}; `sync-runner dlq list` tells which there are", args.id);
-        return Err(Error::new(ErrorKind::Contract, what).into());
+        return Err(Error::new(ErrorKind::Configuration, what).into());
     };
     let letter = Letter::of(&kept);
     if args.output.json {

@@ -1,5 +1,7 @@
 //! `run`: the roles of this process, until a signal or an error that no waiting mends.
 
+mod earlier;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RoleName, RunArgs};
@@ -57,10 +59,15 @@ pub(super) fn start(
         roles.push(Role::new("relay".to_owned(), move |shutdown| async move { relay.run(shutdown).await }));
     }
     for (name, index) in config.indexes.iter().filter(|_| indexes) {
-        for IndexerOf { topic, indexer, subscriber } in wire.indexers(name, index)? {
+        let indexers = wire.indexers(name, index)?;
+        for IndexerOf { topic, indexer, subscriber } in indexers.configured()? {
             progress.indexers.push((indexer.progress(), subscriber));
             let role = format!("indexer of {name} from {topic}");
             roles.push(Role::new(role, move |shutdown| async move { indexer.run(shutdown).await }));
+        }
+        if config.relay.bus == Bus::Kafka {
+            let role = format!("indexer of {name} from retry topics of earlier settings");
+            roles.push(Role::new(role, move |shutdown| earlier::run(indexers, shutdown)));
         }
     }
     if let Some(alerts) = wire.alerts()? {

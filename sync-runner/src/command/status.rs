@@ -159,8 +159,8 @@ async fn outbox(config: &Config, wire: &Wire<'_>) -> Result<Outbox, Error> {
 }
 
 async fn queue(wire: &Wire<'_>, name: &str, index: &Index) -> Result<Queue, Error> {
-    let subscribers = wire.subscribers(name, index)?;
-    let lags = subscribers.iter().map(async |its| its.subscriber.lag().await);
+    let subscribers = wire.indexers(name, index)?.subscribers().await?;
+    let lags = subscribers.iter().map(async |subscriber| subscriber.lag().await);
     let mut lags = futures::future::try_join_all(lags).await?.into_iter();
     let own = lags.next().into_iter().flatten();
     let mut partitions: Vec<_> = own

@@ -136,7 +136,7 @@ async fn letters_are_replayed_and_discarded_only_when_it_is_said_which() {
     }
     assert_eq!(stage.listed(&["--reader", "jobs", "--error", "refused"]).len(), 3);
     let unknown = stage.dlq(&["show", "999999", "--json"]);
-    assert_eq!(unknown.code, Some(1));
+    assert_eq!(unknown.code, Some(2));
     assert!(unknown.json()["error"]["message"].as_str().unwrap().contains("dlq list"));
     let odd = stage.dlq(&["list", "--older-than", "yesterday"]);
     assert_eq!(odd.code, Some(2));
@@ -152,8 +152,13 @@ async fn an_event_that_was_never_published_is_written_anew() {
             "insert into outbox.dead_letters (reader, topic, subject, origin_partition, origin_offset, event_id, key,
                                           error_kind, error, attempts, parked_at)
          select 'search', topic, id::text, -1, id, id, key, 'refused', 'too large', 1, now() from outbox.events
-         union all select 'search', '{}', 'gone', -1, 999, 999, '9', 'refused', 'too large', 1, now()",
-            stage.name
+         union all select 'search', '{topic}', 'gone', -1, 999, 999, '9', 'refused', 'too large', 1, now();
+         with old as (select outbox.emit('{topic}', 'moved-on', 'INDEX', '{{\"v\": 1}}') as id)
+         insert into outbox.dead_letters (reader, topic, subject, origin_partition, origin_offset, event_id, key,
+                                          error_kind, error, attempts, parked_at)
+         select 'search', '{topic}', 'moved on', -1, id, id, 'moved-on', 'refused', 'too large', 1, now() from old;
+         select outbox.emit('{topic}', 'moved-on', 'INDEX', '{{\"v\": 2}}')",
+            topic = stage.name
         ))
         .await;
     let replayed = stage.dlq(&["replay", "--reader", "search", "--json"]);
@@ -161,8 +166,10 @@ async fn an_event_that_was_never_published_is_written_anew() {
     let report = replayed.json();
     assert_eq!((&report["replayed"], &report["failed"][0]["key"]), (&json!(1), &json!("9")), "{report}");
     assert!(report["failed"][0]["error"].as_str().unwrap().contains("no longer in the outbox"), "{report}");
+    assert_eq!(report["failed"][1]["key"], "moved-on", "what it carried would come after what is newer");
+    assert!(report["failed"][1]["error"].as_str().unwrap().contains("has changed since"), "{report}");
     assert_eq!(stage.count("select count(*) from outbox.events where key = '1' and action = 'INDEX'").await, 2);
-    assert_eq!(stage.listed(&[]).len(), 1);
+    assert_eq!(stage.listed(&[]).len(), 2);
 }
 
 /// A payload that no broker here takes, and that cannot be made small.

@@ -144,7 +144,7 @@ async fn of_relays_that_compete_one_at_a_time_publishes_and_nothing_comes_twice(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_that_slept_before_it_shut_others_out_does_not_publish() {
+async fn a_claim_that_ran_out_can_neither_resume_nor_be_renewed() {
     let exact = Exact::new();
     exact.bench.commit(&["a"]);
     let old = exact.bench.source("old");
@@ -159,7 +159,7 @@ async fn a_relay_that_slept_before_it_shut_others_out_does_not_publish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_position_of_a_later_term_stops_a_relay_until_its_term_has_come() {
+async fn a_position_of_a_later_term_makes_a_relay_stand_by() {
     let exact = Exact::new();
     exact.bench.commit(&["a"]);
     let mut transactions = exact.transactor.begin("search").await.unwrap();

@@ -8,6 +8,7 @@ use super::producing::KnownTopics;
 use super::topics;
 use super::transactor::{TransactionalProducer, TransactorConfig};
 use crate::error::Error;
+use crate::policy::retries::retry_delay;
 
 /// Somebody is waiting for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,6 +59,18 @@ pub async fn check(config: &KafkaConfig, topics: &[String]) -> Result<Vec<TopicR
         TopicReport { topic, state }
     };
     Ok(found.into_iter().map(report).collect())
+}
+
+/// The retry topics of `topic` that are there, whatever delays are configured now: messages may wait in one that was
+/// used with other settings. Those that may not be seen are left out.
+///
+/// # Errors
+/// `Denied`, `Configuration`, `Unavailable`.
+pub async fn retry_topics(config: &KafkaConfig, topic: &str) -> Result<Vec<String>, Error> {
+    let mut names = topics::names(config, PATIENCE).await?;
+    names.retain(|name| retry_delay(topic, name).is_some());
+    names.sort();
+    Ok(names)
 }
 
 /// What is known of transactions.

@@ -97,6 +97,19 @@ pub(super) async fn inspect_compacted(config: &KafkaConfig, name: String, patien
     .await
 }
 
+/// The names of all topics that may be seen.
+///
+/// # Errors
+/// `Denied`, `Configuration`, `Unavailable`.
+pub(super) async fn names(config: &KafkaConfig, patience: Duration) -> Result<Vec<String>, Error> {
+    let config = config.clone();
+    blocking(move || {
+        let metadata = Inquiry::open(config, patience, KEPT)?.metadata(None)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    })
+    .await
+}
+
 /// Looks the topics up; `None` for one that is missing and that [`ensure`] could create: the brokers were asked.
 ///
 /// # Errors

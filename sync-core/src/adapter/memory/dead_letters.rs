@@ -38,6 +38,10 @@ impl MemoryDeadLetters {
     }
 }
 
+fn without_value(letter: &DeadLetter) -> DeadLetter {
+    DeadLetter { value: None, ..letter.clone() }
+}
+
 fn is_selected(selection: &Selection, id: i64, letter: &DeadLetter) -> bool {
     let Selection { ids, keys, reader, error_kind, before } = selection;
     ids.as_ref().is_none_or(|ids| ids.contains(&id))
@@ -63,7 +67,12 @@ impl DeadLetters for MemoryDeadLetters {
     async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
         let shelf = self.shelf();
         let selected = shelf.letters.iter().filter(|(id, letter)| **id > after && is_selected(selection, **id, letter));
-        Ok(selected.take(limit).map(|(id, letter)| Kept { id: *id, letter: letter.clone() }).collect())
+        let without_value = |(id, letter): (&i64, &DeadLetter)| Kept { id: *id, letter: without_value(letter) };
+        Ok(selected.take(limit).map(without_value).collect())
+    }
+
+    async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
+        Ok(self.shelf().letters.get(&id).map(|letter| Kept { id, letter: letter.clone() }))
     }
 
     async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
@@ -90,7 +99,7 @@ impl Unannounced for MemoryDeadLetters {
         claimed.retain(|id, until| letters.contains_key(id) && until.is_none_or(|until| until > now));
         let free: Vec<_> = letters.keys().copied().filter(|id| !claimed.contains_key(id)).take(limit).collect();
         claimed.extend(free.iter().map(|id| (*id, Some(now + lease))));
-        let kept = |id: &i64| Some(Kept { id: *id, letter: DeadLetter { value: None, ..letters.get(id)?.clone() } });
+        let kept = |id: &i64| Some(Kept { id: *id, letter: without_value(letters.get(id)?) });
         Ok(free.iter().filter_map(kept).collect())
     }
 

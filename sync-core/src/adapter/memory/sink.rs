@@ -49,7 +49,7 @@ impl Sink for MemorySink {
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
         let mut seen = HashSet::with_capacity(writes.len());
         if let Some(twice) = writes.iter().find(|write| !seen.insert(write.key.as_str())) {
-            return Err(Error::new(ErrorKind::Contract, format!("key {:?} is twice in one call", twice.key)));
+            return Err(Error::new(ErrorKind::Internal, format!("key {:?} is twice in one call", twice.key)));
         }
         let mut states = self.states();
         Ok(writes.iter().map(|write| apply_one(&mut states, write)).collect())

@@ -29,7 +29,7 @@ impl PostgresDeadLetters {
     /// letter; both or neither. Says whether there was such a letter. Dropped half-way, it may have happened.
     ///
     /// # Errors
-    /// `Contract` when the outbox no longer has the event; `Unavailable`, `Denied`, `Configuration`.
+    /// `Contract` when the outbox no longer has the event, or when it has a payload and its key was changed since; `Unavailable`, `Denied`, `Configuration`.
     pub async fn emit_again(&self, kept: &Kept) -> Result<bool, Error> {
         let failed = |error| from_postgres("writing the event of a dead letter anew", error);
         let mut client = self.database.client().await?;
@@ -38,11 +38,18 @@ impl PostgresDeadLetters {
         if removed == 0 {
             return Ok(false);
         }
-        let emitted = transaction.query(EMIT_AGAIN, &[&kept.letter.event]).await.map_err(failed)?;
-        if emitted.is_empty() {
-            let what = format!("dead letter {}: its event is no longer in the outbox; discard it", kept.id);
-            return Err(Error::new(ErrorKind::Contract, what));
+        let refused =
+            |why: &str| Error::new(ErrorKind::Contract, format!("dead letter {}: {why}; discard it", kept.id));
+        let event = transaction.query_opt(EVENT, &[&kept.letter.event]).await.map_err(failed)?;
+        let Some(event) = event else { return Err(refused("its event is no longer in the outbox")) };
+        let (topic, key): (String, String) = (event.get(0), event.get(1));
+        // Locks the key, as a writer does: nobody changes it between looking and writing.
+        let newest = transaction.query_opt(NEWEST, &[&topic, &key]).await.map_err(failed)?;
+        let newest = newest.map_or(0, |row| row.get::<_, i64>(0));
+        if event.get::<_, bool>(3) && newest > event.get::<_, i64>(2) {
+            return Err(refused("its key has changed since, and what its event carries is older than that"));
         }
+        transaction.query(EMIT_AGAIN, &[&kept.letter.event]).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         Ok(true)
     }
@@ -59,7 +66,7 @@ impl DeadLetters for PostgresDeadLetters {
                 PARK,
                 &[
                     &letter.reader,
-                    &letter.origin.topic,
+                    &storable(&letter.origin.topic),
                     &storable(&letter.subject()),
                     &letter.origin.partition,
                     &letter.origin.offset,
@@ -86,6 +93,12 @@ impl DeadLetters for PostgresDeadLetters {
             .await
             .map_err(|error| from_postgres("reading dead letters", error))?;
         rows.iter().map(|row| kept(row).map_err(unreadable)).collect()
+    }
+
+    async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
+        let client = self.database.client().await?;
+        let row = client.query_opt(GET, &[&id]).await.map_err(|error| from_postgres("reading a dead letter", error))?;
+        row.map(|row| kept(&row).map_err(unreadable)).transpose()
     }
 
     async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
@@ -163,8 +176,13 @@ on conflict (reader, topic, subject) do update
        error = excluded.error, attempts = excluded.attempts, parked_at = excluded.parked_at,
        claimed_until = null, announced_at = null";
 
-const LIST: &str = "
+const GET: &str = "
 select id, reader, topic, origin_partition, origin_offset, event_id, key, value, error_kind, attempts, error, parked_at
+  from outbox.dead_letters
+ where id = $1";
+
+const LIST: &str = "
+select id, reader, topic, origin_partition, origin_offset, event_id, key, null::text, error_kind, attempts, error, parked_at
   from outbox.dead_letters
  where ($1::bigint[] is null or id = any ($1)) and ($2::text[] is null or key = any ($2))
    and ($3::text is null or reader = $3) and ($4::text is null or error_kind = $4)
@@ -180,6 +198,10 @@ select count(*), min(parked_at)
    and ($5::timestamptz is null or parked_at < $5)";
 
 const REMOVE: &str = "delete from outbox.dead_letters where id = any ($1)";
+
+const EVENT: &str = "select topic, key, version, payload is not null from outbox.events where id = $1";
+
+const NEWEST: &str = "select version from outbox.versions where topic = $1 and key = $2 for update";
 
 const EMIT_AGAIN: &str = "
 select outbox.emit(topic, key, action, payload, headers) from outbox.events where id = $1";

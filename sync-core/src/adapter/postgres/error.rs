@@ -68,8 +68,8 @@ fn kind_of(code: &SqlState) -> ErrorKind {
             "28" => ErrorKind::Denied,
             "3D" | "3F" | "42" | "0A" | "26" => ErrorKind::Configuration,
             "XX" => ErrorKind::Internal,
-            // Data the statement cannot digest, raised exceptions, broken constraints, and what later versions add:
-            // nothing is skipped and a person is told.
+            // Data the statement cannot digest, raised exceptions, broken constraints, and what later versions add: taken
+            // for the fault of the one key that was asked for, which is parked with the server's words.
             _ => ErrorKind::Contract,
         },
     }

@@ -100,8 +100,14 @@ fn letter(offset: i64) -> DeadLetter {
 }
 
 async fn all(letters: &dyn DeadLetters) -> Vec<DeadLetter> {
-    let kept = letters.list(&Selection::default(), 0, 100).await.unwrap();
-    kept.into_iter().map(|kept| kept.letter).collect()
+    let mut all = Vec::new();
+    for listed in letters.list(&Selection::default(), 0, 100).await.unwrap() {
+        let kept = letters.get(listed.id).await.unwrap().unwrap();
+        assert_eq!(listed, Kept { id: kept.id, letter: DeadLetter { value: None, ..kept.letter.clone() } });
+        all.push(kept.letter);
+    }
+    assert_eq!(letters.get(i64::MAX).await.unwrap(), None);
+    all
 }
 
 async fn ids(letters: &dyn DeadLetters) -> Vec<i64> {

@@ -54,6 +54,6 @@ async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {
             Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; a copy of some shard is missing")))
         }
         "red" => Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; some index is not complete"))),
-        other => Err(Error::new(ErrorKind::Contract, format!("elasticsearch.url: the health is {other:?}"))),
+        other => Err(Error::new(ErrorKind::Configuration, format!("elasticsearch.url: the health is {other:?}"))),
     }
 }

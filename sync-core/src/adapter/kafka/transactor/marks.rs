@@ -82,7 +82,7 @@ fn parse(topic: &str, id: &str, value: &[u8]) -> Result<Mark, Error> {
             "kafka: the record with key {id:?} in topic {topic:?} is no position; delete it with a tombstone, and the \
              relay goes on from the position in the database"
         );
-        Error::new(ErrorKind::Contract, what).with_source(error)
+        Error::new(ErrorKind::Configuration, what).with_source(error)
     })
 }
 
@@ -133,6 +133,6 @@ mod tests {
         assert_eq!((topic.as_str(), key.as_str()), ("positions", "sync/a"));
         assert_eq!(parse("positions", "sync/a", value.as_bytes()).unwrap(), mark);
         let error = parse("positions", "sync/a", b"nonsense").unwrap_err();
-        assert!(error.kind() == ErrorKind::Contract && error.to_string().contains("sync/a"), "{error}");
+        assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("sync/a"), "{error}");
     }
 }

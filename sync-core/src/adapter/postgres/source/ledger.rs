@@ -156,7 +156,7 @@ impl Ledger {
             ("lost", Some(mark)) => self.begin_epoch(&mark).await?,
             (other, _) => {
                 let what = format!("outbox.resume answered {other:?}, which this program does not know");
-                return Err(Error::new(ErrorKind::Contract, what));
+                return Err(Error::new(ErrorKind::Configuration, what));
             }
         }
         Ok(position)

@@ -58,7 +58,7 @@ impl Wake {
             }
             return Ok(());
         }
-        // Said before it is known: a caller that drops this half-way leaves a lock that may be held.
+        // Set before the answer: a caller that drops this half-way leaves a lock that may be held.
         self.asleep = true;
         let row = session.client.query_one(&self.lock, &[&self.bell]).await.map_err(listening)?;
         self.asleep = row.get(0);

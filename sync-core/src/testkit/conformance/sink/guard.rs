@@ -118,6 +118,6 @@ async fn one_failing_write_does_not_touch_the_others(sink: &dyn Sink) {
 
 async fn a_key_twice_in_one_call_is_refused_whole(sink: &dyn Sink) {
     let twice = [put("once", 1, r#"{"n":1}"#), put("twice", 1, r#"{"n":1}"#), delete("twice", 2)];
-    assert_eq!(sink.apply(&twice).await.unwrap_err().kind(), ErrorKind::Contract);
+    assert_eq!(sink.apply(&twice).await.unwrap_err().kind(), ErrorKind::Internal);
     assert_eq!(held(sink, "once").await, None);
 }

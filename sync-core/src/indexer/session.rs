@@ -1,0 +1,235 @@
+//! One membership of a group: the partitions it has, and the batches in work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::batch::Batch;
+use super::lane::{Lane, Waiting};
+use super::message::Message;
+use super::note;
+use super::parking::Parking;
+use super::patience::Patience;
+use super::work::{Rest, Worker};
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled};
+
+/// Failed polls in a row after which the membership is given up and begun anew: a consumer may be beyond recovery.
+const POLLS: u32 = 20;
+
+/// One membership of a group.
+pub(super) struct Session {
+    consumer: Box<dyn Consumer>,
+    worker: Arc<Worker>,
+    parking: Arc<Parking>,
+    lanes: BTreeMap<Partition, Lane>,
+    working: JoinSet<Step>,
+    generation: u64,
+}
+
+/// A batch as the session knows it while others work on it.
+#[derive(Clone, Debug)]
+struct Begun {
+    partition: Partition,
+    generation: u64,
+    next: i64,
+    messages: u64,
+}
+
+/// A step of a batch that is done.
+#[derive(Debug)]
+enum Step {
+    /// The index has all of it that it takes.
+    Applied(Begun, Rest),
+    /// The rest is done too.
+    Finished(Begun),
+    /// The partition is somebody else's.
+    Abandoned,
+}
+
+impl Session {
+    pub(super) fn new(consumer: Box<dyn Consumer>, worker: Arc<Worker>, parking: Arc<Parking>) -> Self {
+        Self { consumer, worker, parking, lanes: BTreeMap::new(), working: JoinSet::new(), generation: 0 }
+    }
+
+    /// Polls and works until `shutdown`.
+    pub(super) async fn index(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+        let mut failures = 0;
+        loop {
+            self.start_work()?;
+            let due = self.lanes.values().filter_map(Lane::due).min();
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = until(due) => {}
+                polled = self.consumer.poll() => match polled {
+                    Ok(polled) => {
+                        failures = 0;
+                        self.take(polled)?;
+                    }
+                    Err(error) if error.remedy() == Remedy::Retry && failures < POLLS => {
+                        failures += 1;
+                        let delay = self.worker.config.backoff.delay(failures, rand::random());
+                        if failures.is_power_of_two() {
+                            tracing::warn!(%error, failures, "polling again in {delay:?}");
+                        }
+                        tokio::select! {
+                            () = shutdown.cancelled() => return Ok(()),
+                            () = sleep(delay) => {}
+                        }
+                    }
+                    Err(error) => return Err(error),
+                },
+                Some(step) = self.working.join_next() => self.go_on(step.map_err(unexpected)?)?,
+            }
+        }
+    }
+
+    /// Takes in what a poll said.
+    fn take(&mut self, polled: Polled) -> Result<(), Error> {
+        match polled {
+            Polled::Messages(messages) => {
+                for message in messages {
+                    self.receive(message)?;
+                }
+            }
+            Polled::Assigned(partitions) => {
+                for partition in partitions {
+                    tracing::info!(%partition, "indexing");
+                    self.generation += 1;
+                    self.lanes.insert(partition, Lane::new(self.generation));
+                }
+            }
+            Polled::Revoked(partitions) => {
+                for partition in partitions {
+                    // What is in flight may still be applied. The guard makes that harmless beside the next owner.
+                    if self.lanes.remove(&partition).is_some() {
+                        tracing::info!(%partition, "handed over");
+                        self.worker.progress.handed_over(&partition);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, message: Incoming) -> Result<(), Error> {
+        let partition = message.partition.clone();
+        let Some(lane) = self.lanes.get_mut(&partition) else {
+            return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
+        };
+        let longest = 2 * self.worker.config.retries.longest_delay();
+        let message = Message::read(&message, self.parking.followed(), self.parking.clock().now(), longest);
+        lane.buffer.push_back(Waiting { due: Instant::now() + message.wait, message });
+        if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
+            self.consumer.pause(&partition)?;
+            lane.paused = true;
+        }
+        Ok(())
+    }
+
+    /// Starts a batch wherever one is waiting.
+    fn start_work(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        for (partition, lane) in &mut self.lanes {
+            // In a retry topic are only those that failed before: that all of them fail says nothing.
+            let is_retry = self.parking.followed().is_retry(partition);
+            let suspicious = if is_retry { 0 } else { self.worker.config.suspicious };
+            while let Some(batch) = lane.next_batch(partition, self.worker.config.batch_messages, now) {
+                let Batch { next, messages, .. } = batch;
+                let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages };
+                let worker = Arc::clone(&self.worker);
+                let work = async move { Step::Applied(begun, worker.work(batch, suspicious).await) };
+                self.working.spawn(unless(lane.abandoned.clone(), work));
+            }
+            if lane.paused && lane.buffer.len() < self.worker.config.batch_messages {
+                self.consumer.resume(partition)?;
+                lane.paused = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch has come a step further.
+    fn go_on(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Applied(begun, Rest { failures, unnoted }) => {
+                let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
+                lane.applying -= 1;
+                if failures.is_empty() && unnoted.is_empty() {
+                    return self.settle(begun);
+                }
+                let (worker, parking) = (Arc::clone(&self.worker), Arc::clone(&self.parking));
+                let finish = async move {
+                    let Worker { projection, config, progress, .. } = &*worker;
+                    let patience = || Patience::new(config, progress, &begun.partition, begun.next);
+                    parking.settle(failures, &begun.partition, patience(), config, progress).await;
+                    note::note_later(&**projection, unnoted, patience()).await;
+                    Step::Finished(begun)
+                };
+                self.working.spawn(unless(lane.abandoned.clone(), finish));
+                Ok(())
+            }
+            Step::Finished(begun) => self.settle(begun),
+            Step::Abandoned => Ok(()),
+        }
+    }
+
+    /// A batch is done: commits what is safe now.
+    fn settle(&mut self, begun: Begun) -> Result<(), Error> {
+        let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
+        self.worker.progress.messages(begun.messages);
+        let Some(next) = lane.settle.done(begun.next) else { return Ok(()) };
+        match self.consumer.commit(&[OffsetCommit { partition: begun.partition, next }]) {
+            Ok(()) => Ok(()),
+            Err(error) if error.remedy() == Remedy::Retry => {
+                // The next commit says the same and more; until then these messages may come again.
+                tracing::warn!(%error, "an offset was not committed");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finishes what was polled before the shutdown.
+    pub(super) async fn drain(&mut self) {
+        while let Some(step) = self.working.join_next().await {
+            if let Err(error) = step.map_err(unexpected).and_then(|step| self.go_on(step)) {
+                tracing::warn!(%error, "while shutting down; these messages will come again");
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Abandons what is in work, and gives the consumer back to be closed.
+    pub(super) async fn end(mut self) -> Box<dyn Consumer> {
+        self.working.shutdown().await;
+        for partition in self.lanes.keys() {
+            self.worker.progress.handed_over(partition);
+        }
+        self.consumer
+    }
+}
+
+/// The lane a batch is of, if the partition is still ours and was so all the time.
+fn lane_of<'a>(lanes: &'a mut BTreeMap<Partition, Lane>, begun: &Begun) -> Option<&'a mut Lane> {
+    lanes.get_mut(&begun.partition).filter(|lane| lane.generation == begun.generation)
+}
+
+async fn unless(abandoned: CancellationToken, work: impl Future<Output = Step>) -> Step {
+    abandoned.run_until_cancelled(work).await.unwrap_or(Step::Abandoned)
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unexpected(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a batch ended unexpectedly").with_source(error)
+}
