@@ -1,6 +1,7 @@
 //! Processes killed at random moments, servers out of reach, and more at once than fits into memory.
 
 mod exactly_once;
+mod failover;
 mod kill;
 mod outage;
 mod shutdown;

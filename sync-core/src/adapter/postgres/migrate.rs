@@ -4,7 +4,7 @@ use refinery::error::Kind;
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
-use super::error::from_postgres;
+use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
@@ -80,7 +80,8 @@ fn all() -> Result<Vec<Migration>, Error> {
 fn failed(error: refinery::Error) -> Error {
     let (kind, action) = match error.kind() {
         Kind::Connection(_, cause) => {
-            let refused = cause.downcast_ref::<tokio_postgres::Error>().is_some_and(|e| e.as_db_error().is_some());
+            let cause = cause.downcast_ref::<tokio_postgres::Error>();
+            let refused = cause.is_some_and(|error| error.as_db_error().is_some() && !may_pass(error));
             (if refused { ErrorKind::Configuration } else { ErrorKind::Unavailable }, "migrating the outbox")
         }
         Kind::MissingVersion(_) | Kind::DivergentVersion(..) => (
