@@ -123,6 +123,10 @@ impl Rows for RealRows {
     async fn delete(&self, key: &str) {
         self.client.execute("delete from \"Odd \"\"Rows\" where id = $1", &[&key]).await.unwrap();
     }
+
+    async fn promote(&self) {
+        self.client.batch_execute("update outbox.history set timeline = timeline - 1").await.unwrap();
+    }
 }
 
 #[tokio::test]

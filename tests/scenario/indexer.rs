@@ -1,5 +1,7 @@
 //! The indexer between a bus, a database and an index in memory, with scripted faults.
 
+mod histories;
+
 use std::sync::Arc;
 use std::time::Duration;
 

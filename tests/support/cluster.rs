@@ -1,9 +1,10 @@
 //! PostgreSQL clusters of a test's own: a primary and standbys that are stopped, promoted and restored.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,13 @@ impl Cluster {
         cluster
     }
 
+    /// A copy of this cluster as it is now, not running, with write-ahead log enough to start from.
+    pub fn backup(&self) -> Self {
+        let copy = Self::empty();
+        self.base_backup(&copy, &[]);
+        copy
+    }
+
     /// A hot standby that follows this cluster.
     pub fn standby(&self) -> Self {
         let mut standby = Self::empty();
@@ -121,6 +129,31 @@ impl Cluster {
         // Kept through `alter system` and copied with a backup, as that file is.
         let text = fs::read_to_string(&file).unwrap_or_default() + setting + "\n";
         fs::write(&file, text).unwrap();
+    }
+
+    /// A directory of this cluster's, made when it is named first, that its server may write to.
+    pub fn place(&self, name: &str) -> PathBuf {
+        let place = self.directory.path().join(name);
+        if !place.exists() {
+            fs::create_dir(&place).unwrap();
+            if let Some((user, group)) = owner() {
+                chown(&place, Some(user), Some(group)).unwrap();
+            }
+        }
+        place
+    }
+
+    /// Makes the next start a recovery from an archive.
+    pub fn recover_from(&mut self, archive: &Path, target: &[&str]) {
+        self.set(&format!("restore_command = 'cp {}/%f %p'", archive.display()));
+        for setting in target {
+            self.set(setting);
+        }
+        let signal = self.data().join("recovery.signal");
+        fs::write(&signal, "").unwrap();
+        if let Some((user, group)) = owner() {
+            chown(&signal, Some(user), Some(group)).unwrap();
+        }
     }
 
     /// Starts it, on the port and with the data it had before, and waits until it lets readers in.
@@ -159,6 +192,12 @@ impl Cluster {
         self.await_end();
     }
 
+    /// Ends it in order: connections are closed, everything is written.
+    pub fn stop(&mut self) {
+        self.signal("INT");
+        self.await_end();
+    }
+
     fn await_end(&mut self) {
         let mut server = self.server.take().expect("it runs");
         let began = Instant::now();
@@ -174,6 +213,31 @@ impl Cluster {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
+    /// Lets a standby receive nothing more: what its primary commits from now on would be lost with the primary.
+    pub fn cut_off(&mut self) {
+        self.set("primary_conninfo = ''");
+        self.signal("HUP");
+        let began = Instant::now();
+        while self.answer("select count(*) from pg_stat_wal_receiver") != "0" {
+            assert!(began.elapsed() < BOUND, "it still receives: {}", self.told());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Makes a standby a primary, and waits until it takes writes.
+    pub fn promote(&self) {
+        done(postgres("pg_ctl").args(["promote", "--wait", "--silent", "--pgdata"]).arg(self.data()));
+    }
+
+    /// Waits until a recovery is at its target and takes writes.
+    pub fn until_promoted(&self) {
+        let began = Instant::now();
+        while self.answer("select pg_is_in_recovery()") != "f" {
+            assert!(began.elapsed() < BOUND, "it stays in recovery: {}", self.told());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until this standby has replayed all that `primary` has written.
     pub fn until_caught_up(&self, primary: &Self) {
         let here = primary.answer("select pg_current_wal_insert_lsn()");
@@ -186,9 +250,18 @@ impl Cluster {
 
     /// What one statement answers, as text, in the database `postgres`.
     pub fn answer(&self, sql: &str) -> String {
-        let url = self.url("postgres");
-        let output = done(postgres("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, &url]));
+        self.answer_in("postgres", sql)
+    }
+
+    /// The same in another database.
+    pub fn answer_in(&self, database: &str, sql: &str) -> String {
+        let output = done(postgres("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, &self.url(database)]));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Runs another program of PostgreSQL on a database, and gives its output.
+    pub fn run_program(&self, name: &str, database: &str, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
+        done(postgres(name).args(["--dbname", &self.url(database)]).args(arguments)).stdout
     }
 
     /// Host and port.

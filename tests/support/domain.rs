@@ -11,7 +11,7 @@ use sync_core::testkit::ElasticsearchScratch;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use super::postgres::{database, fresh_outbox};
+use super::postgres::{connect, database, fresh_outbox};
 use super::servers;
 
 const SCHEMA: &str = include_str!("../../examples/jobs/schema.sql");
@@ -65,6 +65,13 @@ impl Domain {
         let index = IndexConfig { alias: alias.clone(), mapping: MAPPING.to_owned() };
         let sink = Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"));
         Self { client, url, topic, alias, projection, sink, _elasticsearch: elasticsearch }
+    }
+
+    /// Looks from now on at a copy of the database: another server has taken its place.
+    pub async fn follow(&mut self, url: String) {
+        self.client = connect(&url).await;
+        self.projection = projection(&url, &self.topic, PROJECTION);
+        self.url = url;
     }
 
     pub async fn compare(&self) -> Comparison {

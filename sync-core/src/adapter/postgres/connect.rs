@@ -133,6 +133,12 @@ impl Postgres {
         self.pool.get().await.map_err(|error| from_pool("postgres.url: cannot connect", error))
     }
 
+    /// This server is not the one to work with: gives its pooled connections up, and asks another first.
+    pub(crate) fn doubt(&self) {
+        self.pool.retain(|_, _| false);
+        self.hosts.doubt();
+    }
+
     /// A connection of its own, closed when dropped.
     ///
     /// # Errors

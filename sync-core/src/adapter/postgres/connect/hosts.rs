@@ -99,6 +99,15 @@ impl Hosts {
         }
         Err(why)
     }
+
+    /// Another server than the one that served last is asked first from now on.
+    pub(super) fn doubt(&self) {
+        let next = |served: usize| Some((served + 1) % self.servers.len());
+        // Lost against somebody else who doubts, or has just connected, there is nothing left to do.
+        if self.served.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok() {
+            tracing::debug!("looking for another server");
+        }
+    }
 }
 
 /// For the pool. Where all of them are silent, its own time is up too, and that is what it says.
