@@ -36,6 +36,7 @@ pub struct Published {
     /// The event's.
     pub id: i64,
     pub version: i64,
+    pub epoch: i32,
 }
 
 impl Topic {
@@ -87,8 +88,9 @@ impl Topic {
     pub fn read_all(&self) -> Vec<Published> {
         let mut all = Vec::new();
         self.each_of(&self.ends(), |message| {
-            let number = |name| header(message, name).parse().unwrap();
-            all.push(Published { key: key(message), id: number("id"), version: number("version") });
+            let number = |name| header(message, name).parse::<i64>().unwrap();
+            let epoch = i32::try_from(number("epoch")).unwrap();
+            all.push(Published { key: key(message), id: number("id"), version: number("version"), epoch });
         });
         all
     }

@@ -6,15 +6,18 @@ use std::time::Duration;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaTransactor, TransactorConfig};
 use sync_core::adapter::postgres::{PostgresSource, SourceConfig};
 use sync_core::port::{History, LedgerSource, Sink, Transactor};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
     APP, Delivery, assert_the_topic_has, deployment_of, domain_on, history, positions, until_touched_is_equal,
 };
+use crate::chaos::topic::Topic;
 use crate::support::cluster::{Cluster, url_of_all};
 use crate::support::domain::Domain;
 use crate::support::postgres::database;
+use crate::support::proxy::{Link, Proxy};
 use crate::support::runner::Deployment;
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -107,6 +110,18 @@ async fn after_a_promotion_that_lost_commits_the_index_takes_what_is_published_e
     a_standby_that_lacks_commits_takes_over(Delivery::ExactlyOnce).await;
 }
 
+/// Writes until messages say that they are of this epoch.
+async fn until_published_in(domain: &Domain, epoch: i32) {
+    let said = async || {
+        let topic = Topic::new(&domain.topic);
+        spawn_blocking(move || topic.read_all()).await.unwrap().iter().any(|message| message.epoch == epoch)
+    };
+    while !said().await {
+        domain.execute("update jobs set title = 'once more' where id = (select id from jobs limit 1)").await;
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn two_standbys_take_over_apart(delivery: Delivery) {
     let mut primary = Cluster::start(&[]);
     let mut deployment = deployment_of(domain_on(&primary).await, delivery);
@@ -142,11 +157,37 @@ async fn two_standbys_take_over_apart(delivery: Delivery) {
     domain.execute("update jobs set title = 'second'").await;
     deployment.until_nothing_is_behind().await;
     domain.until_equal().await;
+    timeout(BOUND, until_published_in(domain, 2)).await.expect("the relay takes the epoch up, whoever began it");
     assert!(relay.is_alive() && indexer.is_alive(), "they stay up");
     assert_eq!(relay.stop().await.code, Some(0));
     assert_the_topic_has(domain).await;
     assert_epoch(&deployment, delivery, 2).await;
     assert_eq!(indexer.stop().await.code, Some(0));
+}
+
+/// Connections to it stay, and nothing is answered on them: nobody says that it is not the primary any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_falls_silent_is_left_for_the_one_that_was_promoted() {
+    let primary = Cluster::start(&[]);
+    let mut deployment = deployment_of(domain_on(&primary).await, Delivery::AtLeastOnce);
+    let standby = primary.standby();
+    let proxy = Proxy::to_database(&primary.url(APP)).await;
+    let all = url_of_all(&[&primary, &standby], APP).replace(&primary.address(), proxy.address());
+    deployment.set("postgres.url", all);
+    let mut runner = deployment.runner("both", "relay,indexer");
+    runner.start();
+    deployment.domain.execute("insert into jobs (title) select 'job ' || n from generate_series(1, 50) n").await;
+    deployment.until_nothing_is_behind().await;
+    standby.until_caught_up(&primary);
+    proxy.set(Link::Silent);
+    standby.promote();
+    deployment.domain.follow(standby.url(APP)).await;
+    deployment.domain.execute("update jobs set title = 'after'").await;
+    deployment.until_nothing_is_behind().await;
+    deployment.domain.until_equal().await;
+    assert_epoch(&deployment, Delivery::AtLeastOnce, 1).await;
+    assert!(runner.is_alive(), "it stays up");
+    assert_eq!(runner.stop().await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

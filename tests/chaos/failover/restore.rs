@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use sync_core::port::Sink;
+
 use super::{APP, Delivery, assert_the_topic_has, deployment_of, domain_on, history, until_touched_is_equal};
 use crate::support::cluster::{Cluster, url_of_all};
 use crate::support::domain::Domain;
@@ -75,6 +77,43 @@ async fn a_database_restored_from_an_old_dump_is_published_again_once_a_person_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_restored_from_an_old_dump_is_published_again_exactly_once_it_is_adopted() {
     a_dump_takes_the_place_of_its_database(Delivery::ExactlyOnce).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_from_before_later_epochs_waits_until_a_person_raises_its_epoch() {
+    let old = Cluster::start(&[]);
+    let mut deployment = deployment_of(domain_on(&old).await, Delivery::AtLeastOnce);
+    let mut runner = deployment.runner("both", "relay,indexer");
+    runner.start();
+    deployment.domain.execute("insert into jobs (title) select 'job ' || n from generate_series(1, 20) n").await;
+    deployment.until_nothing_is_behind().await;
+    let dump = old.place("dumps").join("app.dump");
+    old.run_program("pg_dump", APP, &["--format=custom".as_ref(), "--file".as_ref(), dump.as_os_str()]);
+    deployment.domain.execute("select outbox.raise_epoch(5)").await;
+    deployment.domain.execute("update jobs set title = 'later'").await;
+    deployment.until_nothing_is_behind().await;
+    deployment.domain.until_equal().await;
+    assert_eq!(deployment.domain.sink.history().await.unwrap().unwrap().epoch, 5, "it was taken up at once");
+    assert_eq!(runner.stop().await.code, Some(0));
+
+    let new = Cluster::start(&[]);
+    new.answer(&format!("create database {APP}"));
+    new.run_program("pg_restore", APP, &["--exit-on-error".as_ref(), dump.as_os_str()]);
+    deployment.domain.follow(new.url(APP)).await;
+    deployment.set("postgres.url", new.url(APP));
+    let domain = &deployment.domain;
+    domain.execute("select * from outbox.adopt_history()").await;
+    let mut runner = deployment.runner("restored", "relay,indexer");
+    runner.start();
+    runner.until_said("this partition stopped", 1).await;
+    assert!(runner.said("select outbox.raise_epoch(6)") > 0, "the log names the command");
+    let titles = domain.sink.look("title:job", 1).await.unwrap();
+    assert!(titles.is_empty(), "nothing was written: {titles:?}");
+    domain.execute("select outbox.raise_epoch(6)").await;
+    deployment.until_nothing_is_behind().await;
+    domain.until_equal().await;
+    assert_eq!(domain.sink.history().await.unwrap(), Some(history(domain).await));
+    assert_eq!(runner.stop().await.code, Some(0), "it went on by itself");
 }
 
 async fn the_past_takes_the_place_of_the_present(delivery: Delivery) {
