@@ -3,19 +3,6 @@
 -- Two standbys promoted apart share everything but the token of their history; an index that was written by the one
 -- tells the other by it.
 
-create function outbox.present_history(out epoch int, out token text)
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    select h.epoch, h.token::text
-      from outbox.history h, outbox.current_history() live
-     where h.epoch = (select max(newest.epoch) from outbox.history newest)
-       and (h.system_identifier, h.database_oid, h.events_oid, h.timeline)
-         = (live.system_identifier, live.database_oid, live.events_oid, live.timeline)
-$$;
-
-comment on function outbox.present_history() is
-'Epoch and token of the history the running server is in; null while that has not been noted. Changes nothing. Fails on '
-'a standby.';
-
 create function outbox.agree_history(
     recorded_epoch int, recorded_token text, out epoch int, out token text, out verdict text
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -49,4 +36,4 @@ comment on function outbox.agree_history(int, text) is
 'another copy of this database gave the same number to another history, the next epoch begins; ''behind'': the index has '
 'a later epoch that this database never had: nothing was changed, and a person decides.';
 
-revoke all on function outbox.present_history(), outbox.agree_history(int, text) from public;
+revoke all on function outbox.agree_history(int, text) from public;

@@ -20,6 +20,9 @@ async fn keys(domain: &Domain, title: &str) -> BTreeSet<String> {
 
 async fn a_dump_takes_the_place_of_its_database(delivery: Delivery) {
     let mut old = Cluster::start(&[]);
+    // Its transaction ids are of the new cluster's future.
+    let far = "do $$ begin for n in 1..5000 loop perform pg_current_xact_id(); commit; end loop; end $$";
+    old.answer(far);
     let mut deployment = deployment_of(domain_on(&old).await, delivery);
     let mut runner = deployment.runner("both", "relay,indexer");
     runner.start();
@@ -42,7 +45,6 @@ async fn a_dump_takes_the_place_of_its_database(delivery: Delivery) {
     assert_eq!(runner.stop().await.code, Some(0));
     old.stop();
 
-    // Other databases have taken transaction ids of the new cluster, some have been taken by nobody yet.
     let new = Cluster::start(&[]);
     new.answer(&format!("create database {APP}"));
     new.run_program("pg_restore", APP, &["--exit-on-error".as_ref(), dump.as_os_str()]);

@@ -6,6 +6,17 @@ use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
 use crate::port::History;
 
+/// Epoch and token of the newest history, if the running server is in it: part of each statement that reads rows, and
+/// therefore no function, which would be planned anew each time, and without the database's oid, which is dear to find.
+/// Fails on a standby.
+pub(super) const PRESENT: &str = "
+select h.epoch, h.token::text as token
+  from outbox.history h, pg_catalog.pg_control_system() live
+ where h.epoch = (select max(newest.epoch) from outbox.history newest)
+   and h.system_identifier = live.system_identifier and h.events_oid = 'outbox.events'::regclass::oid
+   and h.timeline
+     = ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int";
+
 /// Notes the present history; a promotion begins the next one.
 pub(super) async fn note(client: &Client) -> Result<History, Error> {
     agree(client, None).await

@@ -15,7 +15,7 @@ pub use self::synced_at::SyncedAt;
 use self::synced_at::SyncedAtStatement;
 use super::connect::Postgres;
 use super::error::from_postgres;
-use super::history;
+use super::history::{self, PRESENT};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Current, History, Projection};
 use crate::version::Version;
@@ -108,7 +108,7 @@ impl PostgresProjection {
         // The history is read in the snapshot of the rows; `$3` is the token of the one that was agreed upon.
         let row = |keys: &str, from: &str| {
             format!(
-                "with here as materialized (select epoch, token from outbox.present_history())\n\
+                "with here as materialized ({PRESENT})\n\
                  select {keys} as key, p.document::jsonb::text as document,\n\
                  v.version,\n\
                  (select epoch from here) as epoch,\n\
