@@ -2,6 +2,7 @@
 
 mod backlog;
 mod exactly_once;
+mod failover;
 mod kill;
 mod outage;
 mod shutdown;

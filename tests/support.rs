@@ -1,5 +1,6 @@
 //! Servers, databases, pipelines and runners for the tests.
 
+pub mod cluster;
 pub mod domain;
 pub mod pipeline;
 pub mod postgres;

@@ -14,6 +14,7 @@
 //! While a system is down a batch waits in place, and no try is counted. What fails by its own fault goes to
 //! [`Parking`], and the rest of its batch is not held up.
 
+mod agreement;
 mod batch;
 mod failure;
 mod gate;
@@ -34,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::agreement::Agreement;
 use self::gate::Gate;
 pub use self::parking::Parking;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
@@ -116,6 +118,7 @@ impl Indexer {
             sink,
             config,
             permits: Semaphore::new(config.in_flight.max(1)),
+            agreement: Agreement::default(),
             gate: Gate::new(config.in_flight, config.breaker),
             page: Page::default(),
             progress: progress.clone(),

@@ -5,6 +5,7 @@ mod alerts;
 mod bus;
 mod clock;
 mod dead_letters;
+mod history;
 mod ledger;
 mod projection;
 mod sink;
@@ -17,6 +18,7 @@ pub use bus::{
 };
 pub use clock::Clock;
 pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
+pub use history::History;
 pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use projection::{Current, Projection};
 pub use sink::{Outcome, Sink, Stored, Write};

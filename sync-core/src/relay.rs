@@ -319,7 +319,9 @@ async fn keep_lease(cursor: &dyn Cursor) -> Error {
     let mut beat = interval((cursor.lease() / 3).max(Duration::from_millis(1)));
     loop {
         beat.tick().await;
-        if let Err(error) = cursor.renew().await {
+        // Unanswered for that long it is lost, and what does not answer may have been replaced by another server.
+        let silence = |_| Err(Error::new(ErrorKind::Unavailable, "the lease ran out before its renewal was answered"));
+        if let Err(error) = timeout(cursor.lease(), cursor.renew()).await.unwrap_or_else(silence) {
             return error;
         }
     }

@@ -99,7 +99,7 @@ missing as (
     select format('EXECUTE on outbox.%s', p.proname) from pg_proc p
      where p.pronamespace = (select oid from schema)
        and p.proname in ('note_history', 'current_history', 'wake_class',
-                         'resume', 'passed_window', 'record_window', 'raise_epoch')
+                         'resume', 'passed_window', 'record_window', 'raise_epoch', 'agree_history')
        and not has_function_privilege(p.oid, 'execute')
 )
 select coalesce(array_agg(what order by what), '{}') from missing";

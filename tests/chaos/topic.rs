@@ -29,6 +29,16 @@ pub struct Found {
     pub events: BTreeMap<i64, String>,
 }
 
+/// One message.
+#[derive(Debug)]
+pub struct Published {
+    pub key: String,
+    /// The event's.
+    pub id: i64,
+    pub version: i64,
+    pub epoch: i32,
+}
+
 impl Topic {
     pub fn new(name: &str) -> Self {
         let consumer = ClientConfig::new()
@@ -74,7 +84,24 @@ impl Topic {
         self.read_of(&ends)
     }
 
+    /// All that is in the topic now and committed, as it is: for histories in which ids are given out again. Blocks.
+    pub fn read_all(&self) -> Vec<Published> {
+        let mut all = Vec::new();
+        self.each_of(&self.ends(), |message| {
+            let number = |name| header(message, name).parse::<i64>().unwrap();
+            let epoch = i32::try_from(number("epoch")).unwrap();
+            all.push(Published { key: key(message), id: number("id"), version: number("version"), epoch });
+        });
+        all
+    }
+
     fn read_of(&self, ends: &[(i32, i64, i64)]) -> Found {
+        let (mut found, mut newest) = (Found::default(), BTreeMap::new());
+        self.each_of(ends, |message| found.take(&mut newest, key(message), header(message, "id").parse().unwrap()));
+        found
+    }
+
+    fn each_of(&self, ends: &[(i32, i64, i64)], mut take: impl FnMut(&BorrowedMessage<'_>)) {
         let mut list = TopicPartitionList::new();
         for (partition, begin, _) in ends {
             list.add_partition_offset(&self.name, *partition, Offset::Offset(*begin)).unwrap();
@@ -82,8 +109,6 @@ impl Topic {
         self.consumer.assign(&list).unwrap();
         let mut unread: BTreeSet<i32> =
             ends.iter().filter(|(_, begin, end)| begin < end).map(|(partition, _, _)| *partition).collect();
-        let mut found = Found::default();
-        let mut newest = BTreeMap::new();
         let mut heard = Instant::now();
         while !unread.is_empty() {
             let Some(message) = self.consumer.poll(Duration::from_millis(100)) else {
@@ -92,13 +117,12 @@ impl Topic {
             };
             heard = Instant::now();
             match message {
-                Ok(message) => found.take(&mut newest, key(&message), id(&message)),
+                Ok(message) => take(&message),
                 // The end of what is committed: behind the last message there may be marks of transactions.
                 Err(KafkaError::PartitionEOF(number)) => drop(unread.remove(&number)),
                 Err(error) => panic!("{error}"),
             }
         }
-        found
     }
 }
 
@@ -121,10 +145,10 @@ fn key(message: &BorrowedMessage<'_>) -> String {
     String::from_utf8(message.key().unwrap().to_vec()).unwrap()
 }
 
-fn id(message: &BorrowedMessage<'_>) -> i64 {
+fn header(message: &BorrowedMessage<'_>, name: &str) -> String {
     let headers = message.headers().unwrap();
-    let value = headers.iter().find(|header| header.key == "id").unwrap().value.unwrap();
-    std::str::from_utf8(value).unwrap().parse().unwrap()
+    let value = headers.iter().find(|header| header.key == name).unwrap().value.unwrap();
+    String::from_utf8(value.to_vec()).unwrap()
 }
 
 /// The same check of a test on what was read: the check itself must be able to fail.

@@ -134,6 +134,10 @@ impl Rows for RealRows {
     async fn release(&self) {
         self.holder.batch_execute("rollback").await.unwrap();
     }
+
+    async fn promote(&self) {
+        self.client.batch_execute("update outbox.history set timeline = timeline - 1").await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The indexer between a bus, a database and an index in memory, with scripted faults.
 
+mod histories;
 mod reassigned;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
-use sync_core::port::{Current, DeadLetters, Kept, Projection, Publisher, Selection, Sink, Subscriber};
+use sync_core::port::{Current, DeadLetters, History, Kept, Projection, Publisher, Selection, Sink, Subscriber};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use sync_core::{Action, Error, ErrorKind, Event};
 use tokio::time::timeout;
@@ -207,6 +208,10 @@ struct Slow(MemoryDatabase);
 
 #[async_trait]
 impl Projection for Slow {
+    async fn agree(&self, recorded: Option<&History>) -> Result<History, Error> {
+        self.0.agree(recorded).await
+    }
+
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
         if keys.len() > 20 {
             return Err(Error::new(ErrorKind::Unavailable, "canceling statement due to statement timeout"));

@@ -13,7 +13,7 @@ use sync_core::adapter::memory::{MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
 use sync_core::port::{
-    Acknowledgement, DeadLetters, Kept, Outcome, Polled, Publisher, Selection, Sink, Stored, Subscriber, Write,
+    Acknowledgement, DeadLetters, History, Kept, Outcome, Polled, Publisher, Selection, Sink, Stored, Subscriber, Write,
 };
 use sync_core::testkit::faults::{Fault, Faulty, Script};
 use sync_core::{Action, Error, ErrorKind, Event, Outgoing};
@@ -59,6 +59,14 @@ struct Moody(MemorySink);
 impl Sink for Moody {
     async fn prepare(&self) -> Result<(), Error> {
         self.0.prepare().await
+    }
+
+    async fn history(&self) -> Result<Option<History>, Error> {
+        self.0.history().await
+    }
+
+    async fn record(&self, history: &History) -> Result<(), Error> {
+        self.0.record(history).await
     }
 
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {

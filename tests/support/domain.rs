@@ -11,7 +11,7 @@ use sync_core::testkit::ElasticsearchScratch;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use super::postgres::{database, fresh_outbox};
+use super::postgres::{connect, database, fresh_outbox};
 use super::servers;
 
 const SCHEMA: &str = include_str!("../../examples/jobs/schema.sql");
@@ -37,29 +37,41 @@ pub struct Domain {
     _elasticsearch: ElasticsearchScratch,
 }
 
+fn projection(url: &str, topic: &str, sql: &str) -> Arc<PostgresProjection> {
+    let config = ProjectionConfig {
+        index: "jobs".to_owned(),
+        topic: topic.to_owned(),
+        sql: sql.to_owned(),
+        synced_at: Some(SyncedAt { table: "jobs".to_owned(), key: "id".to_owned(), column: "es_synced_at".to_owned() }),
+    };
+    Arc::new(PostgresProjection::new(database(url), config))
+}
+
 impl Domain {
     /// With documents made by `sql`.
     pub async fn projecting(sql: &str) -> Self {
         let (client, url) = fresh_outbox().await;
+        Self::at(client, url, sql).await
+    }
+
+    /// In a database that has an outbox.
+    pub async fn at(client: Client, url: String, sql: &str) -> Self {
         let topic = servers::unique("jobs");
         client.batch_execute(&SCHEMA.replace("job-es-sync", &topic)).await.expect("the reference domain applies");
-        let projection = ProjectionConfig {
-            index: "jobs".to_owned(),
-            topic: topic.clone(),
-            sql: sql.to_owned(),
-            synced_at: Some(SyncedAt {
-                table: "jobs".to_owned(),
-                key: "id".to_owned(),
-                column: "es_synced_at".to_owned(),
-            }),
-        };
-        let projection = Arc::new(PostgresProjection::new(database(&url), projection));
+        let projection = projection(&url, &topic, sql);
         let cluster = ElasticsearchConfig { urls: vec![servers::elasticsearch()], ..ElasticsearchConfig::default() };
         let elasticsearch = ElasticsearchScratch::new();
         let alias = elasticsearch.name("jobs");
         let index = IndexConfig { alias: alias.clone(), mapping: MAPPING.to_owned() };
         let sink = Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"));
         Self { client, url, topic, alias, projection, sink, _elasticsearch: elasticsearch }
+    }
+
+    /// Looks from now on at a copy of the database: another server has taken its place.
+    pub async fn follow(&mut self, url: String) {
+        self.client = connect(&url).await;
+        self.projection = projection(&url, &self.topic, PROJECTION);
+        self.url = url;
     }
 
     pub async fn compare(&self) -> Comparison {

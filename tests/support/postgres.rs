@@ -24,9 +24,15 @@ pub async fn fresh_database() -> (Client, String) {
 
 /// A new database with the outbox in it.
 pub async fn fresh_outbox() -> (Client, String) {
-    let (mut client, url) = fresh_database().await;
+    let (_, url) = fresh_database().await;
+    (outbox_at(&url).await, url)
+}
+
+/// A connection to a database, with the outbox in it from now on.
+pub async fn outbox_at(url: &str) -> Client {
+    let mut client = connect(url).await;
     migrate(&mut client).await.expect("the migrations apply");
-    (client, url)
+    client
 }
 
 /// What the adapters connect with.

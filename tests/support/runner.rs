@@ -66,7 +66,11 @@ impl Lease {
 impl Deployment {
     /// The reference domain on the servers of the environment. A lease lasts ten seconds, as by default.
     pub async fn new(way: Way) -> Self {
-        let domain = Domain::projecting(PROJECTION).await;
+        Self::of(Domain::projecting(PROJECTION).await, way)
+    }
+
+    /// The same for a domain that is there already.
+    pub fn of(domain: Domain, way: Way) -> Self {
         let directory = TempDir::new().unwrap();
         let bus = match way {
             Way::Kafka => "kafka",
@@ -117,7 +121,12 @@ impl Deployment {
 
     /// What `sync-runner status --json` says.
     pub async fn status(&self) -> Value {
-        let output = self.command(&["status", "--json"]).output().await.unwrap();
+        self.report("status").await
+    }
+
+    /// What a command says with `--json`.
+    pub async fn report(&self, command: &str) -> Value {
+        let output = self.command(&[command, "--json"]).output().await.unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod error;
 mod index;
+mod meta;
 mod name;
 mod sink;
 mod verdict;

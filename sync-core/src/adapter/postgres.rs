@@ -4,6 +4,7 @@ mod connect;
 mod dead_letters;
 mod emit;
 mod error;
+mod history;
 mod migrate;
 mod projection;
 mod source;

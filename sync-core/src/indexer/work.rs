@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::IndexerConfig;
+use super::agreement::Agreement;
 use super::batch::Batch;
 use super::failure::Failure;
 use super::gate::{Condition, Gate};
@@ -25,6 +26,7 @@ pub(super) struct Worker {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) config: IndexerConfig,
     pub(super) permits: Semaphore,
+    pub(super) agreement: Agreement,
     pub(super) gate: Gate,
     pub(super) page: Page,
     pub(super) progress: IndexerProgress,
@@ -70,6 +72,10 @@ impl Worker {
             attempt.wait(keys, Error::new(ErrorKind::Internal, "no more permits"));
             return attempt;
         };
+        if let Err(error) = self.agreement.reach(&*self.projection, &*self.sink, &self.gate).await {
+            attempt.wait(keys, error);
+            return attempt;
+        }
         let mut waiting = vec![keys];
         while let Some(mut page) = waiting.pop() {
             let limit = self.page.keys();
@@ -93,6 +99,9 @@ impl Worker {
                 Err(error) if error.remedy() == Remedy::Retry => {
                     // It may have taken too long because it was too many.
                     self.page.shrink();
+                    if error.kind() == ErrorKind::Fenced {
+                        self.agreement.doubt().await;
+                    }
                     attempt.wait(waiting.drain(..).flatten().chain(page), error);
                 }
                 Err(error) => attempt.judge(page, error),

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::history::History;
 use super::source::{Cursor, Position, Reader, Source};
 use crate::error::{Error, ErrorKind};
 
@@ -22,16 +23,20 @@ pub struct Mark {
     pub last: Option<i64>,
     /// The term of the lease under which it was published.
     pub term: i64,
-    /// The history in which it was published.
+    /// The number of the history in which it was published.
     pub epoch: i32,
+    /// The token of that history; empty where that was not kept yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub history: String,
 }
 
 impl Mark {
-    /// Whether a holder of `term` in the history `epoch` may go on from here.
+    /// Whether a holder of `term` in the history `present` may go on from here.
     ///
     /// # Errors
-    /// `Fenced` when a later term has published; `History` when a later history has.
-    pub fn admits(&self, term: i64, epoch: i32) -> Result<(), Error> {
+    /// `Fenced` when a later term of this history has published; `History` when a later history has.
+    pub fn admits(&self, term: i64, present: &History) -> Result<(), Error> {
+        let epoch = present.epoch;
         if self.epoch > epoch {
             let what = format!(
                 "the bus holds a position of epoch {}, this database is in epoch {epoch}: either another primary has \
@@ -42,7 +47,9 @@ impl Mark {
             );
             return Err(Error::new(ErrorKind::History, what));
         }
-        if self.epoch == epoch && self.term > term {
+        // Terms of another copy of the database say nothing about this one's.
+        let is_ours = self.history.is_empty() || self.history == present.token;
+        if self.epoch == epoch && is_ours && self.term > term {
             let what = format!("the bus holds a position of term {}, this relay has term {term}", self.term);
             return Err(Error::new(ErrorKind::Fenced, what));
         }
@@ -107,10 +114,15 @@ mod tests {
 
     #[test]
     fn a_mark_stops_earlier_terms_of_its_history_and_earlier_histories() {
-        let mark = Mark { window: 1, token: String::new(), last: None, term: 5, epoch: 2 };
-        let refused = |term, epoch| mark.admits(term, epoch).err().map(|error| error.kind());
+        let history = |epoch, token: &str| History { epoch, token: token.to_owned() };
+        let mut mark =
+            Mark { window: 1, token: String::new(), last: None, term: 5, epoch: 2, history: "here".to_owned() };
+        let refused = |term, epoch| mark.admits(term, &history(epoch, "here")).err().map(|error| error.kind());
         assert_eq!([refused(5, 2), refused(6, 2), refused(1, 3)], [None, None, None]);
         assert_eq!(refused(4, 2), Some(ErrorKind::Fenced));
         assert_eq!(refused(9, 1), Some(ErrorKind::History));
+        assert!(mark.admits(4, &history(2, "elsewhere")).is_ok(), "terms of another history do not count");
+        mark.history.clear();
+        assert_eq!(mark.admits(4, &history(2, "here")).err().map(|error| error.kind()), Some(ErrorKind::Fenced));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::error::Error;
+use crate::port::history::History;
 use crate::version::Version;
 
 /// The state of one key at the moment it was read.
@@ -22,12 +23,23 @@ pub struct Current {
 /// Reads documents from the database.
 #[async_trait]
 pub trait Projection: Debug + Send + Sync + 'static {
+    /// Settles which history the rows are of, told what the index has recorded of it: the database's own; where
+    /// another copy of the database gave the recorded one the same number, a new one begins with a later number. From
+    /// then on rows of any other history are refused. May be repeated, also by several at once; dropped half-way, a
+    /// history may have begun.
+    ///
+    /// # Errors
+    /// `History` when the index has recorded a later number than the database ever had, or the database was restored
+    /// from a dump: a person decides. `Unavailable`, `Denied`, `Configuration`.
+    async fn agree(&self, recorded: Option<&History>) -> Result<History, Error>;
+
     /// The current state of each of these keys, one for each and in their order, all of one snapshot. What was
     /// committed before the call is seen. May be repeated; dropped half-way, nothing happened.
     ///
     /// # Errors
     /// `Contract` when there are two rows for one key, or a row without a version; `Configuration` when the
-    /// projection itself fails; `Unavailable`, `Denied`.
+    /// projection itself fails; `Fenced` when another history has begun since it was agreed upon; `Unavailable`,
+    /// `Denied`.
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error>;
 
     /// Up to `limit` keys that have a document, in the projection's own order of keys, those after `after`. Fewer than

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::error::Error;
+use crate::port::history::History;
 use crate::version::Version;
 
 /// One key's new state.
@@ -61,6 +62,19 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error>;
+
+    /// The history that was recorded last; `None` when none was. Sees every record before it.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn history(&self) -> Result<Option<History>, Error>;
+
+    /// Makes this the history that is recorded, and touches nothing else. Preparing the index again keeps it. May be
+    /// repeated; of two that record at once, one stays. Dropped half-way, it may have happened.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn record(&self, history: &History) -> Result<(), Error>;
 
     /// How many documents there are; sees every applied write.
     ///

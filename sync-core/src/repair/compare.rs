@@ -16,7 +16,8 @@ const TOLD: usize = 20;
 pub struct Comparison {
     /// Documents the projection has.
     pub documents: u64,
-    /// Of these, the ones the index holds in the same version with the same content.
+    /// Of these, the ones the index holds in the same version with the same content; in the version of an earlier epoch,
+    /// too, where nothing has changed since.
     pub equal: u64,
     /// Documents the index has.
     pub indexed: u64,
@@ -94,14 +95,16 @@ impl Comparison {
 
 fn difference(current: &Current, stored: Option<&Stored>) -> Option<DifferenceKind> {
     let Some(stored) = stored else { return Some(DifferenceKind::Missing) };
-    if stored.version < current.version {
-        return Some(DifferenceKind::Stale);
-    }
     if stored.version > current.version {
         return Some(DifferenceKind::Ahead);
     }
     let same = current.document.as_deref() == Some(stored.document.as_str())
         || parse(current.document.as_deref()) == parse(Some(&stored.document));
+    // The epoch is the database's: a row nobody has changed since it began was written in an earlier one.
+    let is_last_change = stored.version.local() == current.version.local();
+    if stored.version < current.version && !(same && is_last_change) {
+        return Some(DifferenceKind::Stale);
+    }
     (!same).then_some(DifferenceKind::Drifted)
 }
 
@@ -132,5 +135,10 @@ mod tests {
         assert_eq!(found(Some(stored(4, r#"{"x":1,"y":[2]}"#))), Some(DifferenceKind::Stale));
         assert_eq!(found(Some(stored(6, r#"{"x":1,"y":[2]}"#))), Some(DifferenceKind::Ahead));
         assert_eq!(found(Some(stored(5, r#"{"x":2,"y":[2]}"#))), Some(DifferenceKind::Drifted));
+        let current = Current { version: Version::new(1, 5).unwrap_or_default(), ..current.clone() };
+        let found = |version, document: &str| difference(&current, Some(&stored(version, document)));
+        assert_eq!(found(5, r#"{"x":1,"y":[2]}"#), None, "unchanged since the epoch began");
+        assert_eq!(found(5, r#"{"x":2,"y":[2]}"#), Some(DifferenceKind::Stale));
+        assert_eq!(found(6, r#"{"x":1,"y":[2]}"#), Some(DifferenceKind::Stale));
     }
 }

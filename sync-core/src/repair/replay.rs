@@ -14,7 +14,7 @@ pub enum Replayed {
 
 /// Tries a letter of an index again, with the projection and the sink of that index.
 ///
-/// The current row is read, so nothing old is brought back however old the letter is; a row that is gone is deleted
+/// Index and database agree on the history first, as an indexer has them do. The current row is read, so nothing old is brought back however old the letter is; a row that is gone is deleted
 /// from the index. May be repeated. Dropped half-way, the document may have been written and the letter be still
 /// there.
 ///
@@ -55,6 +55,11 @@ pub async fn replay(
 async fn index(key: &str, projection: &dyn Projection, sink: &dyn Sink) -> Result<(), Error> {
     let short = |port: &str| Error::new(ErrorKind::Internal, format!("the {port} gave no answer for key {key:?}"));
     let keys = [key.to_owned()];
+    let recorded = sink.history().await?;
+    let present = projection.agree(recorded.as_ref()).await?;
+    if recorded.as_ref() != Some(&present) {
+        sink.record(&present).await?;
+    }
     let current = projection.load(&keys).await?.pop().ok_or_else(|| short("projection"))?;
     let Current { key, version, document } = current;
     match sink.apply(&[Write { key, version, document }]).await?.pop().ok_or_else(|| short("sink"))? {
@@ -79,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemorySink};
-    use crate::port::{Origin, Selection};
+    use crate::port::{History, Origin, Selection};
     use crate::testkit::faults::{Fault, Faulty, Script};
 
     struct Bench {
@@ -170,6 +175,20 @@ mod tests {
             (again.letter.parked_at, &again.letter.origin),
             (Timestamp::from_second(60).unwrap(), &kept.letter.origin)
         );
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_replayed_only_once_index_and_database_agree_on_the_history() {
+        let bench = Bench::new();
+        bench.put("a", "{}");
+        let kept = bench.park(Some("a")).await;
+        bench.sink.record(&History { epoch: 1, token: "elsewhere".into() }).await.unwrap();
+        assert_eq!(bench.replay(&kept).await.unwrap_err().kind(), ErrorKind::History);
+        assert_eq!((bench.indexed("a").await, bench.all().await), (None, vec![kept.clone()]));
+        let next = [bench.database.begin_history(), bench.database.begin_history()].map(|begun| begun.epoch);
+        assert!(matches!(bench.replay(&kept).await, Ok(Replayed::Done)));
+        let recorded = bench.sink.history().await.unwrap().unwrap();
+        assert_eq!((recorded.epoch, bench.all().await), (next[1], Vec::new()));
     }
 
     #[tokio::test]

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
 use crate::port::{
-    Acknowledgement, Current, DeadLetter, DeadLetters, Kept, LetterCount, Mark, Outcome, Projection, Publisher,
-    Selection, Sink, Stored, Transactions, Transactor, Write,
+    Acknowledgement, Current, DeadLetter, DeadLetters, History, Kept, LetterCount, Mark, Outcome, Projection,
+    Publisher, Selection, Sink, Stored, Transactions, Transactor, Write,
 };
 
 /// What happens to one call.
@@ -194,6 +194,14 @@ impl<P: Sink> Sink for Faulty<P> {
         self.inner.fetch(keys).await
     }
 
+    async fn history(&self) -> Result<Option<History>, Error> {
+        self.inner.history().await
+    }
+
+    async fn record(&self, history: &History) -> Result<(), Error> {
+        self.inner.record(history).await
+    }
+
     async fn count(&self) -> Result<u64, Error> {
         self.inner.count().await
     }
@@ -201,6 +209,10 @@ impl<P: Sink> Sink for Faulty<P> {
 
 #[async_trait]
 impl<P: Projection> Projection for Faulty<P> {
+    async fn agree(&self, recorded: Option<&History>) -> Result<History, Error> {
+        self.inner.agree(recorded).await
+    }
+
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
         let lose = self.script.before().await?;
         let current = self.inner.load(keys).await?;

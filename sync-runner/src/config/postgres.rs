@@ -17,7 +17,7 @@ pub(crate) struct Postgres {
     pub(crate) ca_file: Option<PathBuf>,
     /// Pooled connections, at most.
     pub(crate) pool_size: usize,
-    /// How long connecting, or waiting for a free connection, may take.
+    /// How long each host may take to let us in, and how long a free connection is waited for.
     pub(crate) connect_timeout: Duration,
 }
 
@@ -28,6 +28,7 @@ impl Default for Postgres {
             url: PostgresUrl {
                 secret: Secret::new(url.to_owned()),
                 shown: "postgres@localhost:5432/postgres".to_owned(),
+                hosts: Hosts { count: 1, finds_primary: false },
             },
             password: None,
             ca_file: None,
@@ -57,11 +58,20 @@ impl Postgres {
 pub(crate) struct PostgresUrl {
     secret: Secret,
     shown: String,
+    hosts: Hosts,
+}
+
+/// What the URL says of the servers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Hosts {
+    count: usize,
+    finds_primary: bool,
 }
 
 const EXPECTED: &str = "a URL such as \"postgres://user@host:5432/database?sslmode=prefer\" (the value is not shown)";
 const AT: &str = "a URL with one @; an @ in the password is written %40, or the password goes to postgres.password";
 const SSLMODE: &str = "sslmode=disable, prefer or require: certificates are verified whenever TLS is used";
+const ATTRS: &str = "target_session_attrs=read-write, which finds the primary among several hosts, or any";
 
 impl PostgresUrl {
     fn parse(url: String) -> Result<Self, &'static str> {
@@ -77,12 +87,20 @@ impl PostgresUrl {
         if !hosts.split(',').all(is_host) {
             return Err(EXPECTED);
         }
-        let mode = parameters.split('&').find_map(|parameter| parameter.strip_prefix("sslmode="));
-        if mode.is_some_and(|mode| !["disable", "prefer", "require"].contains(&mode)) {
+        let value = |name: &str| {
+            let mut values = parameters.split('&').filter_map(|parameter| parameter.split_once('='));
+            values.find(|(other, _)| *other == name).map(|(_, value)| value)
+        };
+        if value("sslmode").is_some_and(|mode| !["disable", "prefer", "require"].contains(&mode)) {
             return Err(SSLMODE);
         }
+        let attributes = value("target_session_attrs");
+        if attributes.is_some_and(|attributes| !["read-write", "any"].contains(&attributes)) {
+            return Err(ATTRS);
+        }
+        let hosts = Hosts { count: hosts.split(',').count(), finds_primary: attributes == Some("read-write") };
         let shown = if user.is_empty() { place.to_owned() } else { format!("{user}@{place}") };
-        Ok(Self { shown, secret: Secret::new(url) })
+        Ok(Self { shown, secret: Secret::new(url), hosts })
     }
 
     /// The same server and user, another database. `name` needs no escaping in a URL.
@@ -96,7 +114,8 @@ impl PostgresUrl {
         // A password may hold a slash, or a question mark written as such; the host begins behind it.
         let host = url.rfind('@').or_else(|| url.find("://").map(|at| at + 2)).map_or(0, |at| at + 1);
         let (credentials, place) = url.split_at(host);
-        Self { secret: Secret::new(format!("{credentials}{}", replace(place))), shown: replace(&self.shown) }
+        let secret = Secret::new(format!("{credentials}{}", replace(place)));
+        Self { secret, shown: replace(&self.shown), hosts: self.hosts }
     }
 
     /// The whole URL, for the client that connects.
@@ -107,6 +126,11 @@ impl PostgresUrl {
     /// User, host, port and database.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Whether a standby may be taken for the primary: several hosts, and nothing says which of them to look for.
+    pub(crate) fn may_find_a_standby(&self) -> bool {
+        self.hosts.count > 1 && !self.hosts.finds_primary
     }
 }
 
@@ -157,6 +181,18 @@ mod tests {
     }
 
     #[test]
+    fn of_several_hosts_the_primary_is_to_be_asked_for() {
+        for (url, may) in [
+            ("postgres://a/shop", false),
+            ("postgres://a,b/shop", true),
+            ("postgres://me:p@a:1,b:2/shop?sslmode=disable&target_session_attrs=any", true),
+            ("postgres://me:p@a:1,b:2/shop?sslmode=disable&target_session_attrs=read-write", false),
+        ] {
+            assert_eq!(PostgresUrl::parse(url.to_owned()).unwrap().may_find_a_standby(), may, "{url}");
+        }
+    }
+
+    #[test]
     fn a_url_that_cannot_be_read_is_refused_without_showing_it() {
         for (url, expected) in [
             ("localhost:5432", EXPECTED),
@@ -167,6 +203,7 @@ mod tests {
             ("postgres://me:hunt@er2@db/shop", AT),
             ("postgres://me:hunt@a/er2@db/shop", AT),
             ("postgres://me@db/shop?sslmode=verify-full", SSLMODE),
+            ("postgres://me@a,b/shop?target_session_attrs=standby", ATTRS),
         ] {
             assert_eq!(PostgresUrl::parse(url.to_owned()), Err(expected), "{url}");
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use sync_core::Error;
-use sync_core::port::{Outcome, Position, Sink, Stored, Write};
+use sync_core::port::{History, Outcome, Position, Sink, Stored, Write};
 
 /// The one thing that is broken in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,14 @@ impl Sink for UnguardedSink {
     async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
         let stored = self.0.lock().unwrap();
         Ok(keys.iter().map(|key| stored.get(key).cloned()).collect())
+    }
+
+    async fn history(&self) -> Result<Option<History>, Error> {
+        Ok(None)
+    }
+
+    async fn record(&self, _: &History) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn count(&self) -> Result<u64, Error> {

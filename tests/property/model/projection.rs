@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sync_core::adapter::memory::MemoryDatabase;
-use sync_core::port::{Current, Projection};
+use sync_core::port::{Current, History, Projection};
 use sync_core::{Error, ErrorKind};
 
 use super::weather::Weather;
@@ -15,6 +15,10 @@ pub struct StormyProjection {
 
 #[async_trait]
 impl Projection for StormyProjection {
+    async fn agree(&self, recorded: Option<&History>) -> Result<History, Error> {
+        self.weather.call(self.inner.agree(recorded)).await
+    }
+
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
         let load = async {
             let mut fate = self.weather.draw();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use sync_core::port::{Outcome, Sink, Stored, Write};
+use sync_core::port::{History, Outcome, Sink, Stored, Write};
 use sync_core::testkit::oracle::Oracle;
 use sync_core::{Error, ErrorKind};
 use tokio_util::task::TaskTracker;
@@ -97,6 +97,14 @@ impl Sink for StormySink {
 
     async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
         self.inner.fetch(keys).await
+    }
+
+    async fn history(&self) -> Result<Option<History>, Error> {
+        self.weather.call(self.inner.history()).await
+    }
+
+    async fn record(&self, history: &History) -> Result<(), Error> {
+        self.weather.call(self.inner.record(history)).await
     }
 
     async fn count(&self) -> Result<u64, Error> {

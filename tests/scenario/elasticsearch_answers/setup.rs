@@ -3,7 +3,7 @@
 use serde_json::json;
 use sync_core::ErrorKind;
 use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig, check};
-use sync_core::port::Sink;
+use sync_core::port::{History, Sink};
 use sync_core::testkit::ElasticsearchScratch;
 
 use super::{STRICT, config, put, said, sink};
@@ -60,6 +60,45 @@ async fn a_field_more_is_added_and_a_field_changed_is_a_reindex() {
         let setting = format!("indexes.{alias}.mapping");
         assert!(told.contains(named) && told.contains(&setting) && told.contains("re-index"), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_is_kept_beside_what_others_keep_in_the_mapping() {
+    let scratch = ElasticsearchScratch::new();
+    let alias = scratch.name("jobs");
+    let with = |meta: &str| {
+        let mapping = format!(
+            r#"{{"mappings":{{"dynamic":"strict","_meta":{meta},"properties":{{"n":{{"type":"integer"}}}}}}}}"#
+        );
+        sink(scratch.url(), &alias, &mapping)
+    };
+    let held = || {
+        let (_, found) = scratch.request("GET", &format!("/{alias}/_mapping"), "");
+        let mapping = found[format!("{alias}-000001")]["mappings"].clone();
+        assert_eq!((&mapping["dynamic"], &mapping["properties"]["n"]["type"]), (&json!("strict"), &json!("integer")));
+        mapping["_meta"].clone()
+    };
+    let first = with(r#"{"owner":"search"}"#);
+    first.prepare().await.unwrap();
+    assert_eq!(held(), json!({ "owner": "search" }));
+    first.record(&History { epoch: 2, token: "t".to_owned() }).await.unwrap();
+    let ours = json!({ "epoch": 2, "history": "t" });
+    assert_eq!(held(), json!({ "owner": "search", "sync-core": ours }));
+
+    let by_hand = json!({ "_meta": { "owner": "search", "sync-core": ours, "by_hand": [1] } });
+    assert_eq!(scratch.request("PUT", &format!("/{alias}/_mapping"), &by_hand.to_string()).0, 200);
+    let second = with(r#"{"owner":"jobs","more":1}"#);
+    second.prepare().await.unwrap();
+    assert_eq!(held(), json!({ "owner": "jobs", "more": 1, "sync-core": ours, "by_hand": [1] }));
+    assert_eq!(second.history().await.unwrap().unwrap().epoch, 2);
+    with("{}").prepare().await.unwrap();
+    assert_eq!(held(), json!({ "owner": "jobs", "more": 1, "sync-core": ours, "by_hand": [1] }));
+
+    // An index that was deleted takes it with it.
+    assert_eq!(scratch.request("DELETE", &format!("/{alias}-000001"), "").0, 200);
+    assert_eq!(second.history().await.unwrap(), None);
+    second.record(&History { epoch: 3, token: "u".to_owned() }).await.unwrap();
+    assert_eq!(held()["sync-core"], json!({ "epoch": 3, "history": "u" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -213,7 +213,8 @@ async fn permissions_of_transactions_are_checked(broker: &Broker, topic: &str) {
     assert!(grant(broker, "TRANSACTIONAL_ID", "team/check", &["DESCRIBE", "WRITE"]).await);
     soon(check_transactions(&config, &names)).await.unwrap();
     let mut transactions = soon(transactor.begin("check")).await.unwrap();
-    let mark = Mark { window: 1, token: "t".to_owned(), last: None, term: 1, epoch: 0 };
+    let history = "h".to_owned();
+    let mark = Mark { window: 1, token: "t".to_owned(), last: None, term: 1, epoch: 0, history };
     soon(transactions.publish(vec![message(topic, "job", 4)], &mark)).await.unwrap();
     assert_eq!(soon(transactions.mark()).await.unwrap(), Some(mark));
 }

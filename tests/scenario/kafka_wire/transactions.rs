@@ -31,7 +31,7 @@ fn names(topic: &str) -> TransactorConfig {
 }
 
 fn mark(window: i64) -> Mark {
-    Mark { window, token: "t".to_owned(), last: None, term: 1, epoch: 0 }
+    Mark { window, token: "t".to_owned(), last: None, term: 1, epoch: 0, history: "h".to_owned() }
 }
 
 async fn emit(client: &Client, rounds: std::ops::Range<i32>) {

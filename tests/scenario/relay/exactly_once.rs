@@ -163,7 +163,7 @@ async fn a_position_of_a_later_term_makes_a_relay_stand_by() {
     let exact = Exact::new();
     exact.bench.commit(&["a"]);
     let mut transactions = exact.transactor.begin("search").await.unwrap();
-    let mark = Mark { window: 0, token: "another's".to_owned(), last: None, term: 5, epoch: 0 };
+    let mark = Mark { window: 0, token: "another's".to_owned(), last: None, term: 5, epoch: 0, history: String::new() };
     transactions.publish(Vec::new(), &mark).await.unwrap();
     let relay = exact.relay("one");
     let stopped = timeout(Duration::from_millis(3_500), relay.run(CancellationToken::new())).await;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Answer, Client, Judged};
 use super::config::IndexConfig;
 use super::error::{Cause, garbled};
+use super::meta;
 use super::name::{illegal_name, segment};
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
@@ -47,6 +48,12 @@ impl Index {
         let (mut settings, mappings) = (part("settings")?, part("mappings")?);
         if let Some(unknown) = body.keys().next() {
             return Err(wrong(&format!("only \"settings\" and \"mappings\" belong here, not {unknown:?}")));
+        }
+        if let Some(theirs) = mappings.get("_meta") {
+            let Value::Object(theirs) = theirs else { return Err(wrong("\"_meta\" is not a JSON object")) };
+            if theirs.contains_key(meta::KEY) {
+                return Err(wrong(&format!("_meta.{} is kept by the indexer; leave it out", meta::KEY)));
+            }
         }
         let configured = by_name(&settings);
         let gc_deletes = configured.get("gc_deletes").cloned();
@@ -163,12 +170,25 @@ impl Index {
     /// Adds what the mapping has in addition, and sees that deletes are remembered.
     async fn adapt(&self, client: &Client, index: &str) -> Result<(), Error> {
         let path = segment(index);
-        if !self.mappings.is_empty() {
-            let doing = format!(
-                "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: re-index",
-                self.alias
-            );
-            set(client, &format!("/{path}/_mapping"), &self.mappings, &doing).await?;
+        let doing = format!(
+            "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: re-index",
+            self.alias
+        );
+        let mut mappings = self.mappings.clone();
+        if let Some(Value::Object(configured)) = mappings.remove("_meta") {
+            // It is replaced as a whole, and somebody may record a history just now: only when it has to be.
+            let answer = client.send(Method::Get, &format!("/{path}{}", meta::PATH), None).await?;
+            if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
+                return Ok(());
+            }
+            let held = meta::held(&answer, &doing)?;
+            let merged = meta::merged(&held, configured);
+            if merged != held {
+                mappings.insert("_meta".to_owned(), Value::Object(merged));
+            }
+        }
+        if !mappings.is_empty() {
+            set(client, &format!("/{path}/_mapping"), &mappings, &doing).await?;
         }
 
         #[derive(Deserialize)]
@@ -200,7 +220,7 @@ async fn set(client: &Client, path: &str, body: &impl Serialize, doing: &str) ->
     acknowledged(&answer, doing)
 }
 
-fn acknowledged(answer: &Answer, doing: &str) -> Result<(), Error> {
+pub(super) fn acknowledged(answer: &Answer, doing: &str) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Acknowledged {
         acknowledged: bool,
@@ -245,6 +265,10 @@ mod tests {
             let error = index("jobs", mapping).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration);
             assert!(error.to_string().starts_with("indexes.jobs.mapping: "), "{error}");
+        }
+        for meta in ["1", r#"{"sync-core":{}}"#] {
+            let error = index("jobs", &format!(r#"{{"mappings":{{"_meta":{meta}}}}}"#)).unwrap_err();
+            assert!(error.to_string().contains("_meta"), "{error}");
         }
         index("jobs", "{}").unwrap();
     }

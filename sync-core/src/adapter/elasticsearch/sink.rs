@@ -13,11 +13,12 @@ use super::bulk;
 use super::client::{Answer, Client, Judged};
 use super::config::{ElasticsearchConfig, IndexConfig};
 use super::error::{Cause, answered, garbled};
-use super::index::Index;
+use super::index::{Index, acknowledged};
+use super::meta;
 use super::name::segment;
 use super::verdict::{Asked, Verdict, verdict};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Outcome, Sink, Stored, Write};
+use crate::port::{History, Outcome, Sink, Stored, Write};
 use crate::version::Version;
 
 /// One index of an Elasticsearch cluster, written under external versions.
@@ -252,6 +253,21 @@ impl Sink for ElasticsearchSink {
             },
         };
         keys.iter().map(stored).collect()
+    }
+
+    async fn history(&self) -> Result<Option<History>, Error> {
+        let doing = format!("indexes.{}: reading the history of the index", self.index.alias());
+        let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
+        meta::history(&meta::held(&answer, &doing)?, &doing)
+    }
+
+    async fn record(&self, history: &History) -> Result<(), Error> {
+        let doing = format!("indexes.{}: recording the history of the index", self.index.alias());
+        let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
+        let meta = meta::with_history(meta::held(&answer, &doing)?, history);
+        let body = serde_json::json!({ "_meta": meta }).to_string();
+        let answer = self.ask(Method::Put, "/_mapping", Some(body.into()), &doing).await?;
+        acknowledged(&answer, &doing)
     }
 
     async fn count(&self) -> Result<u64, Error> {

@@ -7,16 +7,25 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Action, Event};
-use crate::port::{Current, Position, Projection};
+use crate::port::{Current, History, Position, Projection};
 use crate::version::Version;
 
 /// Rows and their outbox. Cheap to clone; all clones are the same database.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MemoryDatabase {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) committed: Arc<Notify>,
+    /// The history this clone's reader has agreed to.
+    agreed: Mutex<Option<History>>,
+}
+
+impl Clone for MemoryDatabase {
+    fn clone(&self) -> Self {
+        let (state, committed) = (Arc::clone(&self.state), Arc::clone(&self.committed));
+        Self { state, committed, agreed: Mutex::default() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +40,8 @@ pub(super) struct State {
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     /// The ledger, a window's number being its place.
     pub(super) windows: Vec<Window>,
-    pub(super) epoch: i32,
+    /// All it has had, the present one last; none before anybody has asked.
+    histories: Vec<History>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +89,13 @@ impl MemoryDatabase {
         if let Some(subscription) = self.lock().subscriptions.get_mut(subscription) {
             subscription.position = position.clone();
         }
+    }
+
+    /// Begins another history, as a promotion does, and says which.
+    pub fn begin_history(&self) -> History {
+        let mut state = self.lock();
+        let epoch = state.history().epoch + 1;
+        state.raise(epoch)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -153,13 +170,29 @@ impl MemoryTransaction {
 
 #[async_trait]
 impl Projection for MemoryDatabase {
+    async fn agree(&self, recorded: Option<&History>) -> Result<History, Error> {
+        let mut state = self.lock();
+        let present = state.history();
+        let present = match recorded {
+            Some(recorded) if !state.knows(recorded) && recorded.epoch > present.epoch => {
+                return Err(Error::new(ErrorKind::History, "the index was written in a later epoch"));
+            }
+            Some(recorded) if !state.knows(recorded) && recorded.epoch == present.epoch => {
+                state.raise(recorded.epoch + 1)
+            }
+            Some(_) | None => present,
+        };
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(present.clone());
+        Ok(present)
+    }
+
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
-        let state = self.lock();
+        let state = self.readable()?;
         keys.iter().map(|key| state.current(key)).collect()
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
-        let state = self.lock();
+        let state = self.readable()?;
         let keys = state.rows.keys().filter(|key| after.is_none_or(|after| key.as_str() > after)).take(limit);
         keys.map(|key| state.current(key)).collect()
     }
@@ -174,12 +207,44 @@ impl Projection for MemoryDatabase {
     }
 }
 
+impl MemoryDatabase {
+    /// The rows, in the history that was agreed to.
+    fn readable(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let mut state = self.lock();
+        let present = state.history();
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        if agreed.as_ref().is_some_and(|agreed| *agreed != present) {
+            return Err(Error::new(ErrorKind::Fenced, "another history has begun"));
+        }
+        Ok(state)
+    }
+}
+
 impl State {
+    /// The present history.
+    pub(super) fn history(&mut self) -> History {
+        match self.histories.last() {
+            Some(present) => present.clone(),
+            None => self.raise(0),
+        }
+    }
+
+    /// Begins the history of this number.
+    pub(super) fn raise(&mut self, epoch: i32) -> History {
+        let history = History { epoch, token: format!("{:032x}", rand::random::<u128>()) };
+        self.histories.push(history.clone());
+        history
+    }
+
+    pub(super) fn knows(&self, history: &History) -> bool {
+        self.histories.contains(history)
+    }
+
     fn current(&self, key: &str) -> Result<Current, Error> {
         let version = self.versions.get(key).copied().unwrap_or_default();
         Ok(Current {
             key: key.to_owned(),
-            version: Version::new(self.epoch, version)?,
+            version: Version::new(self.histories.last().map_or(0, |present| present.epoch), version)?,
             document: self.rows.get(key).cloned(),
         })
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::de::IgnoredAny;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Outcome, Sink, Stored, Write};
+use crate::port::{History, Outcome, Sink, Stored, Write};
 use crate::version::Version;
 
 /// The longest key, in bytes; what Elasticsearch takes as a document's id.
@@ -25,6 +25,7 @@ struct State {
 #[derive(Clone, Debug, Default)]
 pub struct MemorySink {
     states: Arc<Mutex<HashMap<String, State>>>,
+    history: Arc<Mutex<Option<History>>>,
 }
 
 impl MemorySink {
@@ -62,6 +63,15 @@ impl Sink for MemorySink {
             Some(Stored { version: *version, document: document.clone()? })
         };
         Ok(keys.iter().map(stored).collect())
+    }
+
+    async fn history(&self) -> Result<Option<History>, Error> {
+        Ok(self.history.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    async fn record(&self, history: &History) -> Result<(), Error> {
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = Some(history.clone());
+        Ok(())
     }
 
     async fn count(&self) -> Result<u64, Error> {

@@ -75,7 +75,7 @@ impl Source for MemorySource {
     async fn open(&self) -> Result<Feed, Error> {
         let (term, position) = self.take(false)?;
         let cursor = MemoryCursor { source: self.clone(), term };
-        let epoch = self.database.lock().epoch;
+        let epoch = self.database.lock().history().epoch;
         Ok(Feed { reader: self.reader(position, None), cursor: Box::new(cursor), epoch })
     }
 
@@ -253,6 +253,10 @@ mod tests {
 
         async fn release(&self) {
             MemoryDatabase::release(self);
+        }
+
+        async fn promote(&self) {
+            self.begin_history();
         }
     }
 

@@ -1,5 +1,7 @@
 //! Connections: a pool for short statements, sessions of their own for what reads on and on.
 
+mod hosts;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,18 +13,21 @@ use futures::future::poll_fn;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::Notify;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::error::{from_pool, from_postgres};
+use self::hosts::{Hosts, Pooled};
+use super::error::from_pool;
 use crate::error::{Error, ErrorKind};
 
 /// Where the database is.
 #[derive(Clone)]
 pub struct PostgresConfig {
     /// A libpq URL or `key=value` string. `sslmode` is `disable`, `prefer` (the default) or `require`; whenever TLS is
-    /// used the server's certificate and name are verified.
+    /// used the server's certificate and name are verified. Of several hosts the first that answers is used; with
+    /// `target_session_attrs=read-write`, the first that takes writes: the primary.
     pub url: String,
     /// Takes the place of the password in the URL.
     pub password: Option<String>,
@@ -30,7 +35,7 @@ pub struct PostgresConfig {
     pub ca_file: Option<PathBuf>,
     /// Connections for short statements, at most. A relay uses two more of its own.
     pub pool_size: usize,
-    /// How long connecting, or waiting for a free connection, may take.
+    /// How long each host may take to let us in, and how long a free connection is waited for.
     pub connect_timeout: Duration,
 }
 
@@ -59,14 +64,18 @@ impl fmt::Debug for PostgresConfig {
 /// A database to connect to. Cheap to clone; makes no connection until one is needed.
 #[derive(Clone)]
 pub struct Postgres {
-    config: Config,
-    tls: MakeRustlsConnect,
+    name: Option<String>,
+    hosts: Arc<Hosts>,
     pool: Pool,
 }
 
+/// A pooled connection is given out again only while its server takes writes: it may have become a standby behind a
+/// proxy that keeps connections. Divides by zero on a standby, whose rows are older than the messages about them.
+const TAKES_WRITES: &str = "select 1 / (current_setting('transaction_read_only') = 'off')::int";
+
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres").field("database", &self.config.get_dbname()).finish_non_exhaustive()
+        f.debug_struct("Postgres").field("database", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -90,24 +99,30 @@ impl Postgres {
         if config.get_application_name().is_none() {
             config.application_name("sync");
         }
-        config.connect_timeout(settings.connect_timeout);
+        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "postgres.url: target_session_attrs=read-only finds a standby, but the outbox is written on the \
+                 primary; read-write finds that",
+            ));
+        }
         // A cut network is noticed after about half a minute instead of hours.
         config.keepalives_idle(Duration::from_secs(10));
         config.tcp_user_timeout(Duration::from_secs(30));
         let tls = MakeRustlsConnect::new(tls(settings)?);
-        let manager = Manager::from_config(
-            config.clone(),
-            tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
+        let name = config.get_dbname().map(str::to_owned);
+        let hosts = Arc::new(Hosts::new(&config, tls, settings.connect_timeout));
+        let recycling_method = RecyclingMethod::Custom(TAKES_WRITES.to_owned());
+        let manager = Manager::from_connect(config, Pooled(Arc::clone(&hosts)), ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(settings.pool_size.max(1))
             .wait_timeout(Some(settings.connect_timeout))
-            .create_timeout(Some(settings.connect_timeout))
+            .create_timeout(Some(hosts.patience()))
+            .recycle_timeout(Some(settings.connect_timeout / 4))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::new(ErrorKind::Internal, "building the connection pool").with_source(error))?;
-        Ok(Self { config, tls, pool })
+        Ok(Self { name, hosts, pool })
     }
 
     /// A pooled connection for short statements.
@@ -118,16 +133,18 @@ impl Postgres {
         self.pool.get().await.map_err(|error| from_pool("postgres.url: cannot connect", error))
     }
 
+    /// This server is not the one to work with: gives its pooled connections up, and asks another first.
+    pub(crate) fn doubt(&self) {
+        self.pool.retain(|_, _| false);
+        self.hosts.doubt();
+    }
+
     /// A connection of its own, closed when dropped.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     pub(crate) async fn session(&self) -> Result<Session, Error> {
-        let (client, mut connection) = self
-            .config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| from_postgres("postgres.url: cannot connect", error))?;
+        let (client, mut connection) = self.hosts.session().await?;
         let notified = Arc::new(Notify::new());
         let wake = Arc::clone(&notified);
         let driver = tokio::spawn(async move {

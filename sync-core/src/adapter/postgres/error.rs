@@ -3,7 +3,7 @@
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Remedy};
 
 /// Translates an error of the client crate.
 pub(crate) fn from_postgres(action: impl Into<String>, error: tokio_postgres::Error) -> Error {
@@ -38,23 +38,33 @@ pub(crate) fn from_pool(action: &str, error: PoolError) -> Error {
     }
 }
 
+/// Whether trying again may help, before anybody has mended anything.
+pub(super) fn may_pass(error: &tokio_postgres::Error) -> bool {
+    let kind = error.as_db_error().map_or_else(|| kind_by_words(&error.to_string()).0, |said| kind_of(said.code()));
+    kind.remedy() == Remedy::Retry
+}
+
 /// The connection failed before the server could say anything.
 fn without_answer(action: String, error: tokio_postgres::Error) -> Error {
-    // The client crate keeps its own list of kinds to itself; its words are all there is.
-    let words = error.to_string();
+    let (kind, hint) = kind_by_words(&error.to_string());
+    let action = if hint.is_empty() { action } else { format!("{action}: {hint}") };
+    Error::new(kind, action).with_source(error)
+}
+
+/// The client crate keeps its own list of kinds to itself; its words are all there is.
+fn kind_by_words(words: &str) -> (ErrorKind, &'static str) {
     if words.starts_with("error performing TLS handshake") {
-        let action = format!("{action}: PostgreSQL's certificate was not accepted; see postgres.ca_file and sslmode");
-        return Error::new(ErrorKind::Configuration, action).with_source(error);
+        let hint = "PostgreSQL's certificate was not accepted; see postgres.ca_file and sslmode";
+        return (ErrorKind::Configuration, hint);
     }
     if words.starts_with("invalid configuration") || words.starts_with("invalid connection string") {
-        let settings = "see postgres.url, and postgres.password or postgres.password_file";
-        return Error::new(ErrorKind::Configuration, format!("{action}: {settings}")).with_source(error);
+        let hint = "see postgres.url, and postgres.password or postgres.password_file";
+        return (ErrorKind::Configuration, hint);
     }
     if words.starts_with("authentication error") {
-        return Error::new(ErrorKind::Denied, format!("{action}: postgres.url or postgres.password"))
-            .with_source(error);
+        return (ErrorKind::Denied, "postgres.url or postgres.password");
     }
-    Error::new(ErrorKind::Unavailable, action).with_source(error)
+    (ErrorKind::Unavailable, "")
 }
 
 fn kind_of(code: &SqlState) -> ErrorKind {
@@ -78,7 +88,6 @@ fn kind_of(code: &SqlState) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Remedy;
 
     #[test]
     fn what_passes_by_itself_is_tried_again_and_data_is_told_from_settings() {

@@ -4,11 +4,11 @@ use refinery::error::Kind;
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
-use super::error::from_postgres;
+use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
@@ -16,6 +16,7 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("V5__watch", include_str!("../../../../migrations/V5__watch.sql")),
     ("V6__maintain", include_str!("../../../../migrations/V6__maintain.sql")),
     ("V7__exactly_once", include_str!("../../../../migrations/V7__exactly_once.sql")),
+    ("V8__agreement", include_str!("../../../../migrations/V8__agreement.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.
@@ -80,7 +81,8 @@ fn all() -> Result<Vec<Migration>, Error> {
 fn failed(error: refinery::Error) -> Error {
     let (kind, action) = match error.kind() {
         Kind::Connection(_, cause) => {
-            let refused = cause.downcast_ref::<tokio_postgres::Error>().is_some_and(|e| e.as_db_error().is_some());
+            let cause = cause.downcast_ref::<tokio_postgres::Error>();
+            let refused = cause.is_some_and(|error| error.as_db_error().is_some() && !may_pass(error));
             (if refused { ErrorKind::Configuration } else { ErrorKind::Unavailable }, "migrating the outbox")
         }
         Kind::MissingVersion(_) | Kind::DivergentVersion(..) => (

@@ -15,8 +15,9 @@ pub use self::synced_at::SyncedAt;
 use self::synced_at::SyncedAtStatement;
 use super::connect::Postgres;
 use super::error::from_postgres;
+use super::history::{self, PRESENT};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Current, Projection};
+use crate::port::{Current, History, Projection};
 use crate::version::Version;
 
 /// What one index is made of.
@@ -40,6 +41,8 @@ pub struct PostgresProjection {
     database: Postgres,
     config: ProjectionConfig,
     statements: RwLock<Option<Arc<Statements>>>,
+    /// The token of the history that was agreed upon.
+    agreed: RwLock<Option<String>>,
 }
 
 /// The configured SQL, wrapped; made once the database has told the type of the key.
@@ -54,7 +57,7 @@ impl PostgresProjection {
     /// A projection that connects when it is used.
     #[must_use]
     pub fn new(database: Postgres, config: ProjectionConfig) -> Self {
-        Self { database, config, statements: RwLock::default() }
+        Self { database, config, statements: RwLock::default(), agreed: RwLock::default() }
     }
 
     /// Runs the projection for no key at all: finds out whether it can be run and has the columns it needs.
@@ -102,11 +105,14 @@ impl PostgresProjection {
                     .to_owned(),
             ));
         }
+        // The history is read in the snapshot of the rows; `$3` is the token of the one that was agreed upon.
         let row = |keys: &str, from: &str| {
             format!(
-                "select {keys} as key, p.document::jsonb::text as document,\n\
+                "with here as materialized ({PRESENT})\n\
+                 select {keys} as key, p.document::jsonb::text as document,\n\
                  v.version,\n\
-                 (select max(epoch) from outbox.history) as epoch\n{from}"
+                 (select epoch from here) as epoch,\n\
+                 (select token = coalesce($3::text, token) from here) as is_agreed\n{from}"
             )
         };
         let versions = "left join outbox.versions v on v.topic = $2 and v.key =";
@@ -123,7 +129,7 @@ impl PostgresProjection {
             &format!(
                 "from (select * from (\n{sql}\n) as projection\n\
                  where ($1::text is null or key > $1::text::{key_type}) and document is not null\n\
-                 order by key limit $3) as p\n{versions} p.key::text\norder by p.key"
+                 order by key limit $4) as p\n{versions} p.key::text\norder by p.key"
             ),
         );
         let synced_at = match &self.config.synced_at {
@@ -131,6 +137,30 @@ impl PostgresProjection {
             None => None,
         };
         Ok(Statements { load, scan, synced_at })
+    }
+
+    /// Runs a wrapped statement, once more when the history has to be noted first: somebody has to be the first to
+    /// read after a promotion.
+    async fn rows(
+        &self,
+        client: &Object,
+        sql: &str,
+        before: &[&(dyn ToSql + Sync)],
+        after: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let agreed = self.agreed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let parameters: Vec<_> = [before, &[&agreed], after].concat();
+        for _ in 0..2 {
+            let rows = self.query(client, sql, &parameters).await?;
+            match rows.first().map(|row| row.try_get("is_agreed")) {
+                None | Some(Ok(Some(true))) => return Ok(rows),
+                Some(Ok(Some(false))) => break,
+                Some(Ok(None)) => drop(history::note(client).await?),
+                Some(Err(error)) => return Err(self.broken(format!("cannot read its answer: {error}"))),
+            }
+        }
+        let what = format!("indexes.{}: PostgreSQL has begun another history; looking which", self.config.index);
+        Err(Error::new(ErrorKind::Fenced, what))
     }
 
     async fn query(&self, client: &Object, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
@@ -155,27 +185,42 @@ impl PostgresProjection {
         Error::new(ErrorKind::Configuration, format!("indexes.{}.projection: {what}", self.config.index))
     }
 
+    fn broken(&self, what: String) -> Error {
+        Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.config.index))
+    }
+
     fn current(&self, row: &Row) -> Result<Current, Error> {
-        let broken =
-            |what: String| Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.config.index));
-        let unreadable = |error: tokio_postgres::Error| broken(format!("cannot read its answer: {error}"));
+        let unreadable = |error: tokio_postgres::Error| self.broken(format!("cannot read its answer: {error}"));
         let key: String = row.try_get("key").map_err(unreadable)?;
         let document: Option<String> = row.try_get("document").map_err(unreadable)?;
         let version: Option<i64> = row.try_get("version").map_err(unreadable)?;
-        let epoch: Option<i32> = row.try_get("epoch").map_err(unreadable)?;
+        let epoch: i32 = row.try_get("epoch").map_err(unreadable)?;
         // Without a row it is the version of the delete. A key the outbox never heard of has none: at zero it loses
         // against everything that was ever written.
         let local = version.unwrap_or_default();
-        Ok(Current { version: Version::new(epoch.unwrap_or_default(), local)?, key, document })
+        Ok(Current { version: Version::new(epoch, local)?, key, document })
     }
 }
 
 #[async_trait]
 impl Projection for PostgresProjection {
+    async fn agree(&self, recorded: Option<&History>) -> Result<History, Error> {
+        let client = self.database.client().await?;
+        let agreed = history::agree(&client, recorded).await;
+        if agreed.as_ref().is_err_and(|error| error.kind() == ErrorKind::History) {
+            // A primary of old that nobody has stopped yet: the new one may be among the other hosts.
+            drop(client);
+            self.database.doubt();
+        }
+        let history = agreed?;
+        *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(history.token.clone());
+        Ok(history)
+    }
+
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
         let client = self.database.client().await?;
         let statements = self.statements(&client).await?;
-        let rows = self.query(&client, &statements.load, &[&keys, &self.config.topic]).await?;
+        let rows = self.rows(&client, &statements.load, &[&keys, &self.config.topic], &[]).await?;
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
             let current = self.current(row)?;
@@ -200,7 +245,7 @@ impl Projection for PostgresProjection {
         let client = self.database.client().await?;
         let statements = self.statements(&client).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.query(&client, &statements.scan, &[&after, &self.config.topic, &limit]).await?;
+        let rows = self.rows(&client, &statements.scan, &[&after, &self.config.topic], &[&limit]).await?;
         rows.iter().map(|row| self.current(row)).collect()
     }
 

@@ -14,8 +14,9 @@ use self::cursor::PostgresCursor;
 use self::reader::PostgresReader;
 use super::connect::{Postgres, Session};
 use super::error::from_postgres;
+use super::history;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Feed, Position, Source, SourceLag};
+use crate::port::{Feed, History, Position, Source, SourceLag};
 
 /// How one subscription reads the outbox.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ struct Taken {
 #[async_trait]
 impl Source for PostgresSource {
     async fn open(&self) -> Result<Feed, Error> {
-        let (taken, epoch, reading, recording) = self.connect(false).await?;
+        let (taken, History { epoch, .. }, reading, recording) = self.connect(false).await?;
         let cursor = PostgresCursor::new(recording, &self.config, taken.term).await?;
         let reader = PostgresReader::new(reading, &self.config, taken.bell, taken.position, None).await?;
         Ok(Feed { reader: Box::new(reader), cursor: Box::new(cursor), epoch })
@@ -119,8 +120,8 @@ impl Source for PostgresSource {
 }
 
 impl PostgresSource {
-    /// Takes the lease: with it the epoch, and the sessions that read and record.
-    async fn connect(&self, keeps_ledger: bool) -> Result<(Taken, i32, Session, Session), Error> {
+    /// Takes the lease: with it the history, and the sessions that read and record.
+    async fn connect(&self, keeps_ledger: bool) -> Result<(Taken, History, Session, Session), Error> {
         let reading = self.database.session().await?;
         let recording = self.database.session().await?;
         // Events are found by index however fresh a leaf's statistics are; compiling a query costs more than running
@@ -129,9 +130,9 @@ impl PostgresSource {
         settings(&reading, "set enable_seqscan = off; set jit = off; set statement_timeout = 0").await?;
         settings(&recording, "set synchronous_commit = off").await?;
         refuse_standby(&reading).await?;
-        let (epoch, token) = note_history(&recording).await?;
-        let taken = self.take(&recording, &token, keeps_ledger).await?;
-        Ok((taken, epoch, reading, recording))
+        let history = history::note(&recording.client).await?;
+        let taken = self.take(&recording, &history.token, keeps_ledger).await?;
+        Ok((taken, history, reading, recording))
     }
 
     /// Takes the lease in one statement; its answer carries the position as the database holds it now.
@@ -195,29 +196,6 @@ async fn refuse_standby(session: &Session) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-/// The history this database is in: its epoch and token.
-async fn note_history(session: &Session) -> Result<(i32, String), Error> {
-    let row = session
-        .client
-        .query_one("select epoch, token::text, verdict from outbox.note_history()", &[])
-        .await
-        .map_err(|error| from_postgres("reading the outbox's history", error))?;
-    let (epoch, token, verdict): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-    match verdict.as_str() {
-        "same" | "first" => Ok((epoch, token)),
-        "promoted" => {
-            tracing::warn!(epoch, "PostgreSQL was promoted: versions go on in a new epoch");
-            Ok((epoch, token))
-        }
-        _ => Err(Error::new(
-            ErrorKind::History,
-            "the outbox was restored from a dump or copied from another cluster: its transaction ids are not this \
-             cluster's, so no position in it can be trusted. Nothing is published. Once no other relay uses it, run \
-             `select * from outbox.adopt_history()`: it stamps the retained events anew and publishes them again",
-        )),
-    }
 }
 
 /// A subscription that wants more topics than before begins anew: it passed their events without publishing them. From

@@ -15,6 +15,7 @@ pub async fn ledger_source(fresh: impl AsyncFn() -> Box<dyn Outbox>) {
     without_a_mark_it_goes_on_from_the_mirrored_position(&*fresh().await).await;
     a_mark_of_another_history_means_the_mirrored_position_and_a_new_epoch(&*fresh().await).await;
     a_mark_of_a_later_term_or_history_stops(&*fresh().await).await;
+    a_mark_of_another_copy_of_the_source_begins_a_new_epoch_whatever_its_term(&*fresh().await).await;
     a_mark_from_before_it_was_read_without_a_ledger_does_not_count(&*fresh().await).await;
     a_window_is_entered_only_under_the_lease(&*fresh().await).await;
     one_holder_at_a_time_claims_it_and_all_by_one_name(&*fresh().await).await;
@@ -130,6 +131,22 @@ async fn a_mark_of_a_later_term_or_history_stops(outbox: &dyn Outbox) {
     assert_eq!(refusal(later).await, ErrorKind::History, "a later history has published");
     let (_, mut resumed) = resume(outbox, 1, Some(&mark)).await;
     assert_eq!(keys(&rest(&mut resumed).await), ["b"]);
+}
+
+async fn a_mark_of_another_copy_of_the_source_begins_a_new_epoch_whatever_its_term(outbox: &dyn Outbox) {
+    emit(outbox, &["a", "b", "c"]).await;
+    let (_, mut resumed) = resume(outbox, 1, None).await;
+    let mark = mark_of(&batch(&mut resumed).await);
+    // The window is from before the two came apart, so both know it.
+    let history = "5d0c8f0e-7f0b-4f5e-9a58-0f4c5b1e2d3c".to_owned();
+    let elsewhere = Mark { term: mark.term + 1_000, history, ..mark.clone() };
+    for _ in 0..2 {
+        let (_, mut resumed) = resume(outbox, 1, Some(&elsewhere)).await;
+        assert_eq!(resumed.epoch, mark.epoch + 1, "a new epoch, and only one for one mark");
+        let next = batch(&mut resumed).await;
+        assert_eq!(keys(&next.events), ["b"], "behind what is published");
+        assert_ne!(mark_of(&next).history, mark.history);
+    }
 }
 
 async fn a_mark_from_before_it_was_read_without_a_ledger_does_not_count(outbox: &dyn Outbox) {

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::port::{Current, Projection};
+use crate::error::ErrorKind;
+use crate::port::{Current, History, Projection};
 
 /// An empty database to check a projection on. Documents are `{"title": …}`.
 #[async_trait]
@@ -24,6 +25,9 @@ pub trait Rows: Debug + Send + Sync {
 
     /// Ends a [`hold`](Self::hold).
     async fn release(&self);
+
+    /// Begins another history, as the promotion of a standby does.
+    async fn promote(&self);
 }
 
 /// Checks everything a projection promises.
@@ -36,6 +40,8 @@ pub async fn projection(fresh: impl AsyncFn() -> Box<dyn Rows>) {
     a_scan_meets_every_document_once(&*fresh().await).await;
     marking_changes_no_version(&*fresh().await).await;
     marking_waits_for_no_row_and_says_which_it_left_out(&*fresh().await).await;
+    rows_are_of_the_history_that_was_agreed_upon(&*fresh().await).await;
+    another_history_of_the_same_number_begins_the_next(&*fresh().await).await;
 }
 
 async fn load(rows: &dyn Rows, keys: &[&str]) -> Vec<Current> {
@@ -116,4 +122,38 @@ async fn marking_waits_for_no_row_and_says_which_it_left_out(rows: &dyn Rows) {
     assert_eq!(rows.projection().mark_synced(&keys).await.expect("the database is up"), ["b"]);
     rows.release().await;
     assert_eq!(rows.projection().mark_synced(&keys).await.expect("the database is up"), [""; 0]);
+}
+
+async fn rows_are_of_the_history_that_was_agreed_upon(rows: &dyn Rows) {
+    let projection = rows.projection();
+    rows.put("a", "one").await;
+    let first = projection.agree(None).await.expect("the database is up");
+    let before = load(rows, &["a"]).await;
+    assert_eq!(before[0].version.epoch(), u64::try_from(first.epoch).expect("an epoch"));
+    rows.promote().await;
+    let keys = ["a".to_owned()];
+    let refused = projection.load(&keys).await.expect_err("another history has begun").kind();
+    assert_eq!(refused, ErrorKind::Fenced);
+    assert_eq!(projection.scan(None, 10).await.expect_err("another history").kind(), ErrorKind::Fenced);
+    let second = projection.agree(Some(&first)).await.expect("it is known");
+    assert_eq!(second.epoch, first.epoch + 1);
+    assert_ne!(second.token, first.token);
+    let after = load(rows, &["a"]).await;
+    assert!(after[0].version > before[0].version, "in a later epoch");
+    assert_eq!(projection.agree(Some(&second)).await.expect("up"), second, "nothing has changed");
+    assert_eq!(projection.agree(Some(&first)).await.expect("up"), second, "an earlier one is known too");
+}
+
+async fn another_history_of_the_same_number_begins_the_next(rows: &dyn Rows) {
+    let projection = rows.projection();
+    rows.put("a", "one").await;
+    let here = projection.agree(None).await.expect("up");
+    let elsewhere = |epoch| History { epoch, token: "0fb1a4a8-6a3b-4a6e-8f6c-0a6c7a1d2e3f".to_owned() };
+    let later = elsewhere(here.epoch + 1);
+    assert_eq!(projection.agree(Some(&later)).await.expect_err("a person decides").kind(), ErrorKind::History);
+    assert_eq!(projection.agree(None).await.expect("up"), here, "nothing has changed");
+    let next = projection.agree(Some(&elsewhere(here.epoch))).await.expect("up");
+    assert_eq!(next.epoch, here.epoch + 1);
+    assert_eq!(load(rows, &["a"]).await[0].version.epoch(), u64::try_from(next.epoch).expect("an epoch"));
+    assert_eq!(projection.agree(Some(&elsewhere(here.epoch))).await.expect("up"), next, "once is enough");
 }

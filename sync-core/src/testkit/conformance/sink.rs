@@ -33,6 +33,9 @@ pub async fn sink(make: impl AsyncFn(&str) -> Arc<dyn Sink>) {
 
     let (one, other) = (make("prepared").await, make("prepared").await);
     index::two_may_prepare_at_once_and_again(&*one, &*other).await;
+
+    let (one, other) = (make("recorded").await, make("recorded").await);
+    index::a_history_that_was_recorded_stays_until_the_next(&*one, &*other).await;
 }
 
 fn version(epoch: i32, local: i64) -> Version {

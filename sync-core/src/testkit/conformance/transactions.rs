@@ -71,7 +71,14 @@ impl Harness {
 }
 
 fn mark(window: i64) -> Mark {
-    Mark { window, token: format!("token {window}"), last: (window % 2 == 0).then_some(window), term: 3, epoch: 1 }
+    Mark {
+        window,
+        token: format!("token {window}"),
+        last: (window % 2 == 0).then_some(window),
+        term: 3,
+        epoch: 1,
+        history: format!("history {window}"),
+    }
 }
 
 async fn messages_and_mark_are_stored_together_and_in_order(harness: Harness) {

@@ -8,6 +8,9 @@ use crate::config::{Config, Index};
 use crate::outbox;
 use crate::wire::Wire;
 
+const PRIMARY: &str = "name its primary, which alone takes writes";
+const PRIMARY_OF_SEVERAL: &str = "add target_session_attrs=read-write to the URL, which finds the primary";
+
 /// The server first; what it holds only when it is one we can work with.
 pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     let database = wire.database();
@@ -48,7 +51,8 @@ async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding
         return Err(Error::new(ErrorKind::Configuration, what));
     }
     if server.standby {
-        let what = "postgres.url: the server is a standby; name its primary, which alone takes the outbox's position";
+        let mend = if config.postgres.url.may_find_a_standby() { PRIMARY_OF_SEVERAL } else { PRIMARY };
+        let what = format!("postgres.url: the server that answered is a standby; {mend}");
         return Err(Error::new(ErrorKind::Configuration, what));
     }
     let tls = if server.tls { "over TLS" } else { "not encrypted" };
@@ -56,7 +60,15 @@ async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding
         "{shown}: PostgreSQL {}, primary, database {} as {}, {tls}",
         server.version, server.database, server.user
     );
-    findings.push(Finding::ok("postgres", "server", found));
+    findings.push(if config.postgres.url.may_find_a_standby() {
+        Finding::warning(
+            "postgres",
+            "server",
+            format!("{found}; after a fail-over a standby may answer: {PRIMARY_OF_SEVERAL}"),
+        )
+    } else {
+        Finding::ok("postgres", "server", found)
+    });
     Ok(())
 }
 

@@ -128,10 +128,12 @@ mod tests {
 
     #[test]
     fn a_position_is_read_back_as_it_was_written_and_anything_else_is_refused_by_name() {
-        let mark = Mark { window: 7, token: "t".into(), last: None, term: 3, epoch: 0 };
+        let mark = Mark { window: 7, token: "t".into(), last: None, term: 3, epoch: 0, history: "h".into() };
         let (topic, key, value) = record("positions", "sync/a", &mark).unwrap();
         assert_eq!((topic.as_str(), key.as_str()), ("positions", "sync/a"));
         assert_eq!(parse("positions", "sync/a", value.as_bytes()).unwrap(), mark);
+        let of_old = br#"{"window":7,"token":"t","last":null,"term":3,"epoch":0}"#;
+        assert_eq!(parse("positions", "sync/a", of_old).unwrap(), Mark { history: String::new(), ..mark });
         let error = parse("positions", "sync/a", b"nonsense").unwrap_err();
         assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("sync/a"), "{error}");
     }

@@ -5,13 +5,13 @@ use async_trait::async_trait;
 use super::super::database::Window;
 use super::{MemoryCursor, MemorySource};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Claim, LedgerSource, Mark, Position, Resumed, Unresumed};
+use crate::port::{Claim, History, LedgerSource, Mark, Position, Resumed, Unresumed};
 
 /// Enters windows, each once, and names places in them.
 #[derive(Debug)]
 pub(super) struct Ledger {
     term: i64,
-    epoch: i32,
+    history: History,
     /// The last window entered: its end, number and token.
     entered: Option<(String, i64, String)>,
 }
@@ -34,7 +34,8 @@ impl Ledger {
         };
         let last = after.hi.as_ref().map(|_| after.last);
         let (_, window, token) = self.entered.insert(entered);
-        Ok(Mark { window: *window, token: token.clone(), last, term: self.term, epoch: self.epoch })
+        let History { epoch, token: history } = self.history.clone();
+        Ok(Mark { window: *window, token: token.clone(), last, term: self.term, epoch, history })
     }
 
     fn enter(&self, source: &MemorySource, lo: String, hi: String) -> Result<(String, i64, String), Error> {
@@ -69,8 +70,13 @@ impl Unresumed for MemoryUnresumed {
     async fn resume(self: Box<Self>, mark: Option<Mark>) -> Result<Resumed, Error> {
         let Self { source, term } = *self;
         let mut state = source.database.lock();
+        let present = state.history();
         if let Some(mark) = &mark {
-            mark.admits(term, state.epoch)?;
+            mark.admits(term, &present)?;
+            let published = History { epoch: mark.epoch, token: mark.history.clone() };
+            if !published.token.is_empty() && !state.knows(&published) && mark.epoch == present.epoch {
+                state.raise(mark.epoch + 1);
+            }
         }
         let next = number(state.windows.len());
         let Some(here) = state.subscriptions.get_mut(&source.subscription).filter(|here| here.term == term) else {
@@ -86,7 +92,9 @@ impl Unresumed for MemoryUnresumed {
         let (position, entered) = match known {
             None => (mirrored, None),
             Some((mark, None)) => {
-                state.epoch = state.epoch.max(mark.epoch.saturating_add(1));
+                if mark.epoch == state.history().epoch {
+                    state.raise(mark.epoch + 1);
+                }
                 (mirrored, None)
             }
             Some((mark, Some(Window { token, lo, hi }))) => match mark.last {
@@ -94,9 +102,10 @@ impl Unresumed for MemoryUnresumed {
                 Some(last) => (Position { lo, hi: Some(hi.clone()), last }, Some((hi, mark.window, token))),
             },
         };
-        let epoch = state.epoch;
+        let history = state.history();
         drop(state);
-        let ledger = Ledger { term, epoch, entered };
+        let epoch = history.epoch;
+        let ledger = Ledger { term, history, entered };
         Ok(Resumed { reader: source.reader(position.clone(), Some(ledger)), position, epoch })
     }
 }

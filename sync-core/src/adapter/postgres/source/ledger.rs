@@ -11,7 +11,7 @@ use super::{PostgresSource, SourceConfig, Taken};
 use crate::adapter::postgres::connect::Session;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Claim, LedgerSource, Mark, Position, Resumed, Unresumed};
+use crate::port::{Claim, History, LedgerSource, Mark, Position, Resumed, Unresumed};
 
 /// Enters windows, each once, and names places in them.
 pub(super) struct Ledger {
@@ -20,7 +20,7 @@ pub(super) struct Ledger {
     enter: Statement,
     subscription: String,
     term: i64,
-    epoch: i32,
+    history: History,
     entered: Option<Entered>,
 }
 
@@ -41,7 +41,8 @@ impl Ledger {
         };
         let Entered { number, token, .. } = self.entered.insert(entered);
         let last = after.hi.as_ref().map(|_| after.last);
-        Ok(Mark { window: *number, token: token.clone(), last, term: self.term, epoch: self.epoch })
+        let History { epoch, token: history } = self.history.clone();
+        Ok(Mark { window: *number, token: token.clone(), last, term: self.term, epoch, history })
     }
 
     async fn enter(&self, lo: &str, hi: String) -> Result<Entered, Error> {
@@ -67,7 +68,7 @@ fn fenced(subscription: &str, term: i64) -> Error {
 #[async_trait]
 impl LedgerSource for PostgresSource {
     async fn claim(&self) -> Result<Claim, Error> {
-        let (taken, epoch, reading, recording) = self.connect(true).await?;
+        let (taken, history, reading, recording) = self.connect(true).await?;
         let identity = recording
             .client
             .query_one(IDENTITY, &[])
@@ -76,7 +77,7 @@ impl LedgerSource for PostgresSource {
         let identity: String = identity.get(0);
         let ledger = self.database.session().await?;
         let cursor = PostgresCursor::new(recording, &self.config, taken.term).await?;
-        let unresumed = PostgresUnresumed { config: self.config.clone(), reading, ledger, taken, epoch };
+        let unresumed = PostgresUnresumed { config: self.config.clone(), reading, ledger, taken, history };
         Ok(Claim {
             name: format!("{identity}/{}", self.config.subscription),
             cursor: Box::new(cursor),
@@ -94,7 +95,7 @@ struct PostgresUnresumed {
     reading: Session,
     ledger: Session,
     taken: Taken,
-    epoch: i32,
+    history: History,
 }
 
 impl fmt::Debug for PostgresUnresumed {
@@ -106,10 +107,10 @@ impl fmt::Debug for PostgresUnresumed {
 #[async_trait]
 impl Unresumed for PostgresUnresumed {
     async fn resume(self: Box<Self>, mark: Option<Mark>) -> Result<Resumed, Error> {
-        let Self { config, reading, ledger: session, taken, epoch } = *self;
+        let Self { config, reading, ledger: session, taken, history } = *self;
         let term = taken.term;
         if let Some(mark) = &mark {
-            mark.admits(term, epoch)?;
+            mark.admits(term, &history)?;
         }
         let doing = |error| from_postgres("looking a position up in the ledger", error);
         let enter = session
@@ -118,9 +119,9 @@ impl Unresumed for PostgresUnresumed {
             .await
             .map_err(doing)?;
         let mut ledger =
-            Ledger { session, enter, subscription: config.subscription.clone(), term, epoch, entered: None };
+            Ledger { session, enter, subscription: config.subscription.clone(), term, history, entered: None };
         let position = ledger.find(mark).await?;
-        let epoch = ledger.epoch;
+        let epoch = ledger.history.epoch;
         let reader = PostgresReader::new(reading, &config, taken.bell, position.clone(), Some(ledger)).await?;
         Ok(Resumed { reader: Box::new(reader), position, epoch })
     }
@@ -132,10 +133,11 @@ impl Ledger {
         let doing = |error| from_postgres("looking a position up in the ledger", error);
         let (window, token) = (mark.as_ref().map(|mark| mark.window), mark.as_ref().map(|mark| mark.token.as_str()));
         let last = mark.as_ref().and_then(|mark| mark.last);
+        let (epoch, history) = (mark.as_ref().map(|mark| mark.epoch), mark.as_ref().map(|mark| mark.history.as_str()));
         let row = self
             .session
             .client
-            .query_one(RESUME, &[&self.subscription, &self.term, &window, &token, &last])
+            .query_one(RESUME, &[&self.subscription, &self.term, &window, &token, &last, &epoch, &history])
             .await
             .map_err(doing)?;
         let verdict: String = row.get(0);
@@ -143,6 +145,11 @@ impl Ledger {
             return Err(fenced(&self.subscription, self.term));
         }
         let position = Position { lo: row.get(1), hi: row.get(2), last: row.get(3) };
+        let is_ours: bool = row.get(4);
+        if let (false, Some(mark)) = (is_ours, &mark) {
+            // What is published is the same in both copies of the database, up to this mark at least.
+            self.begin_epoch(mark).await?;
+        }
         let subscription = &self.subscription;
         match (verdict.as_str(), mark) {
             ("began", _) => tracing::info!(subscription, "its position is Kafka's from now on, from this database's"),
@@ -153,7 +160,8 @@ impl Ledger {
             ("known", Some(Mark { window: number, token, .. })) => {
                 self.entered = position.hi.clone().map(|hi| Entered { hi, number, token });
             }
-            ("lost", Some(mark)) => self.begin_epoch(&mark).await?,
+            ("lost", Some(mark)) if is_ours => self.begin_epoch(&mark).await?,
+            ("lost", Some(_)) => {}
             (other, _) => {
                 let what = format!("outbox.resume answered {other:?}, which this program does not know");
                 return Err(Error::new(ErrorKind::Configuration, what));
@@ -165,17 +173,14 @@ impl Ledger {
     /// The mark was given by a history this database does not have: versions may be handed out again.
     async fn begin_epoch(&mut self, mark: &Mark) -> Result<(), Error> {
         let least = mark.epoch.saturating_add(1);
-        let row = self
-            .session
-            .client
-            .query_one("select outbox.raise_epoch($1)", &[&least])
-            .await
-            .map_err(|error| from_postgres("beginning a new epoch", error))?;
-        self.epoch = row.get(0);
+        let doing = |error| from_postgres("beginning a new epoch", error);
+        self.session.client.query_one("select outbox.raise_epoch($1)", &[&least]).await.map_err(doing)?;
+        let row = self.session.client.query_one(NEWEST, &[]).await.map_err(doing)?;
+        self.history = History { epoch: row.get(0), token: row.get(1) };
         tracing::error!(
             subscription = self.subscription,
             window = mark.window,
-            epoch = self.epoch,
+            epoch = self.history.epoch,
             "Kafka holds a position this database never gave: commits were lost, in a promotion or a restore. What was \
              published after the position in this database comes again, in a new epoch"
         );
@@ -183,4 +188,11 @@ impl Ledger {
     }
 }
 
-const RESUME: &str = "select verdict, lo, hi, last from outbox.resume($1, $2, $3, $4, $5)";
+/// And whether this database has had the history in which the mark was published; marks of old do not say which.
+const RESUME: &str = "
+select verdict, lo, hi, last,
+       coalesce($7::text, '') = '' or exists (select from outbox.history h where h.epoch = $6 and h.token::text = $7)
+  from outbox.resume($1, $2, $3, $4, $5)";
+
+/// Asked for in a statement of its own: the one that begins a history does not see it.
+const NEWEST: &str = "select epoch, token::text from outbox.history order by epoch desc limit 1";

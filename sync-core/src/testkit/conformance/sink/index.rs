@@ -1,7 +1,7 @@
 //! The index as a whole: counted, and prepared by anybody at any time.
 
 use super::{Applied, Stale, delete, expect, held, put};
-use crate::port::Sink;
+use crate::port::{History, Sink};
 
 pub(super) async fn every_applied_write_is_counted(sink: &dyn Sink) {
     assert_eq!(sink.count().await.unwrap(), 0);
@@ -24,4 +24,18 @@ pub(super) async fn two_may_prepare_at_once_and_again(one: &dyn Sink, other: &dy
     other.prepare().await.unwrap();
     assert_eq!(held(other, "job").await, Some((1, r#"{"n":1}"#.into())), "preparing again keeps the documents");
     assert_eq!(one.count().await.unwrap(), 1);
+}
+
+pub(super) async fn a_history_that_was_recorded_stays_until_the_next(one: &dyn Sink, other: &dyn Sink) {
+    one.prepare().await.unwrap();
+    assert_eq!(other.history().await.unwrap(), None);
+    expect(one, "a document", &[put("job", 1, r#"{"n":1}"#)], &[Applied]).await;
+    for (epoch, token) in [(0, "a"), (3, "b"), (3, "b"), (2, "c")] {
+        let history = History { epoch, token: token.to_owned() };
+        one.record(&history).await.unwrap();
+        assert_eq!(other.history().await.unwrap().as_ref(), Some(&history));
+        other.prepare().await.unwrap();
+        assert_eq!(one.history().await.unwrap(), Some(history), "preparing again keeps it");
+    }
+    assert_eq!(held(other, "job").await, Some((1, r#"{"n":1}"#.into())), "documents are not touched");
 }
