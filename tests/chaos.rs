@@ -1,5 +1,6 @@
-//! Processes killed at random moments, servers out of reach, and more at once than fits into memory.
+//! Processes killed at random moments, servers out of reach, more at once than fits into memory, and all together.
 
+mod campaign;
 mod exactly_once;
 mod kill;
 mod outage;

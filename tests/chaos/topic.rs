@@ -31,8 +31,13 @@ pub struct Found {
 
 impl Topic {
     pub fn new(name: &str) -> Self {
+        Self::at(&servers::kafka(), name)
+    }
+
+    /// A topic of other brokers than the shared ones.
+    pub fn at(brokers: &str, name: &str) -> Self {
         let consumer = ClientConfig::new()
-            .set("bootstrap.servers", servers::kafka())
+            .set("bootstrap.servers", brokers)
             .set("group.id", servers::unique("reading"))
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
@@ -75,6 +80,18 @@ impl Topic {
     }
 
     fn read_of(&self, ends: &[(i32, i64, i64)]) -> Found {
+        let mut found = Found::default();
+        let mut newest = BTreeMap::new();
+        self.each_of(ends, |message| found.take(&mut newest, key(message), id(message)));
+        found
+    }
+
+    /// All that is in the topic now and committed, in the order of the offsets of each partition. Blocks.
+    pub fn each(&self, take: impl FnMut(&BorrowedMessage<'_>)) {
+        self.each_of(&self.ends(), take);
+    }
+
+    fn each_of(&self, ends: &[(i32, i64, i64)], mut take: impl FnMut(&BorrowedMessage<'_>)) {
         let mut list = TopicPartitionList::new();
         for (partition, begin, _) in ends {
             list.add_partition_offset(&self.name, *partition, Offset::Offset(*begin)).unwrap();
@@ -82,8 +99,6 @@ impl Topic {
         self.consumer.assign(&list).unwrap();
         let mut unread: BTreeSet<i32> =
             ends.iter().filter(|(_, begin, end)| begin < end).map(|(partition, _, _)| *partition).collect();
-        let mut found = Found::default();
-        let mut newest = BTreeMap::new();
         let mut heard = Instant::now();
         while !unread.is_empty() {
             let Some(message) = self.consumer.poll(Duration::from_millis(100)) else {
@@ -92,13 +107,12 @@ impl Topic {
             };
             heard = Instant::now();
             match message {
-                Ok(message) => found.take(&mut newest, key(&message), id(&message)),
+                Ok(message) => take(&message),
                 // The end of what is committed: behind the last message there may be marks of transactions.
                 Err(KafkaError::PartitionEOF(number)) => drop(unread.remove(&number)),
                 Err(error) => panic!("{error}"),
             }
         }
-        found
     }
 }
 

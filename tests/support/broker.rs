@@ -25,25 +25,29 @@ fn libraries() -> PathBuf {
 }
 
 /// Java, with Kafka's classes.
-pub(super) fn java() -> Command {
+pub fn java() -> Command {
     let mut java = Command::new("java");
     java.args(["-Xms64m", "-Xmx512m", "-cp"]).arg(libraries().join("*"));
     java
 }
 
-/// A port nobody listens on at this moment.
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port nobody listens on at this moment, below those the kernel gives to outgoing connections: nobody takes it by
+/// chance while its broker is down.
+pub fn free_port() -> u16 {
+    let mut drawn = std::iter::repeat_with(|| rand::random_range(10_000..20_000));
+    drawn.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A listener beside the plain one every broker has.
-pub(super) struct Listener {
-    pub(super) name: &'static str,
-    pub(super) protocol: &'static str,
+pub struct Listener {
+    pub name: &'static str,
+    pub protocol: &'static str,
+    /// Where clients are told to go on; its own address when absent.
+    pub advertised: Option<String>,
 }
 
 /// One broker and controller.
-pub(super) struct Broker {
+pub struct Broker {
     directory: TempDir,
     ports: Vec<u16>,
     process: Option<Child>,
@@ -52,24 +56,24 @@ pub(super) struct Broker {
 impl Broker {
     /// With these listeners and settings; `{directory}` in a setting stands for the broker's own directory, which
     /// `prepare` may fill first.
-    pub(super) fn start(
-        listeners: &[Listener],
-        settings: &[&str],
-        format: &[&str],
-        prepare: impl FnOnce(&Path),
-    ) -> Self {
+    pub fn start(listeners: &[Listener], settings: &[&str], format: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let directory = TempDir::new().unwrap();
         prepare(directory.path());
         let ports: Vec<_> = (0..listeners.len() + 2).map(|_| free_port()).collect();
-        let plain = [Listener { name: "PLAIN", protocol: "PLAINTEXT" }];
+        let plain = [Listener { name: "PLAIN", protocol: "PLAINTEXT", advertised: None }];
         let all = || plain.iter().chain(listeners).zip(&ports);
         let controller = ports.last().unwrap();
         let addresses: Vec<_> = all().map(|(one, port)| format!("{}://127.0.0.1:{port}", one.name)).collect();
+        let advertised = all().zip(&addresses).map(|((one, _), own)| match &one.advertised {
+            Some(address) => format!("{}://{address}", one.name),
+            None => own.clone(),
+        });
+        let advertised = advertised.collect::<Vec<_>>().join(",");
         let protocols: Vec<_> = all().map(|(one, _)| format!("{}:{}", one.name, one.protocol)).collect();
         let (addresses, protocols) = (addresses.join(","), protocols.join(","));
         let mut properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={addresses}\n\
+             listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={advertised}\n\
              listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\ninter.broker.listener.name=PLAIN\n\
              controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\noffsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n\
@@ -95,7 +99,7 @@ impl Broker {
     }
 
     /// Starts it, on the ports and with the data it had before.
-    pub(super) fn run(&mut self) {
+    pub fn run(&mut self) {
         let log = fs::File::create(self.directory.path().join("broker.log")).unwrap();
         let process = java()
             .arg("kafka.Kafka")
@@ -117,17 +121,17 @@ impl Broker {
     }
 
     /// The address of the plain listener (0) or of one of the others, in their order.
-    pub(super) fn address(&self, listener: usize) -> String {
+    pub fn address(&self, listener: usize) -> String {
         format!("127.0.0.1:{}", self.ports[listener])
     }
 
-    pub(super) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
     /// Ends it as a crash would.
-    pub(super) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
