@@ -46,7 +46,14 @@ pub struct Listener {
     pub advertised: Option<String>,
 }
 
-/// One broker and controller.
+/// Who a broker is, and the ports of all controllers of its cluster, in the order of their numbers.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    number: usize,
+    controllers: &'a [u16],
+}
+
+/// One broker and controller, alone or of a cluster.
 pub struct Broker {
     directory: TempDir,
     ports: Vec<u16>,
@@ -57,12 +64,46 @@ impl Broker {
     /// With these listeners and settings; `{directory}` in a setting stands for the broker's own directory, which
     /// `prepare` may fill first.
     pub fn start(listeners: &[Listener], settings: &[&str], format: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        let alone = Member { number: 0, controllers: &[free_port()] };
+        let mut broker = Self::new(alone, listeners, settings, format, prepare);
+        broker.run();
+        broker
+    }
+
+    /// A cluster, each of whose brokers has listeners of its own.
+    pub fn cluster<const N: usize>(listeners: &[[Listener; N]], settings: &[&str]) -> Vec<Self> {
+        let controllers: Vec<_> = listeners.iter().map(|_| free_port()).collect();
+        let members = listeners.iter().enumerate().map(|(number, listeners)| {
+            let member = Member { number, controllers: &controllers };
+            Self::new(member, listeners, settings, &[], |_| {})
+        });
+        let mut brokers: Vec<_> = members.collect();
+        // Side by side: one alone waits for the others.
+        std::thread::scope(|scope| {
+            for broker in &mut brokers {
+                scope.spawn(|| broker.run());
+            }
+        });
+        brokers
+    }
+
+    /// One that does not run yet.
+    fn new(
+        Member { number, controllers }: Member<'_>,
+        listeners: &[Listener],
+        settings: &[&str],
+        format: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let directory = TempDir::new().unwrap();
         prepare(directory.path());
-        let ports: Vec<_> = (0..listeners.len() + 2).map(|_| free_port()).collect();
+        let mut ports: Vec<_> = (0..=listeners.len()).map(|_| free_port()).collect();
+        ports.push(controllers[number]);
         let plain = [Listener { name: "PLAIN", protocol: "PLAINTEXT", advertised: None }];
         let all = || plain.iter().chain(listeners).zip(&ports);
-        let controller = ports.last().unwrap();
+        let (id, controller, copies) = (number + 1, controllers[number], controllers.len());
+        let voters = controllers.iter().enumerate().map(|(number, port)| format!("{}@127.0.0.1:{port}", number + 1));
+        let voters = voters.collect::<Vec<_>>().join(",");
         let addresses: Vec<_> = all().map(|(one, port)| format!("{}://127.0.0.1:{port}", one.name)).collect();
         let advertised = all().zip(&addresses).map(|((one, _), own)| match &one.advertised {
             Some(address) => format!("{}://{address}", one.name),
@@ -72,10 +113,11 @@ impl Broker {
         let protocols: Vec<_> = all().map(|(one, _)| format!("{}:{}", one.name, one.protocol)).collect();
         let (addresses, protocols) = (addresses.join(","), protocols.join(","));
         let mut properties = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+            "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
              listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={advertised}\n\
              listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\ninter.broker.listener.name=PLAIN\n\
-             controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\noffsets.topic.replication.factor=1\n\
+             controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\n\
+             offsets.topic.replication.factor={copies}\n\
              offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n\
              broker.heartbeat.interval.ms=200\nbroker.session.timeout.ms=1000\n"
         );
@@ -93,9 +135,7 @@ impl Broker {
             .output()
             .unwrap();
         assert!(formatted.status.success(), "{formatted:?}");
-        let mut broker = Self { directory, ports, process: None };
-        broker.run();
-        broker
+        Self { directory, ports, process: None }
     }
 
     /// Starts it, on the ports and with the data it had before.

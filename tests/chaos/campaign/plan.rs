@@ -1,5 +1,6 @@
 //! Which faults strike when: drawn from a seed, pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::{ROUNDS, SEEDS};
 use crate::support::index_proxy::Bulks;
 use crate::support::proxy::Link;
 
@@ -83,6 +85,8 @@ pub enum Fault {
     KillServer(Server),
     FreezeServer(Server),
     Network(Wire, Link),
+    /// Connections are silent, and then lost: what waited for an answer never gets one.
+    Lose(Wire),
     Answers(Bulks),
 }
 
@@ -106,6 +110,7 @@ impl Fault {
                 Link::Silent => "black hole".to_owned(),
                 Link::Slow(_) => "slow network".to_owned(),
             },
+            Self::Lose(_) => "lost connections".to_owned(),
             Self::Answers(bulks) => match bulks {
                 Bulks::Pass => "none".to_owned(),
                 Bulks::Refused => "429".to_owned(),
@@ -127,9 +132,11 @@ impl Fault {
             (Self::KillServer(one) | Self::FreezeServer(one), Self::KillServer(two) | Self::FreezeServer(two)) => {
                 one == two
             }
-            (Self::Network(one, _), Self::Network(two, _)) => one == two,
+            (Self::Network(one, _) | Self::Lose(one), Self::Network(two, _) | Self::Lose(two)) => one == two,
             (Self::Answers(_), Self::Answers(_)) => true,
-            (Self::KillServer(_) | Self::FreezeServer(_) | Self::Network(..) | Self::Answers(_), _) => false,
+            (Self::KillServer(_) | Self::FreezeServer(_) | Self::Network(..) | Self::Lose(_) | Self::Answers(_), _) => {
+                false
+            }
         }
     }
 
@@ -139,7 +146,7 @@ impl Fault {
             Self::Kill(_) | Self::Leave(_) => random.random_range(0..1_500),
             Self::KillServer(_) => random.random_range(0..1_000),
             Self::Freeze(_) => random.random_range(300..5_000),
-            Self::FreezeServer(_) | Self::Network(..) => random.random_range(300..4_000),
+            Self::FreezeServer(_) | Self::Network(..) | Self::Lose(_) => random.random_range(300..4_000),
             Self::Answers(_) => random.random_range(500..3_000),
         }
     }
@@ -182,6 +189,7 @@ fn deck(mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     for wire in wires {
         let slow = Link::Slow(Duration::from_millis(random.random_range(10..150)));
         deck.extend([Link::Cut, Link::Reset, Link::Silent, slow].map(|link| Fault::Network(wire, link)));
+        deck.push(Fault::Lose(wire));
     }
     let answers = [Bulks::Refused, Bulks::Unavailable, Bulks::HalfRefused, Bulks::AnswerLost];
     deck.extend(answers.map(Fault::Answers));
@@ -230,4 +238,15 @@ fn a_seed_has_one_schedule_in_which_every_fault_comes_before_one_comes_again() {
             }
         }
     }
+}
+
+#[test]
+fn the_seeds_of_the_everyday_size_have_every_kind_of_fault() {
+    let kinds = |faults: &mut dyn Iterator<Item = Fault>| -> BTreeSet<String> { faults.map(Fault::kind).collect() };
+    let all = kinds(&mut deck(Mode::ExactlyOnce, &mut StdRng::seed_from_u64(0)).into_iter());
+    let rounds: Vec<_> = SEEDS.into_iter().flat_map(|seed| schedule(seed, Mode::of(seed), ROUNDS)).collect();
+    let struck = kinds(&mut rounds.iter().flat_map(|round| &round.strikes).map(|strike| strike.fault));
+    assert_eq!(struck, all);
+    let modes = SEEDS.map(Mode::of);
+    assert_eq!(modes, [Mode::AtLeastOnce, Mode::ExactlyOnce, Mode::Direct]);
 }

@@ -127,7 +127,7 @@ impl<'servers> Site<'servers> {
             write(&format!("{}.sql", stream.table), &projection(stream.table));
         }
         write("mapping.json", MAPPING);
-        let index = format!("http://{}", servers.wire(Wire::IndexerToElasticsearch).address());
+        let index = format!("http://{}", servers.addresses(Wire::IndexerToElasticsearch));
         let relay = servers.database(Wire::RelayToPostgres, &self.url);
         write("relay.toml", &self.configuration(name, &relay, &servers.brokers(Wire::RelayToKafka), &index));
         let indexer = servers.database(Wire::IndexerToPostgres, &self.url);
@@ -142,10 +142,12 @@ impl<'servers> Site<'servers> {
             Mode::ExactlyOnce => ("kafka", "exactly_once"),
             Mode::Direct => ("direct", "at_least_once"),
         };
+        let copies = self.servers.copies();
         let mut text = format!(
             "[postgres]\nurl = {database:?}\nconnect_timeout = \"2s\"\n\
              [relay]\nbus = {bus:?}\ndelivery = {delivery:?}\nlease = \"2s\"\npositions_topic = \"{name}-positions\"\n\
-             [kafka]\nbrokers = {brokers:?}\ngroup = {name:?}\n[kafka.topics]\npartitions = 4\n\
+             [kafka]\nbrokers = {brokers:?}\ngroup = {name:?}\n\
+             [kafka.topics]\npartitions = 4\nreplication = {copies}\n\
              [kafka.properties]\n\"session.timeout.ms\" = 6000\n\"heartbeat.interval.ms\" = 1000\n\
              \"socket.timeout.ms\" = 3000\n\"transaction.timeout.ms\" = 8000\n\"reconnect.backoff.max.ms\" = 1000\n\
              [elasticsearch]\nurl = {index:?}\nrequest_timeout = \"3s\"\n\
@@ -182,7 +184,7 @@ impl<'servers> Site<'servers> {
 
     /// What an indexer writes with, by way of the proxies.
     pub fn sink(&self, stream: &Stream) -> ElasticsearchSink {
-        let address = self.servers.wire(Wire::IndexerToElasticsearch).address();
+        let address = self.servers.addresses(Wire::IndexerToElasticsearch);
         sink(&format!("http://{address}"), &stream.alias)
     }
 

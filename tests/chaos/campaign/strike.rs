@@ -11,6 +11,9 @@ use super::site::Site;
 use crate::support::index_proxy::Bulks;
 use crate::support::proxy::Link;
 
+/// For every connection to hear of it.
+const RESETTING: Duration = Duration::from_millis(300);
+
 /// How often each kind of fault struck.
 pub type Struck = BTreeMap<String, u64>;
 
@@ -34,10 +37,16 @@ async fn carry_out_one(site: &Site<'_>, Strike { fault, after, lasting }: Strike
         Fault::KillServer(server) => site.servers.kill(server, lasting).await,
         Fault::FreezeServer(server) => site.servers.freeze(server, lasting).await,
         Fault::Network(wire, link) => {
-            let proxy = site.servers.wire(wire);
-            proxy.set(link);
+            site.servers.set(wire, link);
             sleep(lasting).await;
-            proxy.set(Link::Open);
+            site.servers.set(wire, Link::Open);
+        }
+        Fault::Lose(wire) => {
+            site.servers.set(wire, Link::Silent);
+            sleep(lasting).await;
+            site.servers.set(wire, Link::Reset);
+            sleep(RESETTING).await;
+            site.servers.set(wire, Link::Open);
         }
         Fault::Answers(bulks) => {
             site.servers.index.set(bulks);
