@@ -1,6 +1,7 @@
-//! Processes killed at random moments, servers out of reach, and more at once than fits into memory.
+//! Processes killed at random moments, servers out of reach, more at once than fits into memory, and all together.
 
 mod backlog;
+mod campaign;
 mod exactly_once;
 mod failover;
 mod kill;

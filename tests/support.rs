@@ -1,9 +1,12 @@
 //! Servers, databases, pipelines and runners for the tests.
 
+pub mod broker;
 pub mod cluster;
 pub mod domain;
+pub mod index_proxy;
 pub mod pipeline;
 pub mod postgres;
 pub mod proxy;
 pub mod runner;
 pub mod servers;
+pub mod stack;

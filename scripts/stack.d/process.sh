@@ -100,6 +100,8 @@ stop_server() {
 end_group() {
     local end=$((SECONDS + $2))
     kill -TERM -- "-$1" 2>/dev/null || return 0
+    # One that was stopped hears of it when it goes on.
+    kill -CONT -- "-$1" 2>/dev/null || return 0
     while kill -0 -- "-$1" 2>/dev/null; do
         ((SECONDS < end)) || { kill -KILL -- "-$1" 2>/dev/null || true; return 0; }
         sleep 0.1

@@ -41,8 +41,13 @@ pub struct Published {
 
 impl Topic {
     pub fn new(name: &str) -> Self {
+        Self::at(&servers::kafka(), name)
+    }
+
+    /// A topic of other brokers than the shared ones.
+    pub fn at(brokers: &str, name: &str) -> Self {
         let consumer = ClientConfig::new()
-            .set("bootstrap.servers", servers::kafka())
+            .set("bootstrap.servers", brokers)
             .set("group.id", servers::unique("reading"))
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
@@ -99,6 +104,11 @@ impl Topic {
         let (mut found, mut newest) = (Found::default(), BTreeMap::new());
         self.each_of(ends, |message| found.take(&mut newest, key(message), header(message, "id").parse().unwrap()));
         found
+    }
+
+    /// All that is in the topic now and committed, in the order of the offsets of each partition. Blocks.
+    pub fn each(&self, take: impl FnMut(&BorrowedMessage<'_>)) {
+        self.each_of(&self.ends(), take);
     }
 
     fn each_of(&self, ends: &[(i32, i64, i64)], mut take: impl FnMut(&BorrowedMessage<'_>)) {

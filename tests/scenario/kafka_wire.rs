@@ -1,6 +1,5 @@
 //! The Kafka adapter and the rest of the world: what others read, what brokers refuse, and what happens without them.
 
-mod broker;
 mod group;
 mod java;
 mod limits;
@@ -18,7 +17,7 @@ use sync_core::Outgoing;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
 use sync_core::port::{Incoming, Polled, Publisher, Subscriber};
 
-use crate::support::servers;
+use crate::support::{broker, servers};
 
 const BOUND: Duration = Duration::from_secs(120);
 

@@ -1,7 +1,7 @@
 //! A network that can be cut: a proxy between a runner and a server that others use too.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,8 +20,12 @@ const BOUND: Duration = Duration::from_secs(60);
 pub enum Link {
     /// Everything passes.
     Open,
-    /// Connections break, and new ones too.
+    /// Connections end, and new ones too.
     Cut,
+    /// Connections are reset, and new ones too.
+    Reset,
+    /// Everything passes, each piece that much later.
+    Slow(Duration),
     /// Connections are made and stay, and nothing passes.
     Silent,
 }
@@ -29,6 +33,7 @@ pub enum Link {
 /// Passes connections on to one address.
 pub struct Proxy {
     address: String,
+    target: Arc<Mutex<String>>,
     link: watch::Sender<Link>,
     withheld: Arc<AtomicU64>,
     _accepting: AbortOnDropHandle<()>,
@@ -45,19 +50,27 @@ impl Proxy {
         Self::to(host_and_port(url)).await
     }
 
-    async fn to(target: &str) -> Self {
+    /// A proxy to an address.
+    pub async fn to(target: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (link, state) = watch::channel(Link::Open);
         let withheld = Arc::new(AtomicU64::new(0));
-        let (target, count) = (target.to_owned(), Arc::clone(&withheld));
+        let (count, target) = (Arc::clone(&withheld), Arc::new(Mutex::new(target.to_owned())));
+        let behind = Arc::clone(&target);
         let accepting = tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                tokio::spawn(connection(near, target.clone(), state.clone(), Arc::clone(&count)));
+                let target = behind.lock().unwrap().clone();
+                tokio::spawn(connection(near, target, state.clone(), Arc::clone(&count)));
             }
         });
-        Self { address, link, withheld, _accepting: AbortOnDropHandle::new(accepting) }
+        Self { address, target, link, withheld, _accepting: AbortOnDropHandle::new(accepting) }
+    }
+
+    /// Passes new connections on to another address: for a server that must know the proxy before it is started.
+    pub fn point_at(&self, target: &str) {
+        target.clone_into(&mut self.target.lock().unwrap());
     }
 
     /// The address to use instead of the target's.
@@ -88,22 +101,35 @@ impl Proxy {
 }
 
 /// Host and port of a URL like `postgres://user:password@host:port/database`.
-fn host_and_port(url: &str) -> &str {
+pub fn host_and_port(url: &str) -> &str {
     let (_, rest) = url.rsplit_once('@').unwrap_or_else(|| url.split_once("://").unwrap());
     rest.split(['/', '?']).next().unwrap()
 }
 
-async fn connection(near: TcpStream, target: String, link: watch::Receiver<Link>, withheld: Arc<AtomicU64>) {
+async fn connection(mut near: TcpStream, target: String, link: watch::Receiver<Link>, withheld: Arc<AtomicU64>) {
     let mut cut = link.clone();
+    let mut far = None;
     let passing = async {
-        let Ok(far) = TcpStream::connect(target).await else { return };
-        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+        let far = far.insert(TcpStream::connect(target).await.ok()?);
+        let ((near_in, near_out), (far_in, far_out)) = (near.split(), far.split());
         tokio::join!(pass(near_in, far_out, link.clone(), &withheld), pass(far_in, near_out, link.clone(), &withheld));
+        Some(())
     };
-    tokio::select! {
+    let broken = async {
         // An error says that the proxy is gone, which cuts as well.
-        _ = cut.wait_for(|link| *link == Link::Cut) => { withheld.fetch_add(1, Ordering::SeqCst); }
-        () = passing => {}
+        cut.wait_for(|link| matches!(link, Link::Cut | Link::Reset)).await.is_ok_and(|link| *link == Link::Reset)
+    };
+    let reset = tokio::select! {
+        reset = broken => {
+            withheld.fetch_add(1, Ordering::SeqCst);
+            reset
+        }
+        _ = passing => false,
+    };
+    if reset {
+        for stream in [Some(near), far].iter().flatten() {
+            stream.set_zero_linger().unwrap();
+        }
     }
 }
 
@@ -115,11 +141,15 @@ async fn pass(
 ) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if *link.borrow() == Link::Silent {
+        if *link.borrow() != Link::Open {
             withheld.fetch_add(1, Ordering::SeqCst);
         }
-        let open = link.wait_for(|link| *link == Link::Open).await.is_ok();
-        if !open || to.write_all(&buffer[..length]).await.is_err() {
+        let passes = |link: &Link| matches!(link, Link::Open | Link::Slow(_));
+        let Ok(link) = link.wait_for(passes).await.map(|link| *link) else { return };
+        if let Link::Slow(delay) = link {
+            sleep(delay).await;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }

@@ -39,6 +39,33 @@ fn program() -> PathBuf {
     program
 }
 
+/// The program with the configuration in this file, and nothing from the environment: that says where the shared
+/// servers are, and would win over the file.
+pub fn command(configuration: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    let ours = |(name, _): &(OsString, OsString)| name.to_string_lossy().starts_with("SYNC_");
+    for (name, _) in env::vars_os().filter(ours) {
+        command.env_remove(name);
+    }
+    command.args(arguments).arg("--config").arg(configuration);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// What a command that was given `--json` says.
+pub async fn output_of(mut command: Command) -> Value {
+    let output = command.output().await.unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// Whether everything that was committed is published and, where a broker is in between, consumed.
+pub fn nothing_is_behind(status: &Value) -> bool {
+    let queues = status["bus"].as_object().into_iter().flatten();
+    let queues = queues.flat_map(|(_, queue)| [&queue["messages_behind"], &queue["waiting_for_retry"]]);
+    let mut stages = queues.chain([&status["outbox"]["events_behind"]]);
+    stages.all(|behind| *behind == 0)
+}
+
 /// A domain, and the configuration with which any number of runners serve it.
 pub struct Deployment {
     pub domain: Domain,
@@ -58,8 +85,7 @@ pub struct Lease {
 impl Lease {
     /// Whether that process holds it.
     pub fn is_of(&self, runner: &Runner) -> bool {
-        let holder = self.holder.as_deref().unwrap_or_default();
-        holder.contains(&format!("/{}/", runner.pid()))
+        runner.is_named_in(self.holder.as_deref().unwrap_or_default())
     }
 }
 
@@ -99,24 +125,15 @@ impl Deployment {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
-        // The environment, which says where the shared servers are, would win over the file.
-        let ours = |(name, _): &(OsString, OsString)| name.to_string_lossy().starts_with("SYNC_");
-        for (name, _) in env::vars_os().filter(ours) {
-            command.env_remove(name);
-        }
-        command.args(arguments).arg("--config").arg(self.directory.path().join("sync.toml")).args(&self.settings);
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        let mut command = command(&self.directory.path().join("sync.toml"), arguments);
+        command.args(&self.settings);
         command
     }
 
     /// A process with these roles, not started yet. `name` is the name of its log.
     pub fn runner(&self, name: &str, roles: &str) -> Runner {
         let log = self.directory.path().join(format!("{name}.log"));
-        let mut command = self.command(&["run", "--roles", roles]);
-        let file = File::options().create_new(true).append(true).open(&log).unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        Runner { command, log, life: None, begun: 0 }
+        Runner::new(self.command(&["run", "--roles", roles]), log)
     }
 
     /// What `sync-runner status --json` says.
@@ -126,8 +143,7 @@ impl Deployment {
 
     /// What a command says with `--json`.
     pub async fn report(&self, command: &str) -> Value {
-        let output = self.command(&[command, "--json"]).output().await.unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+        output_of(self.command(&[command, "--json"])).await
     }
 
     /// Waits until everything that was committed is published and, where a broker is in between, consumed.
@@ -136,10 +152,7 @@ impl Deployment {
         let idle = async {
             loop {
                 status = self.status().await;
-                let queues = status["bus"].as_object().into_iter().flatten();
-                let queues = queues.flat_map(|(_, queue)| [&queue["messages_behind"], &queue["waiting_for_retry"]]);
-                let mut stages = queues.chain([&status["outbox"]["events_behind"]]);
-                if stages.all(|behind| *behind == 0) {
+                if nothing_is_behind(&status) {
                     return;
                 }
                 sleep(Duration::from_millis(200)).await;
@@ -213,6 +226,13 @@ pub struct Memory {
 }
 
 impl Runner {
+    /// What this command runs, not started yet, with what it says in a new file.
+    pub fn new(mut command: Command, log: PathBuf) -> Self {
+        let file = File::options().create_new(true).append(true).open(&log).unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        Self { command, log, life: None, begun: 0 }
+    }
+
     /// Starts it; it must not be running.
     pub fn start(&mut self) {
         assert!(self.life.is_none(), "it is running already");
@@ -227,6 +247,12 @@ impl Runner {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.life.as_ref().and_then(Child::id).expect("it was started")
+    }
+
+    /// Whether this holder of a lease is its present life.
+    pub fn is_named_in(&self, holder: &str) -> bool {
+        let pid = self.life.as_ref().and_then(Child::id);
+        pid.is_some_and(|pid| holder.contains(&format!("/{pid}/")))
     }
 
     /// Whether it has not ended by itself.

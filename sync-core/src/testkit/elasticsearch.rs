@@ -24,7 +24,15 @@ impl ElasticsearchScratch {
     /// When there is none.
     #[must_use]
     pub fn new() -> Self {
-        let url = std::env::var(URL).expect("SYNC__ELASTICSEARCH__URL: start the servers and set it");
+        Self::at(&std::env::var(URL).expect("SYNC__ELASTICSEARCH__URL: start the servers and set it"))
+    }
+
+    /// On the server of this address, `http://…`.
+    ///
+    /// # Panics
+    /// When the address is of another kind.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
         let address = url.trim_end_matches('/').strip_prefix("http://").expect("an address with http://").to_owned();
         Self { address, prefix: format!("scratch-{:016x}", rand::random::<u64>()) }
     }

@@ -13,8 +13,10 @@ use sync_core::port::{Consumer, Mark, Polled, Publisher, Subscriber, Transactor}
 use super::broker::{Broker, Listener};
 use super::{at, java, message, publish, soon};
 
-const LISTENERS: &[Listener] =
-    &[Listener { name: "SASL", protocol: "SASL_PLAINTEXT" }, Listener { name: "TLS", protocol: "SSL" }];
+const LISTENERS: &[Listener] = &[
+    Listener { name: "SASL", protocol: "SASL_PLAINTEXT", advertised: None },
+    Listener { name: "TLS", protocol: "SSL", advertised: None },
+];
 
 const SETTINGS: &[&str] = &[
     "listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN",

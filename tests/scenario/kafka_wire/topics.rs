@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
-use sync_core::ErrorKind;
 use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber, TopicConfig, TopicState, check};
 use sync_core::port::{Publisher, Subscriber};
+use sync_core::{ErrorKind, Remedy};
+
+use tokio::task::spawn_blocking;
 
 use super::{at, broker, config, message, publish, soon};
+use crate::support::broker::Broker;
 use crate::support::servers;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,4 +93,26 @@ async fn a_broker_that_cannot_be_reached_is_an_error_in_time_that_names_the_sett
         assert!(said.contains("Connection refused"), "{said}");
     }
     assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_no_missing_permission() {
+    let brokers = spawn_blocking(|| Broker::cluster(&[[], [], []], &[])).await.unwrap();
+    let mut config = at(&brokers.iter().map(|broker| broker.address(0)).collect::<Vec<_>>().join(","));
+    config.topics = TopicConfig { create: true, partitions: 3, replication: 3 };
+    // The clients of one topic ask different brokers while it is being made.
+    let numbers = (0..6).flat_map(|number| [number; 2]);
+    let joining = numbers.map(|number| {
+        let subscriber = KafkaSubscriber::new(&config, "group", &format!("heard-{number}"), None).unwrap();
+        async move {
+            loop {
+                match subscriber.subscribe().await {
+                    Ok(consumer) => return consumer.close().await.unwrap(),
+                    // That they are slow may be: it passes by itself.
+                    Err(error) => assert_eq!(error.remedy(), Remedy::Retry, "{error}"),
+                }
+            }
+        }
+    });
+    soon(futures::future::join_all(joining)).await;
 }

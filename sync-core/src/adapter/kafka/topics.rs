@@ -21,6 +21,11 @@ const LEAST: Duration = Duration::from_millis(250);
 /// How long to wait between two looks at a topic that is being created.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a broker may not have heard of a topic that another one knows.
+const HEARSAY: Duration = Duration::from_secs(5);
+/// How long to wait before asking for settings again.
+const SETTINGS_PAUSE: Duration = Duration::from_millis(100);
+
 /// A topic as the cluster has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Topic {
@@ -285,11 +290,35 @@ impl Inquiry {
         }
     }
 
-    fn refuse_what_forgets(&self, name: &str) -> Result<(), Error> {
+    /// The settings of topics that are there, in the order of the names.
+    ///
+    /// Any broker may answer, and one that has not heard of a new topic answers like one that may not tell: without
+    /// entries. So that is asked again for a while.
+    fn settings<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        doing: impl Fn() -> String,
+    ) -> Result<Vec<Result<ConfigResource, Code>>, Error> {
+        let asked: Vec<_> = names.map(ResourceSpecifier::Topic).collect();
         let (_, admin) = self.clients()?;
-        let answers = block_on(admin.describe_configs(&[ResourceSpecifier::Topic(name)], &self.remaining()));
-        let answers =
-            answers.map_err(|error| translate(format!("kafka: cannot read the settings of topic {name:?}"), error))?;
+        let until = (Instant::now() + HEARSAY).min(self.deadline);
+        loop {
+            let answers = block_on(admin.describe_configs(&asked, &self.remaining()));
+            let answers = answers.map_err(|error| translate(doing(), error))?;
+            let is_told = |answer: &Result<ConfigResource, Code>| match answer {
+                Ok(resource) => !resource.entries.is_empty(),
+                Err(code) => *code != Code::UnknownTopicOrPartition,
+            };
+            if answers.iter().all(is_told) || Instant::now() >= until {
+                return Ok(answers);
+            }
+            std::thread::sleep(SETTINGS_PAUSE);
+        }
+    }
+
+    fn refuse_what_forgets(&self, name: &str) -> Result<(), Error> {
+        let doing = || format!("kafka: cannot read the settings of topic {name:?}");
+        let answers = self.settings(std::iter::once(name), doing)?;
         let Some(answer) = answers.into_iter().next() else { return Ok(()) };
         let answer = answer.map_err(|code| of_topic(name, "cannot be described", code))?;
         match answer.get("cleanup.policy").and_then(|entry| entry.value.as_deref()) {
@@ -314,10 +343,8 @@ impl Inquiry {
         if shapes.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let asked: Vec<_> = shapes.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
-        let (_, admin) = self.clients()?;
-        let answers = block_on(admin.describe_configs(&asked, &self.remaining()));
-        let answers = answers.map_err(|error| translate("kafka: cannot read the topics' max.message.bytes", error))?;
+        let doing = || "kafka: cannot read the topics' max.message.bytes".to_owned();
+        let answers = self.settings(shapes.keys().map(String::as_str), doing)?;
         // Answers come in the order of the questions.
         let limit = |((name, (partitions, replication)), answer): ((String, Shape), Result<ConfigResource, Code>)| {
             let answer = answer.map_err(|code| of_topic(&name, "cannot be described", code))?;

@@ -25,25 +25,36 @@ fn libraries() -> PathBuf {
 }
 
 /// Java, with Kafka's classes.
-pub(super) fn java() -> Command {
+pub fn java() -> Command {
     let mut java = Command::new("java");
     java.args(["-Xms64m", "-Xmx512m", "-cp"]).arg(libraries().join("*"));
     java
 }
 
-/// A port nobody listens on at this moment.
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port nobody listens on at this moment, below those the kernel gives to outgoing connections: nobody takes it by
+/// chance while its broker is down.
+pub fn free_port() -> u16 {
+    let mut drawn = std::iter::repeat_with(|| rand::random_range(10_000..20_000));
+    drawn.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A listener beside the plain one every broker has.
-pub(super) struct Listener {
-    pub(super) name: &'static str,
-    pub(super) protocol: &'static str,
+pub struct Listener {
+    pub name: &'static str,
+    pub protocol: &'static str,
+    /// Where clients are told to go on; its own address when absent.
+    pub advertised: Option<String>,
 }
 
-/// One broker and controller.
-pub(super) struct Broker {
+/// Who a broker is, and the ports of all controllers of its cluster, in the order of their numbers.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    number: usize,
+    controllers: &'a [u16],
+}
+
+/// One broker and controller, alone or of a cluster.
+pub struct Broker {
     directory: TempDir,
     ports: Vec<u16>,
     process: Option<Child>,
@@ -52,7 +63,33 @@ pub(super) struct Broker {
 impl Broker {
     /// With these listeners and settings; `{directory}` in a setting stands for the broker's own directory, which
     /// `prepare` may fill first.
-    pub(super) fn start(
+    pub fn start(listeners: &[Listener], settings: &[&str], format: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        let alone = Member { number: 0, controllers: &[free_port()] };
+        let mut broker = Self::new(alone, listeners, settings, format, prepare);
+        broker.run();
+        broker
+    }
+
+    /// A cluster, each of whose brokers has listeners of its own.
+    pub fn cluster<const N: usize>(listeners: &[[Listener; N]], settings: &[&str]) -> Vec<Self> {
+        let controllers: Vec<_> = listeners.iter().map(|_| free_port()).collect();
+        let members = listeners.iter().enumerate().map(|(number, listeners)| {
+            let member = Member { number, controllers: &controllers };
+            Self::new(member, listeners, settings, &[], |_| {})
+        });
+        let mut brokers: Vec<_> = members.collect();
+        // Side by side: one alone waits for the others.
+        std::thread::scope(|scope| {
+            for broker in &mut brokers {
+                scope.spawn(|| broker.run());
+            }
+        });
+        brokers
+    }
+
+    /// One that does not run yet.
+    fn new(
+        Member { number, controllers }: Member<'_>,
         listeners: &[Listener],
         settings: &[&str],
         format: &[&str],
@@ -60,18 +97,27 @@ impl Broker {
     ) -> Self {
         let directory = TempDir::new().unwrap();
         prepare(directory.path());
-        let ports: Vec<_> = (0..listeners.len() + 2).map(|_| free_port()).collect();
-        let plain = [Listener { name: "PLAIN", protocol: "PLAINTEXT" }];
+        let mut ports: Vec<_> = (0..=listeners.len()).map(|_| free_port()).collect();
+        ports.push(controllers[number]);
+        let plain = [Listener { name: "PLAIN", protocol: "PLAINTEXT", advertised: None }];
         let all = || plain.iter().chain(listeners).zip(&ports);
-        let controller = ports.last().unwrap();
+        let (id, controller, copies) = (number + 1, controllers[number], controllers.len());
+        let voters = controllers.iter().enumerate().map(|(number, port)| format!("{}@127.0.0.1:{port}", number + 1));
+        let voters = voters.collect::<Vec<_>>().join(",");
         let addresses: Vec<_> = all().map(|(one, port)| format!("{}://127.0.0.1:{port}", one.name)).collect();
+        let advertised = all().zip(&addresses).map(|((one, _), own)| match &one.advertised {
+            Some(address) => format!("{}://{address}", one.name),
+            None => own.clone(),
+        });
+        let advertised = advertised.collect::<Vec<_>>().join(",");
         let protocols: Vec<_> = all().map(|(one, _)| format!("{}:{}", one.name, one.protocol)).collect();
         let (addresses, protocols) = (addresses.join(","), protocols.join(","));
         let mut properties = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={addresses}\n\
+            "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
+             listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={advertised}\n\
              listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\ninter.broker.listener.name=PLAIN\n\
-             controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\noffsets.topic.replication.factor=1\n\
+             controller.listener.names=CONTROLLER\nlog.dirs={{directory}}/data\n\
+             offsets.topic.replication.factor={copies}\n\
              offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n\
              broker.heartbeat.interval.ms=200\nbroker.session.timeout.ms=1000\n"
         );
@@ -89,13 +135,11 @@ impl Broker {
             .output()
             .unwrap();
         assert!(formatted.status.success(), "{formatted:?}");
-        let mut broker = Self { directory, ports, process: None };
-        broker.run();
-        broker
+        Self { directory, ports, process: None }
     }
 
     /// Starts it, on the ports and with the data it had before.
-    pub(super) fn run(&mut self) {
+    pub fn run(&mut self) {
         let log = fs::File::create(self.directory.path().join("broker.log")).unwrap();
         let process = java()
             .arg("kafka.Kafka")
@@ -117,17 +161,17 @@ impl Broker {
     }
 
     /// The address of the plain listener (0) or of one of the others, in their order.
-    pub(super) fn address(&self, listener: usize) -> String {
+    pub fn address(&self, listener: usize) -> String {
         format!("127.0.0.1:{}", self.ports[listener])
     }
 
-    pub(super) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
     /// Ends it as a crash would.
-    pub(super) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();

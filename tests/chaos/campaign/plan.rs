@@ -1,0 +1,252 @@
+//! Which faults strike when: drawn from a seed, pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::{ROUNDS, SEEDS};
+use crate::support::index_proxy::Bulks;
+use crate::support::proxy::Link;
+
+/// How messages travel, and what is promised of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    AtLeastOnce,
+    ExactlyOnce,
+    Direct,
+}
+
+impl Mode {
+    /// Consecutive seeds take turns.
+    pub fn of(seed: u64) -> Self {
+        match seed % 3 {
+            0 => Self::AtLeastOnce,
+            1 => Self::ExactlyOnce,
+            _ => Self::Direct,
+        }
+    }
+
+    pub fn has_broker(self) -> bool {
+        match self {
+            Self::AtLeastOnce | Self::ExactlyOnce => true,
+            Self::Direct => false,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
+            Self::Direct => "direct",
+        })
+    }
+}
+
+/// One of two processes of a kind. Without a broker every process is both, and counts as a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    LeadingRelay,
+    OtherRelay,
+    Indexer(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    Postgres,
+    Kafka,
+    Elasticsearch,
+}
+
+/// A way from a client to a server. Without a broker, what is both takes the relay's way to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    RelayToPostgres,
+    RelayToKafka,
+    IndexerToKafka,
+    IndexerToPostgres,
+    IndexerToElasticsearch,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9`; a new one is started afterwards.
+    Kill(Process),
+    Freeze(Process),
+    /// An orderly end; a new one is started afterwards, and partitions move twice.
+    Leave(Process),
+    /// All processes of a server are killed; it is started again with its data.
+    KillServer(Server),
+    FreezeServer(Server),
+    Network(Wire, Link),
+    /// Connections are silent, and then lost: what waited for an answer never gets one.
+    Lose(Wire),
+    Answers(Bulks),
+}
+
+impl Fault {
+    /// What a fault of its kind is called.
+    pub fn kind(self) -> String {
+        let process = |process| match process {
+            Process::LeadingRelay | Process::OtherRelay => "relay",
+            Process::Indexer(_) => "indexer",
+        };
+        match self {
+            Self::Kill(one) => format!("kill {}", process(one)),
+            Self::Freeze(one) => format!("freeze {}", process(one)),
+            Self::Leave(one) => format!("leave {}", process(one)),
+            Self::KillServer(server) => format!("kill {server:?}"),
+            Self::FreezeServer(server) => format!("freeze {server:?}"),
+            Self::Network(_, link) => match link {
+                Link::Open => "open".to_owned(),
+                Link::Cut => "cut".to_owned(),
+                Link::Reset => "reset".to_owned(),
+                Link::Silent => "black hole".to_owned(),
+                Link::Slow(_) => "slow network".to_owned(),
+            },
+            Self::Lose(_) => "lost connections".to_owned(),
+            Self::Answers(bulks) => match bulks {
+                Bulks::Pass => "none".to_owned(),
+                Bulks::Refused => "429".to_owned(),
+                Bulks::Unavailable => "503".to_owned(),
+                Bulks::HalfRefused => "partial failure".to_owned(),
+                Bulks::AnswerLost => "answer lost".to_owned(),
+                Bulks::Unguarded => "no guard".to_owned(),
+            },
+        }
+    }
+
+    /// Of two faults that would undo each other, only one strikes at a time. Restarts wait for each other.
+    fn excludes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Kill(one) | Self::Freeze(one) | Self::Leave(one), _) => {
+                matches!(other, Self::Kill(two) | Self::Freeze(two) | Self::Leave(two) if one == two)
+            }
+            (Self::KillServer(_), Self::KillServer(_)) => true,
+            (Self::KillServer(one) | Self::FreezeServer(one), Self::KillServer(two) | Self::FreezeServer(two)) => {
+                one == two
+            }
+            (Self::Network(one, _) | Self::Lose(one), Self::Network(two, _) | Self::Lose(two)) => one == two,
+            (Self::Answers(_), Self::Answers(_)) => true,
+            (Self::KillServer(_) | Self::FreezeServer(_) | Self::Network(..) | Self::Lose(_) | Self::Answers(_), _) => {
+                false
+            }
+        }
+    }
+
+    /// How long it lasts, in milliseconds: shorter and longer than leases, sessions and time-outs.
+    fn lasting(self, random: &mut StdRng) -> u64 {
+        match self {
+            Self::Kill(_) | Self::Leave(_) => random.random_range(0..1_500),
+            Self::KillServer(_) => random.random_range(0..1_000),
+            Self::Freeze(_) => random.random_range(300..5_000),
+            Self::FreezeServer(_) | Self::Network(..) | Self::Lose(_) => random.random_range(300..4_000),
+            Self::Answers(_) => random.random_range(500..3_000),
+        }
+    }
+}
+
+/// A fault and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strike {
+    pub fault: Fault,
+    /// Since the round began.
+    pub after: Duration,
+    pub lasting: Duration,
+}
+
+/// Strikes that overlap. The next round begins when all of them are over, whatever has recovered by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Of quiet before it.
+    pub rest: Duration,
+    pub strikes: Vec<Strike>,
+}
+
+/// All that can go wrong in this mode.
+fn deck(mode: Mode, random: &mut StdRng) -> Vec<Fault> {
+    let mut processes = vec![Process::LeadingRelay, Process::OtherRelay];
+    let mut servers = vec![Server::Postgres, Server::Elasticsearch];
+    let mut wires = vec![Wire::RelayToPostgres, Wire::IndexerToElasticsearch];
+    if mode.has_broker() {
+        processes.extend([Process::Indexer(0), Process::Indexer(1)]);
+        servers.push(Server::Kafka);
+        wires.extend([Wire::RelayToKafka, Wire::IndexerToKafka, Wire::IndexerToPostgres]);
+    }
+    let mut deck = Vec::new();
+    for process in processes {
+        deck.extend([Fault::Kill(process), Fault::Freeze(process), Fault::Leave(process)]);
+    }
+    for server in servers {
+        deck.extend([Fault::KillServer(server), Fault::FreezeServer(server)]);
+    }
+    for wire in wires {
+        let slow = Link::Slow(Duration::from_millis(random.random_range(10..150)));
+        deck.extend([Link::Cut, Link::Reset, Link::Silent, slow].map(|link| Fault::Network(wire, link)));
+        deck.push(Fault::Lose(wire));
+    }
+    let answers = [Bulks::Refused, Bulks::Unavailable, Bulks::HalfRefused, Bulks::AnswerLost];
+    deck.extend(answers.map(Fault::Answers));
+    deck.shuffle(random);
+    deck
+}
+
+/// The schedule of a seed. Faults are dealt like cards: each comes once before any comes again.
+pub fn schedule(seed: u64, mode: Mode, rounds: u64) -> Vec<Round> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut cards = Vec::new();
+    let mut schedule = Vec::new();
+    for _ in 0..rounds {
+        let mut round = Round { rest: Duration::from_millis(random.random_range(200..1_500)), strikes: Vec::new() };
+        for _ in 0..random.random_range(1..=3) {
+            if cards.is_empty() {
+                cards = deck(mode, &mut random);
+            }
+            let fits = |fault: &Fault| !round.strikes.iter().any(|strike: &Strike| strike.fault.excludes(*fault));
+            let Some(place) = cards.iter().position(fits) else { continue };
+            let fault = cards.remove(place);
+            let after = Duration::from_millis(random.random_range(0..1_000));
+            let lasting = Duration::from_millis(fault.lasting(&mut random));
+            round.strikes.push(Strike { fault, after, lasting });
+        }
+        schedule.push(round);
+    }
+    schedule
+}
+
+#[test]
+fn a_seed_has_one_schedule_in_which_every_fault_comes_before_one_comes_again() {
+    for seed in 0..30 {
+        let mode = Mode::of(seed);
+        let plan = schedule(seed, mode, 100);
+        assert_eq!(plan, schedule(seed, mode, 100));
+        assert_ne!(plan, schedule(seed + 3, mode, 100));
+        let all = deck(mode, &mut StdRng::seed_from_u64(0));
+        let dealt: Vec<_> = plan.iter().flat_map(|round| &round.strikes).map(|strike| strike.fault.kind()).collect();
+        for fault in &all {
+            assert!(dealt[..all.len()].contains(&fault.kind()), "{fault:?}");
+        }
+        for Round { strikes, .. } in &plan {
+            for (place, strike) in strikes.iter().enumerate() {
+                assert!(!strikes[..place].iter().any(|other| other.fault.excludes(strike.fault)), "{strikes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_seeds_of_the_everyday_size_have_every_kind_of_fault() {
+    let kinds = |faults: &mut dyn Iterator<Item = Fault>| -> BTreeSet<String> { faults.map(Fault::kind).collect() };
+    let all = kinds(&mut deck(Mode::ExactlyOnce, &mut StdRng::seed_from_u64(0)).into_iter());
+    let rounds: Vec<_> = SEEDS.into_iter().flat_map(|seed| schedule(seed, Mode::of(seed), ROUNDS)).collect();
+    let struck = kinds(&mut rounds.iter().flat_map(|round| &round.strikes).map(|strike| strike.fault));
+    assert_eq!(struck, all);
+    let modes = SEEDS.map(Mode::of);
+    assert_eq!(modes, [Mode::AtLeastOnce, Mode::ExactlyOnce, Mode::Direct]);
+}
