@@ -106,9 +106,14 @@ async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_no_missing_
         let subscriber = KafkaSubscriber::new(&config, "group", &format!("heard-{number}"), None).unwrap();
         async move {
             loop {
-                match subscriber.subscribe().await {
-                    Ok(consumer) => return consumer.close().await.unwrap(),
-                    // That they are slow may be: it passes by itself.
+                let joined = async {
+                    let mut consumer = subscriber.subscribe().await?;
+                    consumer.poll().await?;
+                    consumer.close().await
+                };
+                match joined.await {
+                    Ok(()) => return,
+                    // It passes by itself.
                     Err(error) => assert_eq!(error.remedy(), Remedy::Retry, "{error}"),
                 }
             }
