@@ -26,7 +26,7 @@ const OWN: usize = 25;
 const MANY: usize = 150;
 
 /// How long a writer may take to finish once all servers are up.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(120);
 
 /// Writers at work.
 pub struct Workload {

@@ -96,7 +96,7 @@ async fn a_broker_that_cannot_be_reached_is_an_error_in_time_that_names_the_sett
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_no_missing_permission() {
+async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_waited_for() {
     let brokers = spawn_blocking(|| Broker::cluster(&[[], [], []], &[])).await.unwrap();
     let mut config = at(&brokers.iter().map(|broker| broker.address(0)).collect::<Vec<_>>().join(","));
     config.topics = TopicConfig { create: true, partitions: 3, replication: 3 };
@@ -106,9 +106,14 @@ async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_no_missing_
         let subscriber = KafkaSubscriber::new(&config, "group", &format!("heard-{number}"), None).unwrap();
         async move {
             loop {
-                match subscriber.subscribe().await {
-                    Ok(consumer) => return consumer.close().await.unwrap(),
-                    // That they are slow may be: it passes by itself.
+                let joined = async {
+                    let mut consumer = subscriber.subscribe().await?;
+                    consumer.poll().await?;
+                    consumer.close().await
+                };
+                match joined.await {
+                    Ok(()) => return,
+                    // It passes by itself.
                     Err(error) => assert_eq!(error.remedy(), Remedy::Retry, "{error}"),
                 }
             }
