@@ -6,46 +6,34 @@
 //! ```
 //!
 //! The three run at the same time: the next batch is read while the one before it is being stored. The position moves
-//! only once the bus has acknowledged, so a crash anywhere repeats events and never skips one. After any error the
-//! feed is dropped and opened again, which reads the position from the source itself.
-//!
-//! A relay made by [`Relay::exactly_once`] stores messages and position in one transaction of the bus instead: see
-//! `relay/exactly_once.rs`.
+//! only once the bus has acknowledged, so a crash anywhere repeats events and never skips one
+//! (`relay/at_least_once.rs`); or messages and position are stored in one transaction of the bus
+//! (`relay/exactly_once.rs`). After any error the feed is dropped and opened again, which reads the position from the
+//! source, or from that transaction.
 
+mod at_least_once;
 mod exactly_once;
+mod lease;
 mod parking;
 mod progress;
 mod suspects;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::try_join_all;
 use tokio::sync::mpsc;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::parking::Parking;
 pub use self::progress::{RelayCounts, RelayProgress};
 use self::suspects::Suspects;
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::event::Event;
 use crate::policy::backoff::Backoff;
-use crate::port::{
-    Acknowledgement, Batch, Clock, Cursor, DeadLetters, Feed, LedgerSource, Position, Publisher, Reader, Source,
-    Transactor,
-};
-
-/// Sources make room for days, so an hour is often enough.
-const UPKEEP: Duration = Duration::from_secs(3600);
+use crate::port::{Batch, Clock, DeadLetters, LedgerSource, Publisher, Reader, Source, Transactor};
 
 /// Batches between the reader and the publisher, at most: one read, one in the channel, one being published.
 const READ_AHEAD: usize = 3;
-
-/// How long giving the lease back may take.
-const RELEASE: Duration = Duration::from_secs(2);
 
 /// How a relay works.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +76,6 @@ enum Way {
     AtLeastOnce { source: Arc<dyn Source>, publisher: Arc<dyn Publisher> },
     /// In the bus, together with the messages.
     ExactlyOnce { source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor> },
-}
-
-/// A batch on the bus, and what is done once it is acknowledged.
-struct InFlight {
-    acknowledgement: Acknowledgement,
-    events: u64,
-    position: Position,
 }
 
 impl Relay {
@@ -148,7 +129,7 @@ impl Relay {
             let before = self.progress.counts();
             let session = match &self.way {
                 Way::AtLeastOnce { source, publisher } => {
-                    self.session(source.as_ref(), publisher.as_ref(), &shutdown, &suspects).await
+                    at_least_once::session(self, source.as_ref(), publisher.as_ref(), &shutdown, &suspects).await
                 }
                 Way::ExactlyOnce { source, transactor } => {
                     exactly_once::session(self, source.as_ref(), transactor.as_ref(), &shutdown, &suspects).await
@@ -188,106 +169,6 @@ impl Relay {
         }
         Ok(())
     }
-
-    /// Works on one feed until it fails, or until shutdown. The next suspects are published event by event.
-    async fn session(
-        &self,
-        source: &dyn Source,
-        publisher: &dyn Publisher,
-        shutdown: &CancellationToken,
-        suspects: &Suspects,
-    ) -> Result<(), Error> {
-        let feed = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            feed = source.open() => feed?,
-        };
-        let Feed { mut reader, cursor, epoch } = feed;
-        tracing::info!(epoch, "the relay holds the lease and reads");
-        let (batches, mut read) = mpsc::channel::<Batch>(1);
-        let (sent, mut in_flight) = mpsc::channel::<InFlight>(self.config.in_flight.max(1));
-
-        let reading = read_batches(reader.as_mut(), batches, shutdown);
-        let publishing = async {
-            while let Some(batch) = read.recv().await {
-                let (acknowledgement, events) = match &self.parking {
-                    Some(parking) if suspects.take() => {
-                        self.publish_singly(publisher, batch.events, epoch, parking).await?
-                    }
-                    Some(_) | None => {
-                        let messages: Vec<_> =
-                            batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
-                        let events = messages.len() as u64;
-                        (publisher.publish(messages).await?, events)
-                    }
-                };
-                let message = InFlight { acknowledgement, events, position: batch.position };
-                if sent.send(message).await.is_err() {
-                    break;
-                }
-            }
-            drop(sent);
-            Ok(())
-        };
-        let recording = async {
-            while let Some(batch) = in_flight.recv().await {
-                batch.acknowledgement.await?;
-                cursor.advance(&batch.position).await?;
-                self.progress.published(batch.events);
-            }
-            Ok(())
-        };
-        // Reading ends at shutdown, which closes the first channel, then the second: the others end by themselves.
-        let work = async { tokio::try_join!(reading, publishing, recording).map(|_| ()) };
-        self.under_lease(source, cursor.as_ref(), shutdown, work).await
-    }
-
-    /// Does `work` while the lease is kept; gives it back when this relay will not go on.
-    async fn under_lease(
-        &self,
-        source: &dyn Source,
-        cursor: &dyn Cursor,
-        shutdown: &CancellationToken,
-        work: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), Error> {
-        let outcome = tokio::select! {
-            outcome = work => outcome,
-            error = keep_lease(cursor) => Err(error),
-            never = upkeep(source) => match never {},
-            () = overtime(shutdown, self.config.drain) => {
-                tracing::warn!("shutting down with events in flight; the next relay goes on from the position");
-                Ok(())
-            }
-        };
-        if shutdown.is_cancelled() || outcome.as_ref().is_err_and(|error| error.remedy() != Remedy::Retry) {
-            give_back(cursor).await;
-        }
-        outcome
-    }
-}
-
-impl Relay {
-    /// Publishes each event on its own, in order; those that are refused are parked. Says how many others there are.
-    async fn publish_singly(
-        &self,
-        publisher: &dyn Publisher,
-        events: Vec<Event>,
-        epoch: i32,
-        parking: &Parking,
-    ) -> Result<(Acknowledgement, u64), Error> {
-        let mut acknowledgements = Vec::with_capacity(events.len());
-        for event in events {
-            match publisher.publish(vec![event.clone().into_message(epoch)]).await {
-                Ok(acknowledgement) => acknowledgements.push(acknowledgement),
-                Err(error) if error.remedy() == Remedy::Park => {
-                    parking.park(event, &error).await?;
-                    self.progress.parked();
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let published = acknowledgements.len() as u64;
-        Ok((try_join_all(acknowledgements).map(|stored| stored.map(drop)).boxed(), published))
-    }
 }
 
 /// Reads until shutdown; ends by dropping the channel.
@@ -312,41 +193,4 @@ async fn read_batches(
         () = shutdown.cancelled() => Ok(()),
         outcome = read => outcome,
     }
-}
-
-/// Renews the lease three times in its life; ends only with an error.
-async fn keep_lease(cursor: &dyn Cursor) -> Error {
-    let mut beat = interval((cursor.lease() / 3).max(Duration::from_millis(1)));
-    loop {
-        beat.tick().await;
-        // Unanswered for that long it is lost, and what does not answer may have been replaced by another server.
-        let silence = |_| Err(Error::new(ErrorKind::Unavailable, "the lease ran out before its renewal was answered"));
-        if let Err(error) = timeout(cursor.lease(), cursor.renew()).await.unwrap_or_else(silence) {
-            return error;
-        }
-    }
-}
-
-/// Has the source make room for what is to come; a failure is told and tried again.
-async fn upkeep(source: &dyn Source) -> Infallible {
-    let mut beat = interval(UPKEEP);
-    loop {
-        beat.tick().await;
-        if let Err(error) = source.maintain().await {
-            tracing::warn!(%error, "maintenance of the source; tried again in {UPKEEP:?}");
-        }
-    }
-}
-
-/// Lets the next one go on at once. A source that says nothing must not hold up the end.
-async fn give_back(cursor: &dyn Cursor) {
-    let silence = |_| Err(Error::new(ErrorKind::Unavailable, format!("no answer within {RELEASE:?}")));
-    if let Err(error) = timeout(RELEASE, cursor.release()).await.unwrap_or_else(silence) {
-        tracing::warn!(%error, "the lease was not given back; it runs out by itself");
-    }
-}
-
-async fn overtime(shutdown: &CancellationToken, drain: Duration) {
-    shutdown.cancelled().await;
-    sleep(drain).await;
 }

@@ -13,6 +13,7 @@
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::lease::under_lease;
 use super::suspects::Suspects;
 use super::{Relay, read_batches};
 use crate::error::{Error, ErrorKind, Remedy};
@@ -87,7 +88,7 @@ pub(super) async fn session(
         };
         tokio::try_join!(reading, publishing, mirror(positions, cursor.as_ref())).map(|_| ())
     };
-    relay.under_lease(source, cursor.as_ref(), shutdown, work).await
+    under_lease(relay, source, cursor.as_ref(), shutdown, work).await
 }
 
 /// What one transaction stores.
