@@ -144,7 +144,7 @@ async fn a_topic_that_would_forget_positions_and_a_record_that_is_none_are_refus
     let record = FutureRecord::to(&topic).key("sync/search").payload("nonsense");
     producer.send(record, Duration::from_secs(30)).await.unwrap();
     let error = soon(transactions.mark()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Contract, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("tombstone"), "{error}");
     let tombstone: FutureRecord<'_, str, str> = FutureRecord::to(&topic).key("sync/search");
     producer.send(tombstone, Duration::from_secs(30)).await.unwrap();
