@@ -22,7 +22,7 @@ const WRITERS: u64 = 5;
 const EACH: u64 = CHANGES / WRITERS / 10;
 
 /// What the process may take at its peak, in bytes, however much waits.
-const MEMORY: u64 = 150_000_000;
+const MEMORY: u64 = 200_000_000;
 
 /// How long a backlog may take to be worked off on a busy machine.
 const BOUND: Duration = Duration::from_secs(900);
