@@ -29,7 +29,8 @@ impl PostgresDeadLetters {
     /// letter; both or neither. Says whether there was such a letter. Dropped half-way, it may have happened.
     ///
     /// # Errors
-    /// `Contract` when the outbox no longer has the event, or when it has a payload and its key was changed since; `Unavailable`, `Denied`, `Configuration`.
+    /// `Contract` when the outbox no longer has the event, or when it has a payload and its key was changed since;
+    /// `Unavailable`, `Denied`, `Configuration`.
     pub async fn emit_again(&self, kept: &Kept) -> Result<bool, Error> {
         let failed = |error| from_postgres("writing the event of a dead letter anew", error);
         let mut client = self.database.client().await?;
