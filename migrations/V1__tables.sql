@@ -87,6 +87,7 @@ create table outbox.subscriptions (
     lease_holder text,
     lease_term   bigint not null default 0,
     lease_until  timestamptz,
+    lease_for    interval,
     history      uuid,
     ledger_from  bigint,
     updated_at   timestamptz not null default pg_catalog.clock_timestamp()
@@ -109,6 +110,9 @@ comment on column outbox.subscriptions.lease_term is
 'Grows by one at each take-over; every update of the position names the term it was granted.';
 comment on column outbox.subscriptions.lease_until is
 'When the lease runs out, on this database''s clock.';
+comment on column outbox.subscriptions.lease_for is
+'How long a renewal is good for: a lease that lasts longer than twice that was renewed before the clock was set back, and '
+'binds nobody.';
 comment on column outbox.subscriptions.history is
 'The token (outbox.history) of the history in which the position was taken.';
 comment on column outbox.subscriptions.ledger_from is

@@ -78,7 +78,7 @@ begin
     -- The new term fences a relay that was at work on the old position.
     update outbox.subscriptions
     set lo = '1:1:', hi = null, last = 0, history = fresh, ledger_from = null,
-        lease_holder = null, lease_until = null, lease_term = lease_term + 1,
+        lease_holder = null, lease_until = null, lease_for = null, lease_term = lease_term + 1,
         updated_at = pg_catalog.clock_timestamp();
 end
 $$;

@@ -6,6 +6,7 @@ mod elasticsearch_answers;
 mod examples;
 mod indexer;
 mod kafka_wire;
+mod lease;
 mod outbox_sql;
 mod pipeline;
 mod poison;

@@ -198,6 +198,9 @@ async fn refuse_standby(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
+/// A lease that lasts longer than twice what it was given for is from before the clock was set back: its holder would
+/// have renewed it. Bound to the time it names, the next relay would stand by for as long as the clock was wrong.
+///
 /// A subscription that wants more topics than before begins anew: it passed their events without publishing them. From
 /// then on, and once it was read without a ledger, positions kept elsewhere no longer count.
 const TAKE: &str = "
@@ -206,7 +209,7 @@ with before as (
       from outbox.subscriptions where name = $1)
 update outbox.subscriptions
    set lease_holder = $2, lease_term = lease_term + 1,
-       lease_until = clock_timestamp() + make_interval(secs => $3),
+       lease_until = clock_timestamp() + make_interval(secs => $3), lease_for = make_interval(secs => $3),
        history = $4::text::uuid, topics = $5, updated_at = clock_timestamp(),
        lo = case when grown then '1:1:' else lo end,
        hi = case when not grown then hi end,
@@ -214,7 +217,8 @@ update outbox.subscriptions
        ledger_from = case when $6 and not grown then ledger_from end
   from before
  where name = $1
-   and (lease_holder is null or lease_holder = $2 or lease_until < clock_timestamp())
+   and (lease_holder is null or lease_holder = $2 or lease_until < clock_timestamp()
+        or lease_until > clock_timestamp() + 2 * lease_for)
 returning lease_term, id, lo, hi, last, grown";
 
 /// Counts what the position has not passed, up to a million.

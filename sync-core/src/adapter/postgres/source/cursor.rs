@@ -49,7 +49,7 @@ impl PostgresCursor {
         )
         .await?;
         let release = prepare(
-            "update outbox.subscriptions set lease_holder = null, lease_until = null
+            "update outbox.subscriptions set lease_holder = null, lease_until = null, lease_for = null
               where name = $1 and lease_term = $2",
         )
         .await?;
