@@ -1,12 +1,14 @@
 //! Servers, databases, pipelines and runners for the tests.
 
 pub mod broker;
+pub mod clock;
 pub mod cluster;
 pub mod domain;
 pub mod index_proxy;
+pub mod node;
 pub mod pipeline;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod runner;
 pub mod servers;
-pub mod stack;

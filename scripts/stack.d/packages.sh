@@ -40,6 +40,17 @@ missing_optional_packages() {
     have shellcheck || echo shellcheck
     # Programs against Kafka's own client are compiled as they run.
     have javac || echo openjdk-17-jdk-headless
+    # Clocks of servers that jump.
+    [[ -n $(faketime_library) ]] || echo libfaketime
+}
+
+faketime_library() {
+    local library
+    for library in /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime/libfaketimeMT.so.1; do
+        [[ -r $library ]] || continue
+        echo "$library"
+        return 0
+    done
 }
 
 ensure_packages() {

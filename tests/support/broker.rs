@@ -1,12 +1,14 @@
 //! A broker of a test's own, which may be stopped, frozen and locked up.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::process::{self, Frozen, free_port};
 
 /// How long a broker may take to start.
 const BOUND: Duration = Duration::from_secs(300);
@@ -29,13 +31,6 @@ pub fn java() -> Command {
     let mut java = Command::new("java");
     java.args(["-Xms64m", "-Xmx512m", "-cp"]).arg(libraries().join("*"));
     java
-}
-
-/// A port nobody listens on at this moment, below those the kernel gives to outgoing connections: nobody takes it by
-/// chance while its broker is down.
-pub fn free_port() -> u16 {
-    let mut drawn = std::iter::repeat_with(|| rand::random_range(10_000..20_000));
-    drawn.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A listener beside the plain one every broker has.
@@ -165,16 +160,15 @@ impl Broker {
         format!("127.0.0.1:{}", self.ports[listener])
     }
 
-    pub fn signal(&self, signal: &str) {
-        let pid = self.process.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    /// Lets it stand still until that is dropped.
+    pub fn freeze(&self) -> Frozen {
+        process::freeze(self.process.as_ref().expect("it runs"))
     }
 
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
+            process::kill(&mut process);
         }
     }
 }

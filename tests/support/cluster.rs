@@ -1,14 +1,16 @@
 //! PostgreSQL clusters of a test's own: a primary and standbys that are stopped, promoted and restored.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::clock::Clock;
+use super::process::{self, Frozen, as_owner, free_port, owner};
 
 /// How long a server may take to start, to stop, or to be promoted.
 const BOUND: Duration = Duration::from_secs(60);
@@ -21,6 +23,7 @@ const ROLE: &str = "sync";
 pub struct Cluster {
     directory: TempDir,
     port: u16,
+    clock: Option<Clock>,
     server: Option<Child>,
 }
 
@@ -29,36 +32,16 @@ fn program(name: &str) -> PathBuf {
     std::env::var_os("SYNC_STACK_POSTGRES_BIN").map(PathBuf::from).unwrap_or_default().join(name)
 }
 
-/// User and group who run the servers: PostgreSQL refuses root.
-fn owner() -> Option<(u32, u32)> {
-    // The owner of what this process is, without asking for it by unsafe means.
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return None;
-    }
-    let user = std::env::var("SYNC_STACK_USER").unwrap_or_else(|_| "postgres".to_owned());
-    let id = |flag: &str| {
-        let output = Command::new("id").args([flag, &user]).output().unwrap();
-        assert!(output.status.success(), "there is no user {user:?} to run PostgreSQL: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-    };
-    Some((id("-u"), id("-g")))
-}
-
 /// A program of PostgreSQL, as the user who runs the servers, without the settings of this environment.
 fn postgres(name: &str) -> Command {
-    let mut command = match owner() {
-        None => Command::new(program(name)),
-        Some((user, group)) => {
-            let mut command = Command::new("setpriv");
-            command.args([format!("--reuid={user}"), format!("--regid={group}")]).args(["--clear-groups", "--"]);
-            command.arg(program(name));
-            command
-        }
-    };
+    without_settings(as_owner(program(name)))
+}
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
         command.env_remove(name);
     }
-    command.env("LC_ALL", "C.UTF-8").current_dir("/").stdin(Stdio::null());
+    command.env("LC_ALL", "C.UTF-8").current_dir("/");
     command
 }
 
@@ -68,25 +51,32 @@ fn done(command: &mut Command) -> Output {
     output
 }
 
-/// A port nobody listens on at this moment, below those that are given to outgoing connections: it stays free while its
-/// server is stopped.
-fn free_port() -> u16 {
-    let ports = std::iter::repeat_with(|| rand::random_range(12_000..20_000));
-    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-}
-
 impl Cluster {
     fn empty() -> Self {
         let directory = tempfile::Builder::new().prefix("cluster-").tempdir().unwrap();
         if let Some((user, group)) = owner() {
             chown(directory.path(), Some(user), Some(group)).unwrap();
         }
-        Self { directory, port: free_port(), server: None }
+        Self { directory, port: free_port(), clock: None, server: None }
     }
 
     /// A new cluster that runs, with these settings (`name = value`).
     pub fn start(settings: &[&str]) -> Self {
-        let mut cluster = Self::empty();
+        let mut cluster = Self::new(settings);
+        cluster.run();
+        cluster
+    }
+
+    /// The same with a clock of its own, where the machine can give it one.
+    pub fn start_with_clock(settings: &[&str]) -> Self {
+        let mut cluster = Self::new(settings);
+        cluster.clock = Clock::kept_in(cluster.directory.path());
+        cluster.run();
+        cluster
+    }
+
+    fn new(settings: &[&str]) -> Self {
+        let cluster = Self::empty();
         let options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", ROLE];
         done(postgres("initdb").args(options).arg("--pgdata").arg(cluster.data()));
         cluster.set("fsync = off");
@@ -94,7 +84,6 @@ impl Cluster {
         for setting in settings {
             cluster.set(setting);
         }
-        cluster.run();
         cluster
     }
 
@@ -105,12 +94,24 @@ impl Cluster {
         copy
     }
 
-    /// A hot standby that follows this cluster.
+    /// A hot standby that follows this cluster; with a clock of its own if this one has one.
     pub fn standby(&self) -> Self {
         let mut standby = Self::empty();
-        self.base_backup(&standby, &["--write-recovery-conf"]);
-        standby.run();
+        if self.clock.is_some() {
+            standby.clock = Clock::kept_in(standby.directory.path());
+        }
+        standby.follow(self);
         standby
+    }
+
+    /// Begins anew as a hot standby of `primary`, at the same address; what it had is gone.
+    pub fn follow(&mut self, primary: &Self) {
+        assert!(self.server.is_none(), "it runs");
+        if self.data().exists() {
+            fs::remove_dir_all(self.data()).unwrap();
+        }
+        primary.base_backup(self, &["--write-recovery-conf"]);
+        self.run();
     }
 
     fn base_backup(&self, to: &Self, options: &[&str]) {
@@ -124,7 +125,7 @@ impl Cluster {
     }
 
     /// Adds a line to the configuration; the last one of a name counts. Read at the next start or `reload`.
-    pub fn set(&mut self, setting: &str) {
+    pub fn set(&self, setting: &str) {
         let file = self.data().join("postgresql.auto.conf");
         // Kept through `alter system` and copied with a backup, as that file is.
         let text = fs::read_to_string(&file).unwrap_or_default() + setting + "\n";
@@ -156,11 +157,25 @@ impl Cluster {
         }
     }
 
+    fn server_command(&self) -> Command {
+        let Some(clock) = &self.clock else { return postgres("postgres") };
+        // Only the server itself may go by it: who changes the user before would leave what is the other user's.
+        let mut command = without_settings(as_owner("env"));
+        for (name, value) in clock.environment() {
+            let mut setting = OsString::from(name);
+            setting.push("=");
+            setting.push(value);
+            command.arg(setting);
+        }
+        command.arg(program("postgres"));
+        command
+    }
+
     /// Starts it, on the port and with the data it had before, and waits until it lets readers in.
     pub fn run(&mut self) {
         assert!(self.server.is_none(), "it runs already");
         let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut command = postgres("postgres");
+        let mut command = self.server_command();
         command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-k", "", "-p", &self.port.to_string()]);
         self.server = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let began = Instant::now();
@@ -190,6 +205,36 @@ impl Cluster {
     pub fn stop_immediately(&mut self) {
         self.signal("QUIT");
         self.await_end();
+    }
+
+    /// Ends all its processes at once, without a word to anybody.
+    pub fn kill(&mut self) {
+        process::kill(&mut self.server.take().expect("it runs"));
+    }
+
+    /// Lets it stand still until that is dropped.
+    pub fn freeze(&self) -> Frozen {
+        process::freeze(self.server.as_ref().expect("it runs"))
+    }
+
+    /// Whether it has a clock of its own.
+    pub fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Sets its own clock that many seconds before the true time, or behind it.
+    pub fn set_clock(&self, ahead: i64) {
+        self.clock.as_ref().expect("it has a clock of its own").set(ahead);
+    }
+
+    /// Runs it where nobody looks for it, for a look at what it holds, and ends it again.
+    pub fn look_into<T>(&mut self, look: impl FnOnce(&Self) -> T) -> T {
+        let address = std::mem::replace(&mut self.port, free_port());
+        self.run();
+        let seen = look(self);
+        self.stop_immediately();
+        self.port = address;
+        seen
     }
 
     /// Ends it in order: connections are closed, everything is written.

@@ -32,17 +32,16 @@ pub enum Bulks {
     Unguarded,
 }
 
-/// Passes requests on to one server.
+/// Passes requests on to the nodes of one cluster.
 pub struct IndexProxy {
-    address: String,
+    addresses: Vec<String>,
     bulks: watch::Sender<Bulks>,
     world: Arc<World>,
-    _accepting: AbortOnDropHandle<()>,
+    _accepting: Vec<AbortOnDropHandle<()>>,
 }
 
 /// What all connections share.
 struct World {
-    target: String,
     bulks: watch::Receiver<Bulks>,
     /// The next bulk waits here, if it has something to wait for.
     hold: Mutex<Option<Held>>,
@@ -82,28 +81,23 @@ impl HeldBulk {
 }
 
 impl IndexProxy {
-    /// A proxy to an address, host and port.
-    pub async fn to(target: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+    /// A proxy to these addresses, host and port.
+    pub async fn to(targets: &[String]) -> Self {
         let (bulks, state) = watch::channel(Bulks::Pass);
-        let world = World { target: target.to_owned(), bulks: state, hold: Mutex::default(), claims: Mutex::default() };
-        let world = Arc::new(world);
-        let shared = Arc::clone(&world);
-        let accepting = tokio::spawn(async move {
-            loop {
-                let (near, _) = listener.accept().await.unwrap();
-                let world = Arc::clone(&shared);
-                // How a connection ends is for its two sides to judge.
-                tokio::spawn(async move { world.converse(BufReader::new(near)).await.ok() });
-            }
-        });
-        Self { address, bulks, world, _accepting: AbortOnDropHandle::new(accepting) }
+        let world = Arc::new(World { bulks: state, hold: Mutex::default(), claims: Mutex::default() });
+        let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
+        for target in targets {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            addresses.push(listener.local_addr().unwrap().to_string());
+            let serving = tokio::spawn(serve(listener, target.clone(), Arc::clone(&world)));
+            accepting.push(AbortOnDropHandle::new(serving));
+        }
+        Self { addresses, bulks, world, _accepting: accepting }
     }
 
-    /// The address to use instead of the target's.
-    pub fn address(&self) -> &str {
-        &self.address
+    /// The addresses to use instead of the targets', in their order.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
     }
 
     /// From now on.
@@ -135,11 +129,20 @@ impl Claims {
     }
 }
 
+async fn serve(listener: TcpListener, target: String, world: Arc<World>) {
+    loop {
+        let (near, _) = listener.accept().await.unwrap();
+        let (target, world) = (target.clone(), Arc::clone(&world));
+        // How a connection ends is for its two sides to judge.
+        tokio::spawn(async move { world.converse(BufReader::new(near), &target).await.ok() });
+    }
+}
+
 impl World {
-    async fn converse(&self, mut near: BufReader<TcpStream>) -> io::Result<()> {
+    async fn converse(&self, mut near: BufReader<TcpStream>, target: &str) -> io::Result<()> {
         while let Some(request) = read_request(&mut near).await? {
             if !request.is_bulk() {
-                write_answer(&mut near, &ask(&self.target, &request).await?).await?;
+                write_answer(&mut near, &ask(target, &request).await?).await?;
                 continue;
             }
             let held = self.hold.lock().unwrap().take();
@@ -152,7 +155,7 @@ impl World {
                 }
                 None => None,
             };
-            let answer = self.bulk(request).await;
+            let answer = self.bulk(request, target).await;
             if let Some(passed) = passed {
                 passed.add_permits(1);
             }
@@ -165,24 +168,24 @@ impl World {
     }
 
     /// What a bulk is answered; nothing when the connection is to break.
-    async fn bulk(&self, request: Request) -> io::Result<Option<Answer>> {
+    async fn bulk(&self, request: Request, target: &str) -> io::Result<Option<Answer>> {
         let bulks = *self.bulks.borrow();
         match bulks {
-            Bulks::Pass => ask(&self.target, &request).await.map(Some),
+            Bulks::Pass => ask(target, &request).await.map(Some),
             Bulks::Refused => Ok(Some(full(429, "es_rejected_execution_exception"))),
             Bulks::Unavailable => Ok(Some(full(503, "unavailable_shards_exception"))),
             Bulks::HalfRefused => {
                 let split = bulk::split(&request);
                 let answer = match &split.passing {
-                    Some(passing) => Some(ask(&self.target, passing).await?),
+                    Some(passing) => Some(ask(target, passing).await?),
                     None => None,
                 };
                 Ok(Some(split.join(answer)))
             }
-            Bulks::AnswerLost => ask(&self.target, &request).await.map(|_| None),
+            Bulks::AnswerLost => ask(target, &request).await.map(|_| None),
             Bulks::Unguarded => {
                 let request = marked(request, |claimed| self.claims.lock().unwrap().mark(claimed));
-                ask(&self.target, &request).await.map(Some)
+                ask(target, &request).await.map(Some)
             }
         }
     }

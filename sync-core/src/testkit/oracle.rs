@@ -7,7 +7,7 @@ mod violation;
 
 use std::collections::BTreeMap;
 
-use self::facts::Facts;
+use self::facts::{Facts, Seen};
 pub use self::violation::{Entity, Violation};
 use crate::port::{Current, Incoming, Origin, Stored};
 use crate::version::Version;
@@ -20,7 +20,8 @@ pub enum Delivery {
     /// Each event, at least once; first occurrences of a key in the order of the commits.
     #[default]
     AtLeastOnce,
-    /// Each event once.
+    /// Each event once in each history of the database: one that lost commits begins a new epoch, and repeats what it
+    /// cannot know to be published.
     ExactlyOnce,
 }
 
@@ -61,10 +62,17 @@ impl Oracle {
     pub fn seen(&mut self, message: &Incoming) {
         let (topic, number) = (&message.partition.topic, message.partition.number);
         let key = message.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        let id = message.headers.iter().find(|(name, _)| name == "id");
-        let id = id.and_then(|(_, id)| std::str::from_utf8(id).ok()?.parse().ok());
-        match (key, id) {
-            (Some(key), Some(id)) => self.facts(topic, key).seen.push((number, message.offset, id)),
+        let header = |wanted| {
+            let (_, value) = message.headers.iter().find(|(name, _)| name == wanted)?;
+            std::str::from_utf8(value).ok()?.parse::<i64>().ok()
+        };
+        // A message that does not say so is of the first epoch.
+        let epoch = header("epoch").and_then(|epoch| i32::try_from(epoch).ok()).unwrap_or_default();
+        match (key, header("id")) {
+            (Some(key), Some(id)) => {
+                let seen = Seen { partition: number, offset: message.offset, id, epoch };
+                self.facts(topic, key).seen.push(seen);
+            }
             (key, _) => {
                 let origin = Origin { topic: topic.to_string(), partition: number, offset: message.offset };
                 self.strangers.push((origin, key.map(str::to_owned)));

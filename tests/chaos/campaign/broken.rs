@@ -33,6 +33,9 @@ use crate::support::proxy::Link;
 
 const SEED: u64 = 7;
 
+/// Commits that are lost: more than the numbers a standby's sequence is ahead of what it has seen.
+const LOST: u64 = 100;
+
 const BOUND: Duration = Duration::from_secs(120);
 
 /// Whether the one thing is broken.
@@ -168,6 +171,50 @@ async fn goes_back(client: &Client) -> bool {
 async fn the_campaign_reports_a_violation_when_a_relay_that_lost_its_lease_moves_the_position() {
     for build in BOTH {
         a_relay_wakes_that_lost_its_lease(build).await;
+    }
+}
+
+/// After a promotion the history goes on as if nothing had happened.
+const ONE_HISTORY: &str = "
+alter function outbox.note_history() rename to note_true_history;
+create function outbox.note_history(out epoch int, out token uuid, out verdict text) language plpgsql as $$
+begin
+    update outbox.history h set timeline = live.timeline from outbox.current_history() live;
+    select * into epoch, token, verdict from outbox.note_true_history();
+end $$";
+
+async fn a_standby_takes_over_that_lacks_commits(build: Build) {
+    let servers = Servers::shared_with_own_database().await;
+    let site = Site::new(&servers, Mode::Direct, 1, 0).await;
+    if build == Build::Broken {
+        site.client().await.batch_execute(ONE_HISTORY).await.unwrap();
+    }
+    site.start().await;
+    let workload = Workload::start(&site.url, SEED, WRITERS);
+    let (client, items) = (site.client().await, &site.streams[0]);
+    put(&client, "kept", "first").await;
+    until_searchable(items, "first").await;
+    workload.stop().await;
+    site.until_settled().await;
+
+    servers.cut_off().await;
+    for change in 0..LOST {
+        put(&client, "kept", &format!("lost-{change}")).await;
+    }
+    until_searchable(items, &format!("\"lost-{}\"", LOST - 1)).await;
+    site.promote().await;
+    site.until_settled().await;
+    site.stop().await;
+    let evidence = Evidence::of(&site, &Junk::new()).await;
+    assert_eq!(evidence.lost, LOST);
+    assert_reported(build, &evidence.violations, |violation| matches!(violation, Violation::Ahead { .. }));
+    site.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_campaign_reports_a_violation_when_a_promotion_begins_no_new_epoch() {
+    for build in BOTH {
+        a_standby_takes_over_that_lacks_commits(build).await;
     }
 }
 

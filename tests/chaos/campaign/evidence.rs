@@ -25,6 +25,8 @@ pub struct Evidence {
     pub events: u64,
     pub messages: u64,
     pub letters: u64,
+    /// Events that were committed and are lost, with the server that held them.
+    pub lost: u64,
     pub violations: Vec<Violation>,
 }
 
@@ -82,7 +84,8 @@ impl Evidence {
             Mode::ExactlyOnce => Delivery::ExactlyOnce,
             Mode::Direct => Delivery::Unseen,
         });
-        let client = site.client().await;
+        let (client, lost) = (site.client().await, site.lost().await);
+        self.lost = lost.events();
         // Per key, ids are in the order of the commits.
         for row in client.query("select topic, key, id from outbox.events order by id", &[]).await.unwrap() {
             oracle.committed(row.get(0), row.get(1), row.get(2));
@@ -96,10 +99,13 @@ impl Evidence {
             for stream in &site.streams {
                 let messages = messages_of(&site.servers.kafka, &stream.topic).await;
                 self.messages += messages.len() as u64;
-                messages.iter().for_each(|message| oracle.seen(message));
+                // What was published of commits that are lost was right when it was published.
+                let kept = messages.iter().filter(|message| !lost.has_published(message));
+                kept.for_each(|message| oracle.seen(message));
             }
         }
-        junk.iter().for_each(|origin| oracle.poison(origin.clone()));
+        let parked = junk.iter().filter(|origin| !lost.has_parked(origin));
+        parked.for_each(|origin| oracle.poison(origin.clone()));
         oracle
     }
 }

@@ -58,9 +58,37 @@ pub enum Process {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
+    /// The primary.
     Postgres,
+    /// One of several.
+    Broker,
+    /// All brokers.
     Kafka,
+    /// One of several.
+    Node,
+    /// All nodes.
     Elasticsearch,
+}
+
+impl Server {
+    /// Of two servers of one system, no more than one is struck at a time.
+    fn system(self) -> Self {
+        match self {
+            Self::Postgres => Self::Postgres,
+            Self::Broker | Self::Kafka => Self::Kafka,
+            Self::Node | Self::Elasticsearch => Self::Elasticsearch,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Broker => "one broker",
+            Self::Kafka => "Kafka",
+            Self::Node => "one node",
+            Self::Elasticsearch => "Elasticsearch",
+        }
+    }
 }
 
 /// A way from a client to a server. Without a broker, what is both takes the relay's way to the database.
@@ -84,6 +112,10 @@ pub enum Fault {
     /// All processes of a server are killed; it is started again with its data.
     KillServer(Server),
     FreezeServer(Server),
+    /// PostgreSQL's primary is lost with the last it committed, and its standby takes its place.
+    Promote,
+    /// The clock of PostgreSQL's primary jumps that many seconds, and back.
+    Jump(i64),
     Network(Wire, Link),
     /// Connections are silent, and then lost: what waited for an answer never gets one.
     Lose(Wire),
@@ -101,8 +133,11 @@ impl Fault {
             Self::Kill(one) => format!("kill {}", process(one)),
             Self::Freeze(one) => format!("freeze {}", process(one)),
             Self::Leave(one) => format!("leave {}", process(one)),
-            Self::KillServer(server) => format!("kill {server:?}"),
-            Self::FreezeServer(server) => format!("freeze {server:?}"),
+            Self::KillServer(server) => format!("kill {}", server.name()),
+            Self::FreezeServer(server) => format!("freeze {}", server.name()),
+            Self::Promote => "promote the standby".to_owned(),
+            Self::Jump(seconds) if seconds < 0 => "clock set back".to_owned(),
+            Self::Jump(_) => "clock set forward".to_owned(),
             Self::Network(_, link) => match link {
                 Link::Open => "open".to_owned(),
                 Link::Cut => "cut".to_owned(),
@@ -128,15 +163,18 @@ impl Fault {
             (Self::Kill(one) | Self::Freeze(one) | Self::Leave(one), _) => {
                 matches!(other, Self::Kill(two) | Self::Freeze(two) | Self::Leave(two) if one == two)
             }
-            (Self::KillServer(_), Self::KillServer(_)) => true,
+            (Self::KillServer(_) | Self::Promote, Self::KillServer(_) | Self::Promote) => true,
             (Self::KillServer(one) | Self::FreezeServer(one), Self::KillServer(two) | Self::FreezeServer(two)) => {
-                one == two
+                one.system() == two.system()
             }
+            (Self::Promote, Self::FreezeServer(server)) | (Self::FreezeServer(server), Self::Promote) => {
+                server == Server::Postgres
+            }
+            (Self::Jump(_), Self::Jump(_)) => true,
             (Self::Network(one, _) | Self::Lose(one), Self::Network(two, _) | Self::Lose(two)) => one == two,
             (Self::Answers(_), Self::Answers(_)) => true,
-            (Self::KillServer(_) | Self::FreezeServer(_) | Self::Network(..) | Self::Lose(_) | Self::Answers(_), _) => {
-                false
-            }
+            (Self::KillServer(_) | Self::FreezeServer(_) | Self::Promote | Self::Jump(_), _)
+            | (Self::Network(..) | Self::Lose(_) | Self::Answers(_), _) => false,
         }
     }
 
@@ -146,7 +184,9 @@ impl Fault {
             Self::Kill(_) | Self::Leave(_) => random.random_range(0..1_500),
             Self::KillServer(_) => random.random_range(0..1_000),
             Self::Freeze(_) => random.random_range(300..5_000),
-            Self::FreezeServer(_) | Self::Network(..) | Self::Lose(_) => random.random_range(300..4_000),
+            Self::FreezeServer(_) | Self::Promote | Self::Jump(_) | Self::Network(..) | Self::Lose(_) => {
+                random.random_range(300..4_000)
+            }
             Self::Answers(_) => random.random_range(500..3_000),
         }
     }
@@ -172,11 +212,11 @@ pub struct Round {
 /// All that can go wrong in this mode.
 fn deck(mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     let mut processes = vec![Process::LeadingRelay, Process::OtherRelay];
-    let mut servers = vec![Server::Postgres, Server::Elasticsearch];
+    let mut servers = vec![Server::Postgres, Server::Node, Server::Elasticsearch];
     let mut wires = vec![Wire::RelayToPostgres, Wire::IndexerToElasticsearch];
     if mode.has_broker() {
         processes.extend([Process::Indexer(0), Process::Indexer(1)]);
-        servers.push(Server::Kafka);
+        servers.extend([Server::Broker, Server::Kafka]);
         wires.extend([Wire::RelayToKafka, Wire::IndexerToKafka, Wire::IndexerToPostgres]);
     }
     let mut deck = Vec::new();
@@ -186,6 +226,10 @@ fn deck(mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     for server in servers {
         deck.extend([Fault::KillServer(server), Fault::FreezeServer(server)]);
     }
+    deck.extend([Fault::Promote, Fault::Promote]);
+    // As far as nobody would set a clock by hand, and as little as one that is corrected.
+    let far = random.random_range(600..7_200);
+    deck.extend([far, -far, random.random_range(1..5), -random.random_range(1..5)].map(Fault::Jump));
     for wire in wires {
         let slow = Link::Slow(Duration::from_millis(random.random_range(10..150)));
         deck.extend([Link::Cut, Link::Reset, Link::Silent, slow].map(|link| Fault::Network(wire, link)));

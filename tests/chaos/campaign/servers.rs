@@ -4,60 +4,72 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::pair::{Lost, Pair};
 use super::plan::{Server, Wire};
 use crate::support::broker::{Broker, Listener};
 use crate::support::index_proxy::IndexProxy;
+use crate::support::node::{Node, run_all};
 use crate::support::proxy::{Link, Proxy, host_and_port};
 use crate::support::servers;
-use crate::support::stack::{OwnStack, StackServer};
+
+/// One of them may be lost.
+const BROKERS: usize = 3;
+
+/// The second of them may be lost; without the first nothing is written.
+const NODES: usize = 2;
 
 /// Little to recover after a crash, and no topics that nobody asked for.
 const BROKER: &[&str] = &["transaction.state.log.num.partitions=2", "auto.create.topics.enable=false"];
 
-/// What transactions need of a cluster of one.
-const ALONE: &[&str] = &["transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1"];
-
 /// Where everything is: for the campaign itself directly, for relays and indexers by way of proxies.
 pub struct Servers {
-    /// A URL of a role that may create databases.
-    pub postgres: String,
+    /// Name and password of a role that may create databases, as in a URL.
+    role: String,
+    /// Of all servers of PostgreSQL, one of which is the primary.
+    postgres: String,
     /// All brokers.
     pub kafka: String,
-    pub elasticsearch: String,
+    /// All nodes.
+    elasticsearch: Vec<String>,
     /// By way of which answers can be spoilt.
     pub index: IndexProxy,
-    relay_to_postgres: [Proxy; 1],
-    indexer_to_postgres: [Proxy; 1],
-    indexer_to_elasticsearch: [Proxy; 1],
+    relay_to_postgres: Vec<Proxy>,
+    indexer_to_postgres: Vec<Proxy>,
+    indexer_to_elasticsearch: Vec<Proxy>,
+    database: Option<Arc<Mutex<Pair>>>,
     own: Option<Own>,
 }
 
-/// Servers that nobody else uses.
+/// Servers of Kafka and Elasticsearch that nobody else uses.
 struct Own {
-    stack: Arc<OwnStack>,
     brokers: Vec<Arc<Mutex<Broker>>>,
-    /// How many of them were struck: they take turns.
+    nodes: Vec<Arc<Mutex<Node>>>,
+    /// How often one of several was struck: they take turns.
     struck: AtomicUsize,
     /// One a broker. Clients go on where brokers tell them to, so each has a listener of its own that names its proxy.
     relay_to_kafka: Vec<Proxy>,
     indexer_to_kafka: Vec<Proxy>,
 }
 
-impl Own {
-    fn next_broker(&self) -> Arc<Mutex<Broker>> {
-        let turn = self.struck.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&self.brokers[turn % self.brokers.len()])
-    }
+/// One of them, another one each time.
+fn next<T>(all: &[Arc<T>], struck: &AtomicUsize) -> Vec<Arc<T>> {
+    let turn = struck.fetch_add(1, Ordering::Relaxed);
+    vec![Arc::clone(&all[turn % all.len()])]
+}
+
+async fn proxies_to(addresses: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Proxy> {
+    join_all(addresses.into_iter().map(async |address| Proxy::to(address.as_ref()).await)).await
 }
 
 impl Servers {
-    /// Started for this, so that they may be killed, with that many brokers: one, or three and more.
-    pub async fn own(brokers: usize) -> Self {
+    /// Started for this, so that they may be killed: a primary with a standby, three brokers, two nodes.
+    pub async fn start() -> Self {
         let (mut relay_to_kafka, mut indexer_to_kafka, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..brokers {
+        for _ in 0..BROKERS {
             let both = [Proxy::to("nowhere").await, Proxy::to("nowhere").await];
             let listener = |name, proxy: &Proxy| {
                 let advertised = Some(proxy.address().to_owned());
@@ -68,50 +80,74 @@ impl Servers {
             relay_to_kafka.push(relay);
             indexer_to_kafka.push(indexer);
         }
-        let settings = if brokers == 1 { [BROKER, ALONE].concat() } else { BROKER.to_vec() };
-        let brokers = spawn_blocking(move || Broker::cluster(&listeners, &settings));
-        let stack = spawn_blocking(OwnStack::start);
-        let (brokers, stack) = tokio::join!(brokers, stack);
-        let (brokers, stack) = (brokers.unwrap(), stack.unwrap());
+        let brokers = spawn_blocking(move || Broker::cluster(&listeners, BROKER));
+        let (database, nodes) = (spawn_blocking(Pair::start), spawn_blocking(|| Node::cluster(NODES)));
+        let (brokers, database, nodes) = tokio::join!(brokers, database, nodes);
+        let (brokers, database, nodes) = (brokers.unwrap(), database.unwrap(), nodes.unwrap());
         for (broker, (relay, indexer)) in brokers.iter().zip(relay_to_kafka.iter().zip(&indexer_to_kafka)) {
             relay.point_at(&broker.address(1));
             indexer.point_at(&broker.address(2));
         }
-        let postgres = format!("postgres://sync:sync@{}/sync", stack.address(StackServer::Postgres));
-        let elasticsearch = stack.address(StackServer::Elasticsearch);
+        let postgres = database.addresses().join(",");
+        let elasticsearch = nodes.iter().map(Node::address).collect();
         let kafka = brokers.iter().map(|broker| broker.address(0)).collect::<Vec<_>>().join(",");
-        let brokers = brokers.into_iter().map(|broker| Arc::new(Mutex::new(broker))).collect();
-        let (stack, struck) = (Arc::new(stack), AtomicUsize::new(0));
-        let own = Own { stack, brokers, struck, relay_to_kafka, indexer_to_kafka };
-        Self::at(postgres, kafka, elasticsearch, Some(own)).await
+        let own = Own {
+            brokers: brokers.into_iter().map(|broker| Arc::new(Mutex::new(broker))).collect(),
+            nodes: nodes.into_iter().map(|node| Arc::new(Mutex::new(node))).collect(),
+            struck: AtomicUsize::new(0),
+            relay_to_kafka,
+            indexer_to_kafka,
+        };
+        let servers = Self::at("sync".to_owned(), postgres, kafka, elasticsearch).await;
+        Self { database: Some(Arc::new(Mutex::new(database))), own: Some(own), ..servers }
     }
 
     /// Those of the environment, which others use too. The way to Kafka leads through no proxy.
     pub async fn shared() -> Self {
-        let elasticsearch = servers::elasticsearch().trim_start_matches("http://").to_owned();
-        Self::at(servers::postgres(), servers::kafka(), elasticsearch, None).await
+        let url = servers::postgres();
+        let (role, _) = url.trim_start_matches("postgres://").rsplit_once('@').expect("a URL with a role");
+        Self::at(role.to_owned(), host_and_port(&url).to_owned(), servers::kafka(), shared_nodes()).await
     }
 
-    async fn at(postgres: String, kafka: String, elasticsearch: String, own: Option<Own>) -> Self {
+    /// The same with a database of its own, whose standby may take over.
+    pub async fn shared_with_own_database() -> Self {
+        let database = spawn_blocking(Pair::start).await.unwrap();
+        let addresses = database.addresses().join(",");
+        let servers = Self::at("sync".to_owned(), addresses, servers::kafka(), shared_nodes()).await;
+        Self { database: Some(Arc::new(Mutex::new(database))), ..servers }
+    }
+
+    async fn at(role: String, postgres: String, kafka: String, elasticsearch: Vec<String>) -> Self {
         let index = IndexProxy::to(&elasticsearch).await;
         Self {
-            relay_to_postgres: [Proxy::to_database(&postgres).await],
-            indexer_to_postgres: [Proxy::to_database(&postgres).await],
-            indexer_to_elasticsearch: [Proxy::to(index.address()).await],
+            relay_to_postgres: proxies_to(postgres.split(',')).await,
+            indexer_to_postgres: proxies_to(postgres.split(',')).await,
+            indexer_to_elasticsearch: proxies_to(index.addresses()).await,
             index,
+            role,
             postgres,
             kafka,
             elasticsearch,
-            own,
+            database: None,
+            own: None,
         }
     }
 
-    /// The same URL of PostgreSQL by way of this wire's proxy.
-    pub fn database(&self, wire: Wire, url: &str) -> String {
-        url.replace(host_and_port(url), &self.addresses(wire))
+    /// The URL of a database on whoever is the primary.
+    pub fn database(&self, name: &str) -> String {
+        self.database_at(&self.postgres, name)
     }
 
-    /// Kafka by way of this wire's proxy, where there is one.
+    /// The same by way of this wire's proxies.
+    pub fn database_by(&self, wire: Wire, name: &str) -> String {
+        self.database_at(&self.addresses(wire), name)
+    }
+
+    fn database_at(&self, hosts: &str, name: &str) -> String {
+        format!("postgres://{}@{hosts}/{name}?target_session_attrs=read-write", self.role)
+    }
+
+    /// Kafka by way of this wire's proxies, where there are some.
     pub fn brokers(&self, wire: Wire) -> String {
         match self.own {
             Some(_) => self.addresses(wire),
@@ -119,13 +155,28 @@ impl Servers {
         }
     }
 
-    /// How many copies of each partition there are.
+    /// How many copies of each partition of a topic there are.
     pub fn copies(&self) -> usize {
         self.own.as_ref().map_or(1, |own| own.brokers.len())
     }
 
+    /// How many copies of each shard there are beside the first.
+    pub fn replicas(&self) -> usize {
+        self.elasticsearch.len() - 1
+    }
+
+    /// URLs of all nodes.
+    pub fn nodes(&self) -> Vec<String> {
+        self.elasticsearch.iter().map(|address| format!("http://{address}")).collect()
+    }
+
+    /// The same by way of the proxies.
+    pub fn nodes_by_proxy(&self) -> Vec<String> {
+        self.indexer_to_elasticsearch.iter().map(|proxy| format!("http://{}", proxy.address())).collect()
+    }
+
     /// What a client that takes this wire is to be told.
-    pub fn addresses(&self, wire: Wire) -> String {
+    fn addresses(&self, wire: Wire) -> String {
         self.wire(wire).iter().map(Proxy::address).collect::<Vec<_>>().join(",")
     }
 
@@ -139,62 +190,109 @@ impl Servers {
     /// # Panics
     /// When these are not the campaign's own servers and the wire is Kafka's.
     pub fn wire(&self, wire: Wire) -> &[Proxy] {
-        let own = || self.own.as_ref().expect("a proxy before the campaign's own broker");
         match wire {
             Wire::RelayToPostgres => &self.relay_to_postgres,
-            Wire::RelayToKafka => &own().relay_to_kafka,
-            Wire::IndexerToKafka => &own().indexer_to_kafka,
+            Wire::RelayToKafka => &self.own().relay_to_kafka,
+            Wire::IndexerToKafka => &self.own().indexer_to_kafka,
             Wire::IndexerToPostgres => &self.indexer_to_postgres,
             Wire::IndexerToElasticsearch => &self.indexer_to_elasticsearch,
         }
     }
 
-    /// Kills a server, and starts it again that much later; returns when it answers.
+    fn own(&self) -> &Own {
+        self.own.as_ref().expect("the campaign's own servers")
+    }
+
+    fn pair(&self) -> &Arc<Mutex<Pair>> {
+        self.database.as_ref().expect("a database of the campaign's own")
+    }
+
+    /// Kills a server, or all of a kind, and starts it again that much later; returns when it answers.
     pub async fn kill(&self, server: Server, down: Duration) {
-        let own = self.own.as_ref().expect("the campaign's own servers");
+        let own = self.own();
         match server {
-            Server::Postgres | Server::Elasticsearch => {
-                let server = of_the_stack(server);
-                let stack = Arc::clone(&own.stack);
-                let restarting = Arc::clone(&stack);
-                spawn_blocking(move || stack.kill(server)).await.unwrap();
+            Server::Postgres => {
+                with(self.pair(), Pair::kill).await;
                 sleep(down).await;
-                spawn_blocking(move || restarting.restart(server)).await.unwrap();
+                with(self.pair(), Pair::run).await;
             }
-            Server::Kafka => {
-                let broker = own.next_broker();
-                let restarting = Arc::clone(&broker);
-                spawn_blocking(move || broker.lock().unwrap().kill()).await.unwrap();
-                sleep(down).await;
-                spawn_blocking(move || restarting.lock().unwrap().run()).await.unwrap();
-            }
+            Server::Broker => kill_brokers(next(&own.brokers, &own.struck), down).await,
+            Server::Kafka => kill_brokers(own.brokers.clone(), down).await,
+            Server::Node => kill_nodes(next(&own.nodes, &own.struck), down).await,
+            Server::Elasticsearch => kill_nodes(own.nodes.clone(), down).await,
         }
     }
 
-    /// Stops a server where it is, and lets it go that much later.
+    /// Stops a server, or all of a kind, where it is, and lets it go that much later.
     pub async fn freeze(&self, server: Server, lasting: Duration) {
-        let own = self.own.as_ref().expect("the campaign's own servers");
-        match server {
-            Server::Postgres | Server::Elasticsearch => {
-                let stack = Arc::clone(&own.stack);
-                let frozen = spawn_blocking(move || stack.freeze(of_the_stack(server))).await.unwrap();
-                sleep(lasting).await;
-                drop(frozen);
-            }
-            Server::Kafka => {
-                let broker = own.next_broker();
-                broker.lock().unwrap().signal("STOP");
-                sleep(lasting).await;
-                broker.lock().unwrap().signal("CONT");
-            }
-        }
+        let own = self.own();
+        let frozen = match server {
+            Server::Postgres => vec![with(self.pair(), |pair| pair.freeze()).await],
+            Server::Broker => freeze_all(&next(&own.brokers, &own.struck), |broker| broker.freeze()).await,
+            Server::Kafka => freeze_all(&own.brokers, |broker| broker.freeze()).await,
+            Server::Node => freeze_all(&next(&own.nodes, &own.struck), |node| node.freeze()).await,
+            Server::Elasticsearch => freeze_all(&own.nodes, |node| node.freeze()).await,
+        };
+        sleep(lasting).await;
+        drop(frozen);
+    }
+
+    /// From now on the standby of PostgreSQL gets nothing of what is committed.
+    pub async fn cut_off(&self) {
+        with(self.pair(), Pair::cut_off).await;
+    }
+
+    /// Lets the standby take its primary's place, and says what this database has lost by it.
+    pub async fn take_over(&self, database: &str) -> Lost {
+        let database = database.to_owned();
+        with(self.pair(), move |pair| pair.take_over(&database)).await
+    }
+
+    /// Whether clocks can be set.
+    pub fn have_clocks(&self) -> bool {
+        self.pair().lock().unwrap().has_clocks()
+    }
+
+    /// Sets the clock of PostgreSQL's primary that many seconds before the true time, or behind it, for so long.
+    pub async fn jump(&self, seconds: i64, lasting: Duration) {
+        with(self.pair(), move |pair| pair.jump(seconds)).await;
+        sleep(lasting).await;
+        with(self.pair(), |pair| pair.set_clocks()).await;
     }
 }
 
-fn of_the_stack(server: Server) -> StackServer {
-    match server {
-        Server::Postgres => StackServer::Postgres,
-        Server::Elasticsearch => StackServer::Elasticsearch,
-        Server::Kafka => panic!("Kafka is not of the stack"),
-    }
+fn shared_nodes() -> Vec<String> {
+    vec![servers::elasticsearch().trim_start_matches("http://").to_owned()]
+}
+
+/// Where waiting is no harm.
+async fn with<T: Send + 'static, R: Send + 'static>(
+    server: &Arc<Mutex<T>>,
+    work: impl FnOnce(&mut T) -> R + Send + 'static,
+) -> R {
+    let server = Arc::clone(server);
+    spawn_blocking(move || work(&mut server.lock().unwrap())).await.unwrap()
+}
+
+async fn freeze_all<T: Send + 'static, F: Send + 'static>(
+    all: &[Arc<Mutex<T>>],
+    freeze: impl Fn(&mut T) -> F + Copy + Send + 'static,
+) -> Vec<F> {
+    join_all(all.iter().map(|one| with(one, freeze))).await
+}
+
+async fn kill_brokers(brokers: Vec<Arc<Mutex<Broker>>>, down: Duration) {
+    join_all(brokers.iter().map(|broker| with(broker, Broker::kill))).await;
+    sleep(down).await;
+    join_all(brokers.iter().map(|broker| with(broker, Broker::run))).await;
+}
+
+async fn kill_nodes(nodes: Vec<Arc<Mutex<Node>>>, down: Duration) {
+    join_all(nodes.iter().map(|node| with(node, Node::kill))).await;
+    sleep(down).await;
+    let run = move || {
+        let mut nodes: Vec<_> = nodes.iter().map(|node| node.lock().unwrap()).collect();
+        run_all(&mut nodes.iter_mut().map(|node| &mut **node).collect::<Vec<_>>());
+    };
+    spawn_blocking(run).await.unwrap();
 }

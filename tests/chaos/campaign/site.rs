@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use super::TABLES;
+use super::pair::Lost;
 use super::plan::{Mode, Process, Wire};
 use super::servers::Servers;
 use crate::support::postgres::{connect, database};
@@ -26,10 +27,13 @@ use crate::support::servers::unique;
 const SCHEMA: &str = include_str!("schema.sql");
 
 const MAPPING: &str = r#"{
-  "settings": { "index": { "number_of_shards": 1, "refresh_interval": "1s" } },
+  "settings": { "index": { "number_of_shards": 1, "number_of_replicas": {replicas}, "refresh_interval": "1s" } },
   "mappings": { "dynamic": "strict", "properties": {
     "title": { "type": "keyword" }, "revision": { "type": "integer" }, "parts": { "type": "keyword" } } }
 }"#;
+
+/// A database every server has.
+const SYSTEM: &str = "postgres";
 
 /// How long everything may take to settle once all servers are up.
 const BOUND: Duration = Duration::from_secs(180);
@@ -46,14 +50,18 @@ pub struct Stream {
 pub struct Site<'servers> {
     pub servers: &'servers Servers,
     pub mode: Mode,
+    /// Of the database.
+    name: String,
     /// Of the database, directly.
     pub url: String,
     pub streams: Vec<Stream>,
     /// Relays, or without a broker those who are both.
     pub relays: Vec<Arc<Mutex<Runner>>>,
     pub indexers: Vec<Arc<Mutex<Runner>>>,
+    /// What promotions took away.
+    lost: Mutex<Lost>,
     directory: TempDir,
-    scratch: ElasticsearchScratch,
+    _scratch: ElasticsearchScratch,
 }
 
 fn projection(table: &str) -> String {
@@ -69,9 +77,13 @@ fn projection(table: &str) -> String {
     )
 }
 
-fn sink(url: &str, alias: &str) -> ElasticsearchSink {
-    let cluster = ElasticsearchConfig { urls: vec![url.to_owned()], ..ElasticsearchConfig::default() };
-    let index = IndexConfig { alias: alias.to_owned(), mapping: MAPPING.to_owned() };
+fn mapping(servers: &Servers) -> String {
+    MAPPING.replace("{replicas}", &servers.replicas().to_string())
+}
+
+fn sink(servers: &Servers, urls: Vec<String>, alias: &str) -> ElasticsearchSink {
+    let cluster = ElasticsearchConfig { urls, ..ElasticsearchConfig::default() };
+    let index = IndexConfig { alias: alias.to_owned(), mapping: mapping(servers) };
     ElasticsearchSink::new(&cluster, index).unwrap()
 }
 
@@ -79,11 +91,10 @@ impl<'servers> Site<'servers> {
     /// With processes that do not run yet: as many relays, and as many indexers where there is a broker.
     pub async fn new(servers: &'servers Servers, mode: Mode, relays: usize, indexers: usize) -> Self {
         let name = unique("campaign");
-        let server = connect(&servers.postgres).await;
+        let server = connect(&servers.database(SYSTEM)).await;
         server.batch_execute(&format!("create database \"{name}\"")).await.unwrap();
-        let (base, _) = servers.postgres.rsplit_once('/').unwrap();
-        let url = format!("{base}/{name}");
-        let scratch = ElasticsearchScratch::at(&format!("http://{}", servers.elasticsearch));
+        let url = servers.database(&name);
+        let scratch = ElasticsearchScratch::at(&servers.nodes()[0]);
         let stream = |table: &'static str| {
             let (topic, alias) = (format!("{name}-{table}"), scratch.name(table));
             let config = ProjectionConfig {
@@ -92,7 +103,7 @@ impl<'servers> Site<'servers> {
                 sql: projection(table),
                 synced_at: None,
             };
-            let sink = sink(&scratch.url(), &alias);
+            let sink = sink(servers, servers.nodes(), &alias);
             let projection = Arc::new(PostgresProjection::new(database(&url), config));
             Stream { table, topic, alias, projection, sink }
         };
@@ -105,9 +116,19 @@ impl<'servers> Site<'servers> {
         }
         client.batch_execute("select watch_all()").await.unwrap();
         let directory = TempDir::new().unwrap();
-        let mut site =
-            Self { servers, mode, url, streams, relays: Vec::new(), indexers: Vec::new(), directory, scratch };
-        site.configure(&name);
+        let mut site = Self {
+            servers,
+            mode,
+            name,
+            url,
+            streams,
+            relays: Vec::new(),
+            indexers: Vec::new(),
+            lost: Mutex::default(),
+            directory,
+            _scratch: scratch,
+        };
+        site.configure();
         let (configuration, roles) = match mode {
             Mode::AtLeastOnce | Mode::ExactlyOnce => ("relay.toml", "relay"),
             Mode::Direct => ("relay.toml", "relay,indexer"),
@@ -120,23 +141,24 @@ impl<'servers> Site<'servers> {
         site
     }
 
-    fn configure(&self, name: &str) {
+    fn configure(&self) {
         let servers = self.servers;
         let write = |file: &str, text: &str| fs::write(self.directory.path().join(file), text).unwrap();
         for stream in &self.streams {
             write(&format!("{}.sql", stream.table), &projection(stream.table));
         }
-        write("mapping.json", MAPPING);
-        let index = format!("http://{}", servers.addresses(Wire::IndexerToElasticsearch));
-        let relay = servers.database(Wire::RelayToPostgres, &self.url);
-        write("relay.toml", &self.configuration(name, &relay, &servers.brokers(Wire::RelayToKafka), &index));
-        let indexer = servers.database(Wire::IndexerToPostgres, &self.url);
-        write("indexer.toml", &self.configuration(name, &indexer, &servers.brokers(Wire::IndexerToKafka), &index));
-        write("status.toml", &self.configuration(name, &self.url, &servers.kafka, &self.scratch.url()));
+        write("mapping.json", &mapping(servers));
+        let index = servers.nodes_by_proxy();
+        let relay = servers.database_by(Wire::RelayToPostgres, &self.name);
+        write("relay.toml", &self.configuration(&relay, &servers.brokers(Wire::RelayToKafka), &index));
+        let indexer = servers.database_by(Wire::IndexerToPostgres, &self.name);
+        write("indexer.toml", &self.configuration(&indexer, &servers.brokers(Wire::IndexerToKafka), &index));
+        write("status.toml", &self.configuration(&self.url, &servers.kafka, &servers.nodes()));
     }
 
     /// What dies is missed soon, what does not answer is given up soon.
-    fn configuration(&self, name: &str, database: &str, brokers: &str, index: &str) -> String {
+    fn configuration(&self, database: &str, brokers: &str, index: &[String]) -> String {
+        let name = &self.name;
         let (bus, delivery) = match self.mode {
             Mode::AtLeastOnce => ("kafka", "at_least_once"),
             Mode::ExactlyOnce => ("kafka", "exactly_once"),
@@ -184,8 +206,7 @@ impl<'servers> Site<'servers> {
 
     /// What an indexer writes with, by way of the proxies.
     pub fn sink(&self, stream: &Stream) -> ElasticsearchSink {
-        let address = self.servers.addresses(Wire::IndexerToElasticsearch);
-        sink(&format!("http://{address}"), &stream.alias)
+        sink(self.servers, self.servers.nodes_by_proxy(), &stream.alias)
     }
 
     /// A connection of the campaign's own.
@@ -219,6 +240,34 @@ impl<'servers> Site<'servers> {
         }
     }
 
+    /// Lets PostgreSQL's standby take over, as far as it has come. Of each key of which the index may hold what only lost commits said there is
+    /// an event at once, when their versions are being given out again: a comparison with the index would find them.
+    pub async fn promote(&self) {
+        let lost = self.servers.take_over(&self.name).await;
+        for Stream { topic, .. } in &self.streams {
+            let touch = async {
+                while let Err(error) = self.emit_all(topic, &lost.keys(topic)).await {
+                    println!("campaign: once more, after {error}");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(BOUND, touch).await.expect("the new primary takes writes");
+        }
+        self.lost.lock().await.add(lost);
+    }
+
+    /// Fails when a writer got in the way.
+    async fn emit_all(&self, topic: &str, keys: &[String]) -> Result<(), tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        client.execute("select outbox.emit_many($1, $2)", &[&topic, &keys]).await.map(drop)
+    }
+
+    /// What promotions took away.
+    pub async fn lost(&self) -> Lost {
+        self.lost.lock().await.clone()
+    }
+
     /// Waits until everything that was committed is published and applied; says how long that took.
     pub async fn until_settled(&self) -> Duration {
         let began = Instant::now();
@@ -245,7 +294,7 @@ impl Site<'_> {
         let brokers = &self.servers.kafka;
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-        let (_, name) = self.url.rsplit_once('/').unwrap();
+        let name = self.name.as_str();
         let metadata = admin.inner().fetch_metadata(None, BOUND).unwrap();
         let topics: Vec<_> = metadata.topics().iter().map(|topic| topic.name()).collect();
         let ours: Vec<_> = topics.into_iter().filter(|topic| topic.starts_with(name)).collect();
@@ -254,6 +303,6 @@ impl Site<'_> {
         }
         // Connections of processes that were killed may still be there.
         let drop = format!("drop database \"{name}\" with (force)");
-        connect(&self.servers.postgres).await.batch_execute(&drop).await.unwrap();
+        connect(&self.servers.database(SYSTEM)).await.batch_execute(&drop).await.unwrap();
     }
 }

@@ -21,10 +21,12 @@ pub type Struck = BTreeMap<String, u64>;
 pub async fn carry_out(site: &Site<'_>, schedule: &[Round], struck: &mut Struck) {
     for Round { rest, strikes } in schedule {
         sleep(*rest).await;
-        for Strike { fault, .. } in strikes {
+        let can_strike = |strike: &&Strike| !matches!(strike.fault, Fault::Jump(_)) || site.servers.have_clocks();
+        let strikes: Vec<_> = strikes.iter().filter(can_strike).collect();
+        for Strike { fault, .. } in &strikes {
             *struck.entry(fault.kind()).or_default() += 1;
         }
-        join_all(strikes.iter().map(|strike| carry_out_one(site, *strike))).await;
+        join_all(strikes.into_iter().map(|strike| carry_out_one(site, *strike))).await;
     }
 }
 
@@ -36,6 +38,12 @@ async fn carry_out_one(site: &Site<'_>, Strike { fault, after, lasting }: Strike
         Fault::Leave(process) => leave(site, process, lasting).await,
         Fault::KillServer(server) => site.servers.kill(server, lasting).await,
         Fault::FreezeServer(server) => site.servers.freeze(server, lasting).await,
+        Fault::Promote => {
+            site.servers.cut_off().await;
+            sleep(lasting).await;
+            site.promote().await;
+        }
+        Fault::Jump(seconds) => site.servers.jump(seconds, lasting).await,
         Fault::Network(wire, link) => {
             site.servers.set(wire, link);
             sleep(lasting).await;

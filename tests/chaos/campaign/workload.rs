@@ -98,6 +98,7 @@ impl Writer {
     /// What the names of its prepared transactions begin with; they are the server's, not the database's.
     fn prefix(&self) -> String {
         let (_, database) = self.url.rsplit_once('/').unwrap();
+        let (database, _) = database.split_once('?').unwrap();
         format!("{database}-{}-", self.number)
     }
 

@@ -72,7 +72,7 @@ async fn a_server_that_says_nothing_and_a_standby_do_not_hide_the_primary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_turns_read_only_is_an_outage_and_its_connections_are_given_up() {
-    let mut cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[]);
     cluster.answer(&format!("create database {APP}"));
     outbox_at(&cluster.url(APP)).await;
     let database = postgres(&cluster.url(APP));

@@ -49,7 +49,7 @@ async fn a_broker_that_freezes_and_dies_costs_delay_and_neither_a_message_nor_th
     }
     writer.settle().await;
 
-    broker.signal("STOP");
+    let frozen = broker.freeze();
     for _ in 0..50 {
         writer.write().await;
     }
@@ -59,7 +59,7 @@ async fn a_broker_that_freezes_and_dies_costs_delay_and_neither_a_message_nor_th
         tokio::time::timeout(Duration::from_secs(5), &mut stored).await.is_err(),
         "acknowledged by a frozen broker"
     );
-    broker.signal("CONT");
+    drop(frozen);
     soon(stored).await.unwrap();
     writer.settle().await;
 
@@ -154,7 +154,7 @@ async fn a_consumer_says_that_the_brokers_are_gone_and_goes_on_when_they_are_bac
 }
 
 async fn a_publisher_that_is_dropped_in_an_outage_does_not_wait_for_its_end(broker: &Broker, mut writer: Writer) {
-    broker.signal("STOP");
+    let frozen = broker.freeze();
     writer.write().await;
     let began = std::time::Instant::now();
     let Writer { publisher, outstanding, .. } = writer;
@@ -163,5 +163,5 @@ async fn a_publisher_that_is_dropped_in_an_outage_does_not_wait_for_its_end(brok
     for acknowledgement in outstanding {
         assert_eq!(soon(acknowledgement).await.unwrap_err().remedy(), Remedy::Retry);
     }
-    broker.signal("CONT");
+    drop(frozen);
 }

@@ -8,8 +8,9 @@ use sync_core::{ErrorKind, Remedy};
 
 use tokio::task::spawn_blocking;
 
-use super::{at, broker, config, message, publish, soon};
+use super::{at, config, message, publish, soon};
 use crate::support::broker::Broker;
+use crate::support::process;
 use crate::support::servers;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +78,7 @@ async fn a_topic_that_cannot_be_as_configured_is_an_error_that_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_cannot_be_reached_is_an_error_in_time_that_names_the_setting() {
-    let address = format!("127.0.0.1:{}", broker::free_port());
+    let address = format!("127.0.0.1:{}", process::free_port());
     let config = at(&address);
     let subscriber = KafkaSubscriber::new(&config, "group", "topic", None).unwrap();
     let began = Instant::now();

@@ -61,9 +61,9 @@ async fn a_broker_that_freezes_and_dies_aborts_transactions_and_every_event_stil
             let writing = tokio::spawn(async move { emit(&writer, 0..30).await });
             sleep(Duration::from_millis(150 * (round % 3))).await;
             if round % 2 == 0 {
-                broker.signal("STOP");
+                let frozen = broker.freeze();
                 sleep(TRANSACTION).await;
-                broker.signal("CONT");
+                drop(frozen);
             } else {
                 tokio::task::block_in_place(|| {
                     broker.kill();

@@ -7,12 +7,22 @@ use super::violation::{Entity, Violation};
 use crate::port::{Origin, Stored};
 use crate::version::Version;
 
+/// A message of a known key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// The event's.
+    pub(super) id: i64,
+    /// In which it was published.
+    pub(super) epoch: i32,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     /// In the order of the commits.
     pub(super) committed: Vec<i64>,
-    /// Partition, offset, event.
-    pub(super) seen: Vec<(i32, i64, i64)>,
+    pub(super) seen: Vec<Seen>,
     pub(super) row: Option<(Version, Option<String>)>,
     pub(super) stored: Option<Stored>,
     /// The newest version the index was seen with.
@@ -35,12 +45,14 @@ impl Facts {
         let mut times: BTreeMap<i64, u64> = BTreeMap::new();
         // Of each partition, the event committed last among those that were seen first.
         let mut latest: BTreeMap<i32, i64> = BTreeMap::new();
-        for &(partition, offset, id) in &self.seen {
+        let mut repeats: BTreeMap<(i32, i64), u64> = BTreeMap::new();
+        for &Seen { partition, offset, id, epoch } in &self.seen {
             let Some(rank) = ranks.get(&id) else {
                 let origin = Origin { topic: entity.topic.clone(), partition, offset };
                 found.push(Violation::Invented { origin, key: Some(entity.key.clone()), id: Some(id) });
                 continue;
             };
+            *repeats.entry((epoch, id)).or_default() += 1;
             let times = times.entry(id).or_default();
             *times += 1;
             let latest = latest.entry(partition).or_insert(id);
@@ -57,8 +69,8 @@ impl Facts {
         let lost = self.committed.iter().filter(|id| !times.contains_key(id) && !parked(id));
         found.extend(lost.map(|id| Violation::Lost { entity: entity.clone(), id: *id }));
         if delivery == Delivery::ExactlyOnce {
-            let repeated = times.iter().filter(|(_, times)| **times > 1);
-            found.extend(repeated.map(|(id, times)| Violation::Repeated {
+            let repeated = repeats.iter().filter(|(_, times)| **times > 1);
+            found.extend(repeated.map(|((_, id), times)| Violation::Repeated {
                 entity: entity.clone(),
                 id: *id,
                 times: *times,
@@ -78,8 +90,10 @@ impl Facts {
             (None, None) => {}
             (Some((version, _)), None) if !excused => found.push(Violation::Missing { entity, version }),
             (None, Some(stored)) if !excused => found.push(Violation::Orphan { entity, version: stored.version }),
-            (Some((version, _)), Some(stored)) if stored.version < version => {
-                if !excused {
+            (Some((version, row)), Some(stored)) if stored.version < version => {
+                // The epoch is the database's: of a row nobody changed since it began, the index keeps the earlier one.
+                let is_last_change = stored.version.local() == version.local() && same(row, &stored.document);
+                if !excused && !is_last_change {
                     found.push(Violation::Stale { entity, indexed: stored.version, row: version });
                 }
             }

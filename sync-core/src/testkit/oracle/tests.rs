@@ -134,6 +134,21 @@ fn a_repeat_is_a_violation_only_where_once_was_promised() {
 }
 
 #[test]
+fn after_a_lost_history_an_event_may_come_once_more_but_not_twice() {
+    let mut oracle = bus(Delivery::ExactlyOnce, &["7", "3"]);
+    let again = |offset, id| {
+        let mut message = message(0, offset, Some("a"), id);
+        message.headers.push(("epoch".to_owned(), "1".into()));
+        message
+    };
+    oracle.seen(&again(2, "3"));
+    assert_eq!(oracle.violations(), []);
+    oracle.seen(&again(3, "3"));
+    let repeated = Violation::Repeated { entity: a(), id: 3, times: 2 };
+    assert_only(&oracle, repeated, "jobs:a: event 3 is on the bus 2 times");
+}
+
+#[test]
 fn a_key_in_two_partitions_is_found() {
     let mut oracle = bus(Delivery::AtLeastOnce, &["7"]);
     oracle.seen(&message(2, 0, Some("a"), "3"));
@@ -156,6 +171,17 @@ fn an_index_with_an_older_version_is_stale_and_with_a_newer_one_ahead() {
     let before = index(Some(row(2, Some("{}"))), Some(stored(3, "{}")));
     let ahead = Violation::Ahead { entity: a(), indexed: version(3), row: version(2) };
     assert_only(&before, ahead, "jobs:a: the index has version 0.3, the database only 0.2");
+}
+
+#[test]
+fn the_last_change_of_an_earlier_epoch_is_stale_only_in_other_words() {
+    let raised = Version::new(1, 2).unwrap();
+    let current = |document: &str| Current { version: raised, ..row(2, Some(document)) };
+    assert_eq!(index(Some(current("{}")), Some(stored(2, "{}"))).violations(), []);
+    for (document, local) in [("{}", 1), ("{}", 3), ("[]", 2)] {
+        let stale = Violation::Stale { entity: a(), indexed: version(local), row: raised };
+        assert_eq!(index(Some(current(document)), Some(stored(local, "{}"))).violations(), [stale]);
+    }
 }
 
 #[test]
