@@ -1,12 +1,15 @@
 //! Topics that are there, that may be made, and that may not.
 
-use std::time::Instant;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber, TopicConfig, TopicState, check};
-use sync_core::port::{Publisher, Subscriber};
+use sync_core::port::{Consumer, OffsetCommit, Polled, Publisher, Subscriber};
 use sync_core::{ErrorKind, Remedy};
-
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::{at, config, message, publish, soon};
 use crate::support::broker::Broker;
@@ -121,4 +124,66 @@ async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_waited_for(
         }
     });
     soon(futures::future::join_all(joining)).await;
+}
+
+/// One process of a group that begins anew after every error that may pass, as an indexer does.
+struct Reader {
+    subscriber: KafkaSubscriber,
+    consumer: Option<Box<dyn Consumer>>,
+}
+
+impl Reader {
+    /// Reads and commits until a message has this value.
+    async fn read_until(&mut self, last: usize) -> Vec<usize> {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&last) {
+            let consumer = match &mut self.consumer {
+                Some(consumer) => consumer,
+                None => self.consumer.insert(soon(self.subscriber.subscribe()).await.unwrap()),
+            };
+            match soon(consumer.poll()).await {
+                Ok(Polled::Messages(messages)) => {
+                    for message in messages {
+                        seen.push(std::str::from_utf8(message.value.as_deref().unwrap()).unwrap().parse().unwrap());
+                        let done = OffsetCommit { partition: message.partition, next: message.offset + 1 };
+                        consumer.commit(&[done]).unwrap();
+                    }
+                }
+                Ok(Polled::Assigned(_) | Polled::Revoked(_)) => {}
+                Err(error) => {
+                    assert_eq!(error.remedy(), Remedy::Retry, "{error}");
+                    self.consumer = None;
+                }
+            }
+        }
+        seen
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_and_made_anew_under_a_consumer_is_read_from_its_beginning() {
+    let topic = servers::unique("anew");
+    let mut config = config();
+    config.topics.partitions = 1;
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    let subscriber = KafkaSubscriber::new(&config, "group", &topic, None).unwrap();
+    let mut reader = Reader { subscriber, consumer: None };
+    let write = async |values: Range<usize>| {
+        let batch = values.map(|value| message(&topic, "job", value)).collect();
+        publish(&KafkaPublisher::new(&config).unwrap(), batch).await;
+    };
+    write(0..5).await;
+    assert_eq!(reader.read_until(4).await, [0, 1, 2, 3, 4]);
+    // Fewer messages than there were, and more.
+    for values in [10..13, 20..40] {
+        soon(admin.delete_topics(&[&topic], &AdminOptions::new())).await.unwrap();
+        write(values.clone()).await;
+        assert_eq!(reader.read_until(values.end - 1).await, values.collect::<Vec<_>>());
+    }
+    let none_is_behind = async {
+        while reader.subscriber.lag().await.unwrap().iter().any(|lag| lag.behind > 0) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon(none_is_behind).await;
 }

@@ -37,8 +37,6 @@ pub(super) struct KafkaConsumer {
     topic: Arc<str>,
     /// By partition number.
     owned: BTreeMap<i32, Progress>,
-    /// Whether it ever had a partition: then the topic was known.
-    had_any: bool,
     buffer: BytesMut,
     /// An error that came behind messages, for the poll after theirs.
     held_back: Option<Error>,
@@ -67,7 +65,6 @@ impl KafkaConsumer {
             brokers,
             topic,
             owned: BTreeMap::new(),
-            had_any: false,
             buffer: BytesMut::new(),
             held_back: None,
             dead: None,
@@ -85,7 +82,6 @@ impl KafkaConsumer {
             None => Ok(None),
             Some(Change::Failed(error)) => Err(error),
             Some(Change::Assigned(numbers)) => {
-                self.had_any |= !numbers.is_empty();
                 self.owned.extend(numbers.iter().map(|number| (*number, Progress::default())));
                 let partitions: Vec<_> = numbers.into_iter().map(|number| self.partition(number)).collect();
                 // A partition that was paused when it was taken away comes back paused.
@@ -141,9 +137,10 @@ impl KafkaConsumer {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return unreachable(&self.brokers, complaint.as_ref(), error);
         }
-        // One of several brokers has not heard of a new topic. The client says so once, and may then be silent for
-        // minutes; whether the topic is there is asked when somebody subscribes again.
-        let is_unheard = !self.had_any && error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
+        // One of several brokers has not heard of a new topic, be it one that was asked where its partitions begin; or
+        // the topic was deleted. The client says so once, and may then be silent for minutes; whether the topic is there
+        // is asked when somebody subscribes again.
+        let is_unheard = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
         let is_dead = is_unheard || matches!(error, KafkaError::MessageConsumptionFatal(_) | KafkaError::Canceled);
         let reason = complaint.map(|complaint| format!(" ({})", complaint.reason)).unwrap_or_default();
         let what = format!("kafka: cannot read topic {:?}{reason}", self.topic);
