@@ -99,8 +99,13 @@ impl Evidence {
             for stream in &site.streams {
                 let messages = messages_of(&site.servers.kafka, &stream.topic).await;
                 self.messages += messages.len() as u64;
-                // What was published of commits that are lost was right when it was published.
-                let kept = messages.iter().filter(|message| !lost.has_published(message));
+                // What was published of commits that are lost was right when it was published. So was what was parked of
+                // what is no event at all.
+                let is_lost = |message: &&Incoming| {
+                    let origin = origin(message);
+                    lost.has_published(message) || (junk.contains(&origin) && lost.has_parked(&origin))
+                };
+                let kept = messages.iter().filter(|message| !is_lost(message));
                 kept.for_each(|message| oracle.seen(message));
             }
         }
@@ -108,6 +113,11 @@ impl Evidence {
         parked.for_each(|origin| oracle.poison(origin.clone()));
         oracle
     }
+}
+
+fn origin(message: &Incoming) -> Origin {
+    let Partition { topic, number } = &message.partition;
+    Origin { topic: topic.to_string(), partition: *number, offset: message.offset }
 }
 
 /// What a consumer that reads what is committed gets.

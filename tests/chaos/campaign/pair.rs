@@ -190,3 +190,21 @@ fn event_of(message: &Incoming) -> Option<LostEvent> {
         created_at: created_at.as_microsecond(),
     })
 }
+
+#[test]
+fn a_clock_that_jumps_is_what_the_whole_server_goes_by() {
+    let cluster = Cluster::start_with_clock(SETTINGS);
+    if !cluster.has_clock() {
+        println!("without libfaketime, clocks do not jump on this machine");
+        return;
+    }
+    let ahead = || {
+        let now: f64 = cluster.answer("select extract(epoch from clock_timestamp())").parse().unwrap();
+        now - Timestamp::now().as_microsecond() as f64 / 1e6
+    };
+    for seconds in [3_600, -7_200, 0] {
+        cluster.set_clock(seconds);
+        let off = ahead() - seconds as f64;
+        assert!(off.abs() < 60.0, "{off} s away from {seconds}");
+    }
+}

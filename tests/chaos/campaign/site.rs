@@ -247,7 +247,7 @@ impl<'servers> Site<'servers> {
         for Stream { topic, .. } in &self.streams {
             let touch = async {
                 while let Err(error) = self.emit_all(topic, &lost.keys(topic)).await {
-                    println!("campaign: once more, after {error}");
+                    println!("campaign: once more, after {error:?}");
                     sleep(Duration::from_millis(100)).await;
                 }
             };
