@@ -69,7 +69,9 @@ impl Session {
                         failures = 0;
                         self.take(polled)?;
                     }
-                    Err(error) if error.remedy() == Remedy::Retry && failures < POLLS => {
+                    Err(error)
+                        if error.remedy() == Remedy::Retry && failures < POLLS && !self.consumer.is_over() =>
+                    {
                         failures += 1;
                         let delay = self.worker.config.backoff.delay(failures, rand::random());
                         if failures.is_power_of_two() {

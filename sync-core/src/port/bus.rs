@@ -117,8 +117,11 @@ pub trait Consumer: Debug + Send {
     /// keeps the membership. Dropping it half-way loses nothing.
     ///
     /// # Errors
-    /// `Denied`, `Configuration`, `Unavailable`; the consumer may be polled again.
+    /// `Denied`, `Configuration`, `Unavailable`; the consumer may be polled again unless it [is over](Self::is_over).
     async fn poll(&mut self) -> Result<Polled, Error>;
+
+    /// Whether it will never receive anything again, so that only subscribing anew helps. `poll` said why.
+    fn is_over(&self) -> bool;
 
     /// Gives out no further messages of `partition` until it is resumed. Messages polled already stay polled.
     ///

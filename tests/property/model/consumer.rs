@@ -53,6 +53,10 @@ impl StormyConsumer {
 
 #[async_trait]
 impl Consumer for StormyConsumer {
+    fn is_over(&self) -> bool {
+        self.inner.is_over()
+    }
+
     async fn poll(&mut self) -> Result<Polled, Error> {
         let fate = self.weather.draw();
         fate.before.rest().await;

@@ -59,6 +59,10 @@ impl Consumer for Group {
         }
     }
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
     fn pause(&mut self, _: &Partition) -> Result<(), Error> {
         Ok(())
     }

@@ -159,7 +159,7 @@ async fn a_publisher_that_is_dropped_in_an_outage_does_not_wait_for_its_end(brok
     let began = std::time::Instant::now();
     let Writer { publisher, outstanding, .. } = writer;
     drop(publisher);
-    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "less than its time-outs: {:?}", began.elapsed());
     for acknowledgement in outstanding {
         assert_eq!(soon(acknowledgement).await.unwrap_err().remedy(), Remedy::Retry);
     }

@@ -41,6 +41,10 @@ impl Consumer for DirectConsumer {
         Ok(Polled::Messages(self.topic.when(|| self.topic.give(&self.paused)).await))
     }
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
     fn pause(&mut self, partition: &Partition) -> Result<(), Error> {
         self.own(partition)?;
         self.paused.insert(partition.number);

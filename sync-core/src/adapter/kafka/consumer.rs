@@ -44,12 +44,21 @@ pub(super) struct KafkaConsumer {
     dead: Option<(ErrorKind, String)>,
 }
 
-/// How far a partition is committed by this consumer.
+/// How far a partition is read and committed by this consumer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     /// The first offset received: everything below was committed by somebody before.
     begin: Option<i64>,
+    /// The last offset received.
+    received: Option<i64>,
     committed: Option<i64>,
+}
+
+/// Why there are no more messages.
+enum Ended {
+    Failed(KafkaError),
+    /// Offsets of this partition have gone back: it is another log than the one whose offsets were committed.
+    Anew(i32),
 }
 
 impl fmt::Debug for KafkaConsumer {
@@ -105,19 +114,23 @@ impl KafkaConsumer {
         let mut stream = consumer.stream();
         let mut messages = Vec::new();
         let mut bytes = 0;
-        let error = poll_fn(|context| {
+        let ended = poll_fn(|context| {
             while messages.len() < MAX_MESSAGES && bytes < MAX_BYTES && !consumer.context().has_changes() {
                 match stream.poll_next_unpin(context) {
                     Poll::Ready(Some(Ok(message))) => {
                         let Some(progress) = self.owned.get_mut(&message.partition()) else { continue };
+                        if progress.received.is_some_and(|received| message.offset() <= received) {
+                            return Poll::Ready(Some(Ended::Anew(message.partition())));
+                        }
                         progress.begin.get_or_insert(message.offset());
+                        progress.received = Some(message.offset());
                         let message = own(&message, &self.topic, &mut self.buffer);
                         bytes += size(&message);
                         messages.push(message);
                     }
                     Poll::Ready(Some(Err(error))) if is_passing(&error) => {}
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(error)),
-                    Poll::Ready(None) => return Poll::Ready(Some(KafkaError::Canceled)),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Ended::Failed(error))),
+                    Poll::Ready(None) => return Poll::Ready(Some(Ended::Failed(KafkaError::Canceled))),
                     Poll::Pending if messages.is_empty() && !consumer.context().has_changes() => return Poll::Pending,
                     Poll::Pending => break,
                 }
@@ -126,10 +139,19 @@ impl KafkaConsumer {
         })
         .await;
         drop(stream);
-        if let Some(error) = error {
-            self.held_back = Some(self.judge(error));
-        }
+        self.held_back = ended.map(|ended| match ended {
+            Ended::Failed(error) => self.judge(error),
+            Ended::Anew(number) => self.begun_anew(number),
+        });
         messages
+    }
+
+    /// The topic was deleted and made again, or its log was cut off. What is committed of it counts no longer.
+    fn begun_anew(&mut self, number: i32) -> Error {
+        let what = format!("kafka: the offsets of {} have gone back; reading it anew", self.partition(number));
+        self.owned.values_mut().for_each(|progress| progress.committed = None);
+        self.dead = Some((ErrorKind::Unavailable, what.clone()));
+        Error::new(ErrorKind::Unavailable, what)
     }
 
     fn judge(&mut self, error: KafkaError) -> Error {
@@ -192,6 +214,10 @@ impl Consumer for KafkaConsumer {
                 return Ok(Polled::Messages(messages));
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.dead.is_some()
     }
 
     fn pause(&mut self, partition: &Partition) -> Result<(), Error> {

@@ -109,6 +109,10 @@ impl Consumer for EarlyConsumer {
         Ok(polled)
     }
 
+    fn is_over(&self) -> bool {
+        self.0.is_over()
+    }
+
     fn pause(&mut self, partition: &Partition) -> Result<(), Error> {
         self.0.pause(partition)
     }

@@ -102,6 +102,10 @@ impl Consumer for MemoryConsumer {
         }
     }
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
     fn pause(&mut self, partition: &Partition) -> Result<(), Error> {
         self.place(partition)?.paused = true;
         Ok(())
