@@ -1,6 +1,8 @@
 //! The indexer between a bus, a database and an index in memory, with scripted faults.
 
+mod full;
 mod histories;
+mod over;
 mod reassigned;
 
 use std::sync::Arc;

@@ -100,6 +100,11 @@ impl Gate {
 }
 
 impl Pass<'_> {
+    /// Whether the answer took so long that there were too many, or too much at once.
+    pub(super) fn is_late(&self) -> bool {
+        self.began.elapsed() > self.gate.slow
+    }
+
     /// The request was answered, or failed.
     pub(super) fn leave(mut self, condition: Condition) {
         let outcome = match condition {

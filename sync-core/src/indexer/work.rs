@@ -84,8 +84,10 @@ impl Worker {
             }
             match self.projection.load(&page).await {
                 Ok(current) if current.len() == page.len() => {
-                    self.page.learn(page.len(), current.iter().map(size).sum(), &self.config);
-                    self.apply_page(page, current, &mut attempt).await;
+                    let (keys, bytes) = (page.len(), current.iter().map(size).sum());
+                    if self.apply_page(page, current, &mut attempt).await == Condition::Well {
+                        self.page.learn(keys, bytes, &self.config);
+                    }
                 }
                 Ok(current) => {
                     let error = short("projection", current.len(), page.len());
@@ -110,9 +112,10 @@ impl Worker {
         attempt
     }
 
-    async fn apply_page(&self, page: Vec<String>, current: Vec<Current>, attempt: &mut Attempt) {
+    /// Says whether the sink took it well.
+    async fn apply_page(&self, page: Vec<String>, current: Vec<Current>, attempt: &mut Attempt) -> Condition {
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
-        let applied = self.apply(writes.collect()).await;
+        let (applied, condition) = self.apply(writes.collect()).await;
         let not_taken: HashSet<&str> =
             applied.waiting.iter().chain(applied.failed.iter().map(|(key, _)| key)).map(String::as_str).collect();
         let taken: Vec<_> = page.into_iter().filter(|key| !not_taken.contains(key.as_str())).collect();
@@ -126,19 +129,21 @@ impl Worker {
         if let Some(error) = applied.error {
             attempt.wait(applied.waiting, error);
         }
+        condition
     }
 
-    async fn apply(&self, writes: Vec<Write>) -> Attempt {
-        let mut attempt = Attempt::default();
+    async fn apply(&self, writes: Vec<Write>) -> (Attempt, Condition) {
+        let (mut attempt, mut worst) = (Attempt::default(), Condition::Well);
         let mut waiting = split_by_size(writes, self.config.batch_bytes);
         while let Some(mut writes) = waiting.pop() {
             let pass = self.gate.enter().await;
             let answer = self.sink.apply(&writes).await;
             let condition = condition(&answer);
-            pass.leave(condition);
-            if condition == Condition::Overloaded {
+            if condition == Condition::Overloaded || pass.is_late() {
                 self.page.shrink();
+                worst = Condition::Overloaded;
             }
+            pass.leave(condition);
             match answer {
                 Ok(outcomes) if outcomes.len() == writes.len() => attempt.count(&self.progress, writes, outcomes),
                 Ok(outcomes) => {
@@ -152,7 +157,7 @@ impl Worker {
                 Err(error) => attempt.judge(writes.into_iter().map(|write| write.key).collect(), error),
             }
         }
-        attempt
+        (attempt, worst)
     }
 }
 
