@@ -211,7 +211,10 @@ const CLAIM: &str = "
 update outbox.dead_letters as letter
    set claimed_until = now() + make_interval(secs => $2)
   from (select id from outbox.dead_letters
-         where announced_at is null and (claimed_until is null or claimed_until <= now())
+         where announced_at is null
+           -- Nobody claims for that long: a claim of before the clock was set back.
+           and (claimed_until is null or claimed_until <= now()
+                or claimed_until > now() + 2 * make_interval(secs => $2))
          order by id
          limit $1
            for update skip locked) as next
