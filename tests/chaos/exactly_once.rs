@@ -89,9 +89,10 @@ async fn a_relay_that_was_frozen_past_its_lease_wakes_and_nothing_it_still_sends
         let keys = "array(select 'key ' || n from generate_series(1, 20000) n)";
         deployment.domain.execute(&format!("select outbox.emit_many('{}', {keys})", deployment.domain.topic)).await;
         sleep(Duration::from_millis(random.random_range(50..300))).await;
+        let led = awake.said(RELAYS);
         frozen.signal("STOP").await;
         deployment.until_leads(&awake).await;
-        awake.until_said(RELAYS, awake.said(RELAYS) + 1).await;
+        awake.until_said(RELAYS, led + 1).await;
         let before = frozen.said("standing by");
         frozen.signal("CONT").await;
         frozen.until_said("standing by", before + 1).await;

@@ -175,10 +175,11 @@ async fn a_process_that_was_frozen_past_its_lease_stands_by_when_it_wakes() {
     awake.start();
     awake.until_said("standing by", 1).await;
     for _ in 0..kills(2) {
+        let begun = awake.said(INDEXES);
         frozen.signal("STOP").await;
         deployment.until_leads(&awake).await;
         // The group misses it too, and gives its partitions to the other.
-        awake.until_said(INDEXES, awake.said(INDEXES) + 1).await;
+        awake.until_said(INDEXES, begun + 1).await;
         let before = frozen.said("standing by");
         frozen.signal("CONT").await;
         frozen.until_said("standing by", before + 1).await;

@@ -93,7 +93,7 @@ async fn shutdown_beside_silent_servers(way: Way) {
         runner.until_said("stopping; a second signal ends the process at once", 1).await;
         if signals == 2 {
             let ended = runner.stop().await;
-            assert!(ended.code == Some(128 + 15) && ended.after < Duration::from_secs(1), "{ended:?}");
+            assert!(ended.code == Some(128 + 15) && ended.after < ORDERLY / 2, "{ended:?}");
         } else {
             let ended = runner.end().await;
             println!("{way:?}: {ended:?}");
@@ -114,6 +114,42 @@ async fn a_shutdown_does_not_wait_for_ever_for_silent_servers_and_a_second_signa
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_does_not_wait_for_ever_for_silent_servers_without_a_broker() {
     shutdown_beside_silent_servers(Way::Direct).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_cut_off_is_replaced_and_stands_by_when_it_is_back() {
+    let mut deployment = Deployment::new(Way::Kafka).await;
+    deployment.set("relay.lease", "2s");
+    deployment.set("postgres.connect_timeout", "1s");
+    deployment.set("log.filter", "info,sync_core::relay=debug");
+    let writers = Writers::start(&deployment.domain, seed(), 2).await;
+    let mut second = deployment.runner("second", "relay,indexer");
+    let database = Proxy::to_database(&deployment.domain.url).await;
+    deployment.set("postgres.url", database.url(&deployment.domain.url));
+    let mut first = deployment.runner("first", "relay");
+    first.start();
+    deployment.until_leads(&first).await;
+    second.start();
+    second.until_said("standing by", 1).await;
+    for (indexed, cut) in [(100, Link::Cut), (200, Link::Silent)] {
+        let (stood_by, term) = (first.said("standing by"), deployment.lease().await.term);
+        database.set(cut);
+        deployment.until_leads(&second).await;
+        assert!(deployment.lease().await.term > term);
+        until_indexed(&deployment.domain, indexed).await;
+        database.set(Link::Open);
+        first.until_said("standing by", stood_by + 1).await;
+        assert!(deployment.lease().await.is_of(&second), "the lease was taken back");
+        // Who was cut off leads again when the other ends.
+        stop(&mut second).await;
+        deployment.until_leads(&first).await;
+        second.start();
+        second.until_said("standing by", 1).await;
+    }
+    writers.stop().await;
+    assert_nothing_was_lost(&deployment).await;
+    stop(&mut first).await;
+    stop(&mut second).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

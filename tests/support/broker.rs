@@ -13,23 +13,15 @@ use super::process::{self, Frozen, free_port};
 /// How long a broker may take to start.
 const BOUND: Duration = Duration::from_secs(300);
 
-/// Where the stack keeps Kafka.
-fn libraries() -> PathBuf {
-    let under = |variable: &str, below: &str| Some(PathBuf::from(std::env::var_os(variable)?).join(below));
-    let cache = under("SYNC_STACK_CACHE", "")
-        .or_else(|| under("XDG_CACHE_HOME", "sync-stack"))
-        .or_else(|| under("HOME", ".cache/sync-stack"))
-        .unwrap();
-    let entries = fs::read_dir(&cache).unwrap_or_else(|_| panic!("{}: run scripts/stack up kafka", cache.display()));
-    let is_kafka = |path: &PathBuf| path.is_dir() && path.file_name().unwrap().to_string_lossy().starts_with("kafka-");
-    let found = entries.map(|entry| entry.unwrap().path()).find(is_kafka);
-    found.unwrap_or_else(|| panic!("no Kafka in {}: run scripts/stack up kafka", cache.display()))
+fn named(variable: &str) -> PathBuf {
+    let place = std::env::var_os(variable);
+    place.unwrap_or_else(|| panic!("{variable} is not set: run scripts/stack up kafka, then scripts/stack env")).into()
 }
 
-/// Java, with Kafka's classes.
+/// Java, with the classes of the stack's Kafka.
 pub fn java() -> Command {
-    let mut java = Command::new("java");
-    java.args(["-Xms64m", "-Xmx512m", "-cp"]).arg(libraries().join("*"));
+    let mut java = Command::new(named("SYNC_STACK_JAVA_HOME").join("bin/java"));
+    java.args(["-Xms64m", "-Xmx512m", "-cp"]).arg(named("SYNC_STACK_KAFKA").join("*"));
     java
 }
 
@@ -133,9 +125,20 @@ impl Broker {
         Self { directory, ports, process: None }
     }
 
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("broker.log")
+    }
+
+    /// The end of its log.
+    fn told(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
     /// Starts it, on the ports and with the data it had before.
     pub fn run(&mut self) {
-        let log = fs::File::create(self.directory.path().join("broker.log")).unwrap();
+        let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let process = java()
             .arg("kafka.Kafka")
             .arg(self.directory.path().join("server.properties"))
@@ -145,11 +148,11 @@ impl Broker {
             .spawn()
             .unwrap();
         self.process = Some(process);
-        let begin = Instant::now();
-        for port in &self.ports {
-            while TcpStream::connect(("127.0.0.1", *port)).is_err() {
-                let log = || fs::read_to_string(self.directory.path().join("broker.log")).unwrap();
-                assert!(begin.elapsed() < BOUND, "the broker does not listen: {}", log());
+        let began = Instant::now();
+        for port in self.ports.clone() {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                let ended = self.process.as_mut().expect("it was started").try_wait().unwrap();
+                assert!(ended.is_none() && began.elapsed() < BOUND, "the broker does not listen: {}", self.told());
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
@@ -175,6 +178,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of the log of the broker at {}:\n{}", self.address(0), self.told());
+        }
         self.kill();
     }
 }

@@ -2,8 +2,9 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{join3, try_join_all};
 use sync_core::adapter::SystemClock;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::ElasticsearchSink;
@@ -13,11 +14,15 @@ use sync_core::indexer::{Indexer, IndexerConfig, IndexerProgress, Parking};
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{DeadLetters, Kept, Publisher, Selection, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig, RelayProgress};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::domain::{Domain, PROJECTION};
 use super::postgres::database;
 use super::servers;
+
+/// How long a test may take, at scale 1.
+const BOUND: Duration = Duration::from_secs(300);
 
 /// How messages travel.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +129,8 @@ impl Pipeline {
             shutdown.cancel();
         };
         let indexing = indexers.iter().map(|indexer| indexer.run(shutdown.clone()));
-        let (relayed, indexed, ()) = tokio::join!(relay.run(shutdown.clone()), try_join_all(indexing), work);
+        let all = join3(relay.run(shutdown.clone()), try_join_all(indexing), work);
+        let (relayed, indexed, ()) = timeout(BOUND, all).await.expect("what the test waits for comes");
         relayed.expect("the relay ended in order");
         indexed.expect("the indexers ended in order");
         ran

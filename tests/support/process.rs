@@ -1,10 +1,16 @@
 //! Servers of a test's own as processes: who runs them, where they may listen, and how all of one are struck at once.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to end what was killed.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// User and group who run servers that refuse root; none when this process is not root.
 pub fn owner() -> Option<(u32, u32)> {
@@ -36,19 +42,30 @@ pub fn as_owner(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A port nobody listens on at this moment, below those the kernel gives to outgoing connections: nobody takes it by
-/// chance while its server is down.
+/// Ports that were given out: their servers may not listen yet, or be down for a while.
+static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port of this process's own that nobody listens on at this moment, below those the kernel gives to outgoing
+/// connections.
 pub fn free_port() -> u16 {
     let mut drawn = std::iter::repeat_with(|| rand::random_range(10_000..20_000));
-    drawn.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && TAKEN.lock().unwrap().insert(*port);
+    drawn.find(is_free).unwrap()
 }
 
 /// Ends a server and all its processes at once, as a crash would, and waits until it is gone. Blocks.
 pub fn kill(server: &mut Child) {
     // First of all the parent, which could otherwise replace its children meanwhile.
     signal("STOP", &[server.id()]);
-    signal("KILL", &family(server.id()));
+    let processes = family(server.id());
+    signal("KILL", &processes);
     server.wait().unwrap();
+    // A child that still ends holds on to what the next server wants.
+    let began = Instant::now();
+    while processes.iter().any(|process| is_there(*process)) {
+        assert!(began.elapsed() < BOUND, "killed processes stay: {processes:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Stops a server and all its processes where they are. Blocks.
@@ -89,7 +106,17 @@ fn family(process: u32) -> Vec<u32> {
 }
 
 fn parent(process: u32) -> Option<u32> {
+    state_and_parent(process)?.1.parse().ok()
+}
+
+/// Whether it has not ended; one that nobody has asked about since counts as ended.
+fn is_there(process: u32) -> bool {
+    state_and_parent(process).is_some_and(|(state, _)| state != "Z")
+}
+
+fn state_and_parent(process: u32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the name of the command, which may hold anything: state, parent.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    // They come behind the name of the command, which may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
+    Some((fields.next()?, fields.next()?))
 }

@@ -117,11 +117,13 @@ async fn connection(mut near: TcpStream, target: String, link: watch::Receiver<L
     };
     let broken = async {
         // An error says that the proxy is gone, which cuts as well.
-        cut.wait_for(|link| matches!(link, Link::Cut | Link::Reset)).await.is_ok_and(|link| *link == Link::Reset)
+        cut.wait_for(is_broken).await.is_ok_and(|link| *link == Link::Reset)
     };
+    let is_refused = is_broken(&link.borrow());
     let reset = tokio::select! {
         reset = broken => {
-            withheld.fetch_add(1, Ordering::SeqCst);
+            // One that was there before may not have been in use.
+            withheld.fetch_add(u64::from(is_refused), Ordering::SeqCst);
             reset
         }
         _ = passing => false,
@@ -131,6 +133,10 @@ async fn connection(mut near: TcpStream, target: String, link: watch::Receiver<L
             stream.set_zero_linger().unwrap();
         }
     }
+}
+
+fn is_broken(link: &Link) -> bool {
+    matches!(link, Link::Cut | Link::Reset)
 }
 
 async fn pass(

@@ -299,7 +299,7 @@ async fn is_done(subscriber: &dyn Subscriber) -> bool {
 async fn an_indexer_dies_between_reading_and_applying(build: Build) {
     let servers = Servers::shared().await;
     let site = Site::new(&servers, Mode::AtLeastOnce, 1, 0).await;
-    let index_wire = &servers.wire(Wire::IndexerToElasticsearch)[0];
+    let index_wire = &servers.ways(Wire::IndexerToElasticsearch)[0][0];
     site.start().await;
     let workload = Workload::start(&site.url, SEED, WRITERS);
     let client = site.client().await;

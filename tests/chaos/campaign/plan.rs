@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::servers::{BROKERS, NODES};
 use super::{ROUNDS, SEEDS};
 use crate::support::index_proxy::Bulks;
 use crate::support::proxy::Link;
@@ -60,12 +61,12 @@ pub enum Process {
 pub enum Server {
     /// The primary.
     Postgres,
-    /// One of several.
-    Broker,
+    /// One of them.
+    Broker(usize),
     /// All brokers.
     Kafka,
-    /// One of several.
-    Node,
+    /// One of them.
+    Node(usize),
     /// All nodes.
     Elasticsearch,
 }
@@ -75,17 +76,17 @@ impl Server {
     fn system(self) -> Self {
         match self {
             Self::Postgres => Self::Postgres,
-            Self::Broker | Self::Kafka => Self::Kafka,
-            Self::Node | Self::Elasticsearch => Self::Elasticsearch,
+            Self::Broker(_) | Self::Kafka => Self::Kafka,
+            Self::Node(_) | Self::Elasticsearch => Self::Elasticsearch,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
-            Self::Broker => "one broker",
+            Self::Broker(_) => "one broker",
             Self::Kafka => "Kafka",
-            Self::Node => "one node",
+            Self::Node(_) => "one node",
             Self::Elasticsearch => "Elasticsearch",
         }
     }
@@ -99,6 +100,13 @@ pub enum Wire {
     IndexerToKafka,
     IndexerToPostgres,
     IndexerToElasticsearch,
+}
+
+/// Whose way it is: of one of the two processes that take it, or of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    One(usize),
+    Both,
 }
 
 /// What goes wrong.
@@ -116,9 +124,9 @@ pub enum Fault {
     Promote,
     /// The clock of PostgreSQL's primary jumps that many seconds, and back.
     Jump(i64),
-    Network(Wire, Link),
+    Network(Wire, Whose, Link),
     /// Connections are silent, and then lost: what waited for an answer never gets one.
-    Lose(Wire),
+    Lose(Wire, Whose),
     Answers(Bulks),
 }
 
@@ -138,14 +146,14 @@ impl Fault {
             Self::Promote => "promote the standby".to_owned(),
             Self::Jump(seconds) if seconds < 0 => "clock set back".to_owned(),
             Self::Jump(_) => "clock set forward".to_owned(),
-            Self::Network(_, link) => match link {
+            Self::Network(_, _, link) => match link {
                 Link::Open => "open".to_owned(),
                 Link::Cut => "cut".to_owned(),
                 Link::Reset => "reset".to_owned(),
                 Link::Silent => "black hole".to_owned(),
                 Link::Slow(_) => "slow network".to_owned(),
             },
-            Self::Lose(_) => "lost connections".to_owned(),
+            Self::Lose(..) => "lost connections".to_owned(),
             Self::Answers(bulks) => match bulks {
                 Bulks::Pass => "none".to_owned(),
                 Bulks::Refused => "429".to_owned(),
@@ -154,6 +162,17 @@ impl Fault {
                 Bulks::AnswerLost => "answer lost".to_owned(),
                 Bulks::Unguarded => "no guard".to_owned(),
             },
+        }
+    }
+
+    /// What it does and to whom, without what is drawn anew each time.
+    fn card(self) -> String {
+        match self {
+            Self::Network(wire, ..) | Self::Lose(wire, _) => format!("{}: {wire:?}", self.kind()),
+            Self::Kill(_) | Self::Freeze(_) | Self::Leave(_) => format!("{self:?}"),
+            Self::KillServer(_) | Self::FreezeServer(_) | Self::Promote | Self::Jump(_) | Self::Answers(_) => {
+                self.kind()
+            }
         }
     }
 
@@ -171,10 +190,10 @@ impl Fault {
                 server == Server::Postgres
             }
             (Self::Jump(_), Self::Jump(_)) => true,
-            (Self::Network(one, _) | Self::Lose(one), Self::Network(two, _) | Self::Lose(two)) => one == two,
+            (Self::Network(one, ..) | Self::Lose(one, _), Self::Network(two, ..) | Self::Lose(two, _)) => one == two,
             (Self::Answers(_), Self::Answers(_)) => true,
             (Self::KillServer(_) | Self::FreezeServer(_) | Self::Promote | Self::Jump(_), _)
-            | (Self::Network(..) | Self::Lose(_) | Self::Answers(_), _) => false,
+            | (Self::Network(..) | Self::Lose(..) | Self::Answers(_), _) => false,
         }
     }
 
@@ -184,7 +203,7 @@ impl Fault {
             Self::Kill(_) | Self::Leave(_) => random.random_range(0..1_500),
             Self::KillServer(_) => random.random_range(0..1_000),
             Self::Freeze(_) => random.random_range(300..5_000),
-            Self::FreezeServer(_) | Self::Promote | Self::Jump(_) | Self::Network(..) | Self::Lose(_) => {
+            Self::FreezeServer(_) | Self::Promote | Self::Jump(_) | Self::Network(..) | Self::Lose(..) => {
                 random.random_range(300..4_000)
             }
             Self::Answers(_) => random.random_range(500..3_000),
@@ -209,14 +228,21 @@ pub struct Round {
     pub strikes: Vec<Strike>,
 }
 
+fn whose(random: &mut StdRng) -> Whose {
+    match random.random_range(0..4) {
+        number @ 0..2 => Whose::One(number),
+        _ => Whose::Both,
+    }
+}
+
 /// All that can go wrong in this mode.
 fn deck(mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     let mut processes = vec![Process::LeadingRelay, Process::OtherRelay];
-    let mut servers = vec![Server::Postgres, Server::Node, Server::Elasticsearch];
+    let mut servers = vec![Server::Postgres, Server::Node(random.random_range(0..NODES)), Server::Elasticsearch];
     let mut wires = vec![Wire::RelayToPostgres, Wire::IndexerToElasticsearch];
     if mode.has_broker() {
         processes.extend([Process::Indexer(0), Process::Indexer(1)]);
-        servers.extend([Server::Broker, Server::Kafka]);
+        servers.extend([Server::Broker(random.random_range(0..BROKERS)), Server::Kafka]);
         wires.extend([Wire::RelayToKafka, Wire::IndexerToKafka, Wire::IndexerToPostgres]);
     }
     let mut deck = Vec::new();
@@ -232,8 +258,10 @@ fn deck(mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     deck.extend([far, -far, random.random_range(1..5), -random.random_range(1..5)].map(Fault::Jump));
     for wire in wires {
         let slow = Link::Slow(Duration::from_millis(random.random_range(10..150)));
-        deck.extend([Link::Cut, Link::Reset, Link::Silent, slow].map(|link| Fault::Network(wire, link)));
-        deck.push(Fault::Lose(wire));
+        for link in [Link::Cut, Link::Reset, Link::Silent, slow] {
+            deck.push(Fault::Network(wire, whose(random), link));
+        }
+        deck.push(Fault::Lose(wire, whose(random)));
     }
     let answers = [Bulks::Refused, Bulks::Unavailable, Bulks::HalfRefused, Bulks::AnswerLost];
     deck.extend(answers.map(Fault::Answers));
@@ -271,11 +299,12 @@ fn a_seed_has_one_schedule_in_which_every_fault_comes_before_one_comes_again() {
         let plan = schedule(seed, mode, 100);
         assert_eq!(plan, schedule(seed, mode, 100));
         assert_ne!(plan, schedule(seed + 3, mode, 100));
-        let all = deck(mode, &mut StdRng::seed_from_u64(0));
-        let dealt: Vec<_> = plan.iter().flat_map(|round| &round.strikes).map(|strike| strike.fault.kind()).collect();
-        for fault in &all {
-            assert!(dealt[..all.len()].contains(&fault.kind()), "{fault:?}");
-        }
+        let mut all: Vec<_> = deck(mode, &mut StdRng::seed_from_u64(0)).into_iter().map(Fault::card).collect();
+        let dealt = plan.iter().flat_map(|round| &round.strikes).map(|strike| strike.fault.card());
+        let mut dealt: Vec<_> = dealt.take(all.len()).collect();
+        all.sort();
+        dealt.sort();
+        assert_eq!(dealt, all);
         for Round { strikes, .. } in &plan {
             for (place, strike) in strikes.iter().enumerate() {
                 assert!(!strikes[..place].iter().any(|other| other.fault.excludes(strike.fault)), "{strikes:?}");
@@ -291,6 +320,11 @@ fn the_seeds_of_the_everyday_size_have_every_kind_of_fault() {
     let rounds: Vec<_> = SEEDS.into_iter().flat_map(|seed| schedule(seed, Mode::of(seed), ROUNDS)).collect();
     let struck = kinds(&mut rounds.iter().flat_map(|round| &round.strikes).map(|strike| strike.fault));
     assert_eq!(struck, all);
+    for seed in SEEDS {
+        let plan = schedule(seed, Mode::of(seed), ROUNDS);
+        let mut strikes = plan.iter().flat_map(|round| &round.strikes);
+        assert!(strikes.any(|strike| strike.fault == Fault::Promote), "{seed} has no promotion");
+    }
     let modes = SEEDS.map(Mode::of);
     assert_eq!(modes, [Mode::AtLeastOnce, Mode::ExactlyOnce, Mode::Direct]);
 }

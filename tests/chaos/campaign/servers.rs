@@ -1,6 +1,5 @@
 //! The servers of campaigns, and the network before them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::pair::{Lost, Pair};
-use super::plan::{Server, Wire};
+use super::plan::{Server, Whose, Wire};
 use crate::support::broker::{Broker, Listener};
 use crate::support::index_proxy::IndexProxy;
 use crate::support::node::{Node, run_all};
@@ -17,10 +16,10 @@ use crate::support::proxy::{Link, Proxy, host_and_port};
 use crate::support::servers;
 
 /// One of them may be lost.
-const BROKERS: usize = 3;
+pub const BROKERS: usize = 3;
 
 /// The second of them may be lost; without the first nothing is written.
-const NODES: usize = 2;
+pub const NODES: usize = 2;
 
 /// Little to recover after a crash, and no topics that nobody asked for.
 const BROKER: &[&str] = &["transaction.state.log.num.partitions=2", "auto.create.topics.enable=false"];
@@ -37,9 +36,9 @@ pub struct Servers {
     elasticsearch: Vec<String>,
     /// By way of which answers can be spoilt.
     pub index: IndexProxy,
-    relay_to_postgres: Vec<Proxy>,
-    indexer_to_postgres: Vec<Proxy>,
-    indexer_to_elasticsearch: Vec<Proxy>,
+    relay_to_postgres: Ways,
+    indexer_to_postgres: Ways,
+    indexer_to_elasticsearch: Ways,
     database: Option<Arc<Mutex<Pair>>>,
     own: Option<Own>,
 }
@@ -48,45 +47,43 @@ pub struct Servers {
 struct Own {
     brokers: Vec<Arc<Mutex<Broker>>>,
     nodes: Vec<Arc<Mutex<Node>>>,
-    /// How often one of several was struck: they take turns.
-    struck: AtomicUsize,
-    /// One a broker. Clients go on where brokers tell them to, so each has a listener of its own that names its proxy.
-    relay_to_kafka: Vec<Proxy>,
-    indexer_to_kafka: Vec<Proxy>,
+    /// Clients go on where brokers tell them to, so for each proxy there is a listener of its own that names it.
+    relay_to_kafka: Ways,
+    indexer_to_kafka: Ways,
 }
 
-/// One of them, another one each time.
-fn next<T>(all: &[Arc<T>], struck: &AtomicUsize) -> Vec<Arc<T>> {
-    let turn = struck.fetch_add(1, Ordering::Relaxed);
-    vec![Arc::clone(&all[turn % all.len()])]
-}
+/// Of each of two processes, a proxy before every server.
+type Ways = [Vec<Proxy>; 2];
 
-async fn proxies_to(addresses: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Proxy> {
-    join_all(addresses.into_iter().map(async |address| Proxy::to(address.as_ref()).await)).await
+async fn ways_to<'a>(addresses: impl Iterator<Item = &'a str> + Clone) -> Ways {
+    let way = async || join_all(addresses.clone().map(Proxy::to)).await;
+    [way().await, way().await]
 }
 
 impl Servers {
     /// Started for this, so that they may be killed: a primary with a standby, three brokers, two nodes.
     pub async fn start() -> Self {
-        let (mut relay_to_kafka, mut indexer_to_kafka, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..BROKERS {
-            let both = [Proxy::to("nowhere").await, Proxy::to("nowhere").await];
-            let listener = |name, proxy: &Proxy| {
-                let advertised = Some(proxy.address().to_owned());
-                Listener { name, protocol: "PLAINTEXT", advertised }
-            };
-            listeners.push([listener("RELAY", &both[0]), listener("INDEXER", &both[1])]);
-            let [relay, indexer] = both;
-            relay_to_kafka.push(relay);
-            indexer_to_kafka.push(indexer);
-        }
+        // Where they lead is known when the brokers are there, and these must know where the proxies are.
+        let nowhere = || std::iter::repeat_n("nowhere", BROKERS);
+        let (relay_to_kafka, indexer_to_kafka) = (ways_to(nowhere()).await, ways_to(nowhere()).await);
+        let ways = || relay_to_kafka.iter().chain(&indexer_to_kafka);
+        let listeners: Vec<_> = (0..BROKERS)
+            .map(|broker| {
+                let mut advertised = ways().map(|way| Some(way[broker].address().to_owned()));
+                ["RELAY0", "RELAY1", "INDEXER0", "INDEXER1"].map(|name| {
+                    let advertised = advertised.next().expect("a way for each name");
+                    Listener { name, protocol: "PLAINTEXT", advertised }
+                })
+            })
+            .collect();
         let brokers = spawn_blocking(move || Broker::cluster(&listeners, BROKER));
         let (database, nodes) = (spawn_blocking(Pair::start), spawn_blocking(|| Node::cluster(NODES)));
         let (brokers, database, nodes) = tokio::join!(brokers, database, nodes);
         let (brokers, database, nodes) = (brokers.unwrap(), database.unwrap(), nodes.unwrap());
-        for (broker, (relay, indexer)) in brokers.iter().zip(relay_to_kafka.iter().zip(&indexer_to_kafka)) {
-            relay.point_at(&broker.address(1));
-            indexer.point_at(&broker.address(2));
+        for (listener, way) in ways().enumerate() {
+            for (proxy, broker) in way.iter().zip(&brokers) {
+                proxy.point_at(&broker.address(1 + listener));
+            }
         }
         let postgres = database.addresses().join(",");
         let elasticsearch = nodes.iter().map(Node::address).collect();
@@ -94,7 +91,6 @@ impl Servers {
         let own = Own {
             brokers: brokers.into_iter().map(|broker| Arc::new(Mutex::new(broker))).collect(),
             nodes: nodes.into_iter().map(|node| Arc::new(Mutex::new(node))).collect(),
-            struck: AtomicUsize::new(0),
             relay_to_kafka,
             indexer_to_kafka,
         };
@@ -120,9 +116,9 @@ impl Servers {
     async fn at(role: String, postgres: String, kafka: String, elasticsearch: Vec<String>) -> Self {
         let index = IndexProxy::to(&elasticsearch).await;
         Self {
-            relay_to_postgres: proxies_to(postgres.split(',')).await,
-            indexer_to_postgres: proxies_to(postgres.split(',')).await,
-            indexer_to_elasticsearch: proxies_to(index.addresses()).await,
+            relay_to_postgres: ways_to(postgres.split(',')).await,
+            indexer_to_postgres: ways_to(postgres.split(',')).await,
+            indexer_to_elasticsearch: ways_to(index.addresses().iter().map(String::as_str)).await,
             index,
             role,
             postgres,
@@ -138,21 +134,26 @@ impl Servers {
         self.database_at(&self.postgres, name)
     }
 
-    /// The same by way of this wire's proxies.
-    pub fn database_by(&self, wire: Wire, name: &str) -> String {
-        self.database_at(&self.addresses(wire), name)
+    /// The same by way of this wire, as the process of this number takes it.
+    pub fn database_by(&self, wire: Wire, number: usize, name: &str) -> String {
+        self.database_at(&self.addresses(wire, number), name)
     }
 
     fn database_at(&self, hosts: &str, name: &str) -> String {
         format!("postgres://{}@{hosts}/{name}?target_session_attrs=read-write", self.role)
     }
 
-    /// Kafka by way of this wire's proxies, where there are some.
-    pub fn brokers(&self, wire: Wire) -> String {
+    /// Kafka by way of this wire, where there are proxies.
+    pub fn brokers(&self, wire: Wire, number: usize) -> String {
         match self.own {
-            Some(_) => self.addresses(wire),
+            Some(_) => self.addresses(wire, number),
             None => self.kafka.clone(),
         }
+    }
+
+    /// Whether all of them are the campaign's own.
+    pub fn can_be_struck(&self) -> bool {
+        self.own.is_some()
     }
 
     /// How many copies of each partition of a topic there are.
@@ -170,26 +171,30 @@ impl Servers {
         self.elasticsearch.iter().map(|address| format!("http://{address}")).collect()
     }
 
-    /// The same by way of the proxies.
-    pub fn nodes_by_proxy(&self) -> Vec<String> {
-        self.indexer_to_elasticsearch.iter().map(|proxy| format!("http://{}", proxy.address())).collect()
+    /// The same by way of the proxies of the process of this number.
+    pub fn nodes_by_proxy(&self, number: usize) -> Vec<String> {
+        self.indexer_to_elasticsearch[number].iter().map(|proxy| format!("http://{}", proxy.address())).collect()
     }
 
     /// What a client that takes this wire is to be told.
-    fn addresses(&self, wire: Wire) -> String {
-        self.wire(wire).iter().map(Proxy::address).collect::<Vec<_>>().join(",")
+    fn addresses(&self, wire: Wire, number: usize) -> String {
+        self.ways(wire)[number].iter().map(Proxy::address).collect::<Vec<_>>().join(",")
     }
 
     /// Changes how the network is on this wire.
-    pub fn set(&self, wire: Wire, link: Link) {
-        self.wire(wire).iter().for_each(|proxy| proxy.set(link));
+    pub fn set(&self, wire: Wire, whose: Whose, link: Link) {
+        let ways = match whose {
+            Whose::One(number) => &self.ways(wire)[number..=number],
+            Whose::Both => self.ways(wire),
+        };
+        ways.iter().flatten().for_each(|proxy| proxy.set(link));
     }
 
-    /// Its proxies: one for each server.
+    /// Its proxies.
     ///
     /// # Panics
     /// When these are not the campaign's own servers and the wire is Kafka's.
-    pub fn wire(&self, wire: Wire) -> &[Proxy] {
+    pub fn ways(&self, wire: Wire) -> &Ways {
         match wire {
             Wire::RelayToPostgres => &self.relay_to_postgres,
             Wire::RelayToKafka => &self.own().relay_to_kafka,
@@ -216,9 +221,9 @@ impl Servers {
                 sleep(down).await;
                 with(self.pair(), Pair::run).await;
             }
-            Server::Broker => kill_brokers(next(&own.brokers, &own.struck), down).await,
+            Server::Broker(one) => kill_brokers(vec![Arc::clone(&own.brokers[one])], down).await,
             Server::Kafka => kill_brokers(own.brokers.clone(), down).await,
-            Server::Node => kill_nodes(next(&own.nodes, &own.struck), down).await,
+            Server::Node(one) => kill_nodes(vec![Arc::clone(&own.nodes[one])], down).await,
             Server::Elasticsearch => kill_nodes(own.nodes.clone(), down).await,
         }
     }
@@ -228,9 +233,9 @@ impl Servers {
         let own = self.own();
         let frozen = match server {
             Server::Postgres => vec![with(self.pair(), |pair| pair.freeze()).await],
-            Server::Broker => freeze_all(&next(&own.brokers, &own.struck), |broker| broker.freeze()).await,
+            Server::Broker(one) => freeze_all(&own.brokers[one..=one], |broker| broker.freeze()).await,
             Server::Kafka => freeze_all(&own.brokers, |broker| broker.freeze()).await,
-            Server::Node => freeze_all(&next(&own.nodes, &own.struck), |node| node.freeze()).await,
+            Server::Node(one) => freeze_all(&own.nodes[one..=one], |node| node.freeze()).await,
             Server::Elasticsearch => freeze_all(&own.nodes, |node| node.freeze()).await,
         };
         sleep(lasting).await;

@@ -44,17 +44,17 @@ async fn carry_out_one(site: &Site<'_>, Strike { fault, after, lasting }: Strike
             site.promote().await;
         }
         Fault::Jump(seconds) => site.servers.jump(seconds, lasting).await,
-        Fault::Network(wire, link) => {
-            site.servers.set(wire, link);
+        Fault::Network(wire, whose, link) => {
+            site.servers.set(wire, whose, link);
             sleep(lasting).await;
-            site.servers.set(wire, Link::Open);
+            site.servers.set(wire, whose, Link::Open);
         }
-        Fault::Lose(wire) => {
-            site.servers.set(wire, Link::Silent);
+        Fault::Lose(wire, whose) => {
+            site.servers.set(wire, whose, Link::Silent);
             sleep(lasting).await;
-            site.servers.set(wire, Link::Reset);
+            site.servers.set(wire, whose, Link::Reset);
             sleep(RESETTING).await;
-            site.servers.set(wire, Link::Open);
+            site.servers.set(wire, whose, Link::Open);
         }
         Fault::Answers(bulks) => {
             site.servers.index.set(bulks);
