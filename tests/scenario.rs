@@ -11,5 +11,6 @@ mod pipeline;
 mod poison;
 mod relay;
 mod retries;
+mod silence;
 mod watch;
 mod windows;
