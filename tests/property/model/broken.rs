@@ -25,6 +25,14 @@ pub enum Broken {
     Gaps,
     /// The bus begins anew after a failure before it told anybody of it.
     Forgetful,
+    /// The position is stored beside the transaction, after it.
+    LooseMark,
+    /// What a transaction that was taken back had stored stays to be seen.
+    VisibleAborts,
+    /// Whoever begins shuts nobody out.
+    NobodyShutOut,
+    /// The newest position that is read is the one before it.
+    StaleMark,
 }
 
 /// A subscription's position as an id: everything up to it counts as done.
