@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bad_input;
+mod dead_letters;
 mod elasticsearch_answers;
 mod examples;
 mod indexer;

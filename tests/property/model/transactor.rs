@@ -60,6 +60,11 @@ impl Transactions for StormyTransactions {
         Ok(newest)
     }
 
+    async fn refusals(&mut self, messages: &[Outgoing]) -> Result<Vec<(usize, Error)>, Error> {
+        let Line { inner, storm, .. } = &self.line;
+        storm.weather.call(async { inner.lock().await.refusals(messages).await }).await
+    }
+
     async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error> {
         assert!(!self.is_spent, "after an error, or a drop half-way, it has to begin anew");
         self.is_spent = true;
