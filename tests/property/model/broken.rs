@@ -33,6 +33,8 @@ pub enum Broken {
     NobodyShutOut,
     /// The newest position that is read is the one before it.
     StaleMark,
+    /// The position that follows in the database is moved by anyone, whatever the term.
+    Mirror,
 }
 
 /// A subscription's position as an id: everything up to it counts as done.

@@ -115,7 +115,10 @@ impl Cursor for StormyCursor {
         let source = &self.source;
         let advance = async {
             match self.inner.advance(position).await {
-                Err(error) if error.kind() == ErrorKind::Fenced && source.broken == Broken::Fencing => {
+                Err(error)
+                    if error.kind() == ErrorKind::Fenced
+                        && matches!(source.broken, Broken::Fencing | Broken::Mirror) =>
+                {
                     source.inner.database.rewind(&source.inner.subscription, position);
                 }
                 done => done?,

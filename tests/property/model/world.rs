@@ -64,9 +64,11 @@ impl Way {
                 2..5 => Self::ExactlyOnce,
                 _ => Self::AtLeastOnce,
             },
-            Broken::LooseMark | Broken::VisibleAborts | Broken::NobodyShutOut | Broken::StaleMark => Self::ExactlyOnce,
-            // These are the same in both.
-            Broken::EarlyAcknowledgements | Broken::Fencing if drawn < 4 => Self::ExactlyOnce,
+            Broken::LooseMark | Broken::VisibleAborts | Broken::NobodyShutOut | Broken::StaleMark | Broken::Mirror => {
+                Self::ExactlyOnce
+            }
+            // The same in both.
+            Broken::EarlyAcknowledgements if drawn < 4 => Self::ExactlyOnce,
             // What is broken about a bus that stores is not to be seen on one that does not.
             Broken::Guard
             | Broken::EarlyCommits
