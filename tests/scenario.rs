@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bad_input;
+mod dead_letters;
 mod elasticsearch_answers;
 mod examples;
 mod indexer;
@@ -12,5 +13,6 @@ mod pipeline;
 mod poison;
 mod relay;
 mod retries;
+mod silence;
 mod watch;
 mod windows;

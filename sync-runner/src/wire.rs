@@ -56,6 +56,7 @@ impl<'a> Wire<'a> {
             ca_file: settings.ca_file.clone(),
             pool_size: settings.pool_size,
             connect_timeout: settings.connect_timeout,
+            statement_timeout: settings.statement_timeout,
         })?;
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
         let all = topics(config).into_iter().flat_map(|topic| {
@@ -341,6 +342,7 @@ mod tests {
         let wire = Wire::new(&config).unwrap();
         let (postgres, default) = (&config.postgres, PostgresConfig::default());
         assert_eq!((postgres.pool_size, postgres.connect_timeout), (default.pool_size, default.connect_timeout));
+        assert_eq!(postgres.statement_timeout, default.statement_timeout);
         let (relay, default) = (&config.relay, SourceConfig::default());
         assert_eq!((relay.batch_events, relay.batch_bytes), (default.batch_events, default.batch_bytes));
         assert_eq!((relay.lease, relay.poll_interval), (default.lease, default.poll_interval));

@@ -1,6 +1,7 @@
 //! The relay between a database and a bus in memory, with scripted faults.
 
 mod exactly_once;
+mod oversized;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -32,6 +32,16 @@ pub trait Transactions: Debug + Send {
     /// `Unavailable`, `Denied`; `Configuration` when something else than a mark is there.
     async fn mark(&mut self) -> Result<Option<Mark>, Error>;
 
+    /// Which of these messages can never be stored, however alone, by their places in ascending order, and why; each
+    /// reason is one that is parked. Stores nothing, and [`publish`](Self::publish) of the others may follow. It says what
+    /// is known beforehand: `publish` may still refuse what is not among them.
+    ///
+    /// May be called again, also after it was dropped half-way.
+    ///
+    /// # Errors
+    /// As `publish`; then begin anew.
+    async fn refusals(&mut self, messages: &[Outgoing]) -> Result<Vec<(usize, Error)>, Error>;
+
     /// Stores all messages and the mark, or nothing. Messages of one key are stored in the order handed over, across
     /// calls too. When it returns, readers that leave out what is not committed see all of it.
     ///

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::under_lease;
+use super::parking::Unpublished;
 use super::suspects::Suspects;
 use super::{Relay, read_batches};
 use crate::error::{Error, ErrorKind, Remedy};
@@ -67,7 +68,8 @@ pub(super) async fn session(
                 if !waiting.gather(&mut read, epoch, most, suspects).await {
                     break;
                 }
-                let parcel = std::mem::take(&mut waiting);
+                let mut parcel = std::mem::take(&mut waiting);
+                parcel.sort_out(relay, transactions.as_mut(), epoch, suspects).await?;
                 let events = parcel.messages.len() as u64;
                 if let Some(mark) = &parcel.mark {
                     let mut published = std::pin::pin!(transactions.publish(parcel.messages, mark));
@@ -82,6 +84,9 @@ pub(super) async fn session(
                 }
                 passed.send_replace(parcel.position);
                 relay.progress.published(events);
+                if parcel.is_sorted_out {
+                    suspects.forget_parked();
+                }
             }
             drop(passed);
             Ok(())
@@ -96,6 +101,10 @@ pub(super) async fn session(
 struct Parcel {
     batches: usize,
     messages: Vec<Outgoing>,
+    /// Of each message, its event, and whether its value is what the event carried.
+    events: Vec<(i64, bool)>,
+    /// Some events are parked, and not among the messages.
+    is_sorted_out: bool,
     /// Of the last batch that has events.
     mark: Option<Mark>,
     /// Of the last batch.
@@ -119,10 +128,48 @@ impl Parcel {
 
     fn add(&mut self, batch: Batch, epoch: i32, suspects: &Suspects) {
         self.batches += 1;
-        let events = batch.events.into_iter().filter(|event| !suspects.is_parked(epoch, event.id));
-        self.messages.extend(events.map(|event| event.into_message(epoch)));
+        for event in batch.events {
+            if suspects.is_parked(epoch, event.id) {
+                self.is_sorted_out = true;
+                continue;
+            }
+            self.events.push((event.id, event.payload.is_some()));
+            self.messages.push(event.into_message(epoch));
+        }
         self.mark = batch.mark.or(self.mark.take());
         self.position = Some(batch.position);
+    }
+
+    /// Parks what the bus is known never to take, while no transaction is there that it would spoil.
+    async fn sort_out(
+        &mut self,
+        relay: &Relay,
+        transactions: &mut dyn Transactions,
+        epoch: i32,
+        suspects: &Suspects,
+    ) -> Result<(), Error> {
+        let Some(parking) = &relay.parking else { return Ok(()) };
+        let refused = transactions.refusals(&self.messages).await?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        self.is_sorted_out = true;
+        let mut refused = refused.into_iter().peekable();
+        let all = std::mem::take(&mut self.messages).into_iter().zip(std::mem::take(&mut self.events));
+        for (place, (message, (id, is_payload))) in all.enumerate() {
+            let Some((_, error)) = refused.next_if(|(at, _)| *at == place) else {
+                self.messages.push(message);
+                self.events.push((id, is_payload));
+                continue;
+            };
+            let Outgoing { topic, key, value, .. } = message;
+            let event = Unpublished { id, topic, key, payload: is_payload.then_some(value) };
+            parking.park(event, &error).await?;
+            // Should the transaction fail, it is read again, and known.
+            suspects.note_parked(epoch, id);
+            relay.progress.parked();
+        }
+        Ok(())
     }
 }
 

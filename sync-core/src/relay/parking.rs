@@ -15,17 +15,31 @@ pub(super) struct Parking {
     pub(super) clock: Arc<dyn Clock>,
 }
 
+/// What a letter tells of an event.
+pub(super) struct Unpublished {
+    pub(super) id: i64,
+    pub(super) topic: String,
+    pub(super) key: String,
+    pub(super) payload: Option<String>,
+}
+
+impl From<Event> for Unpublished {
+    fn from(Event { id, topic, key, payload, .. }: Event) -> Self {
+        Self { id, topic, key, payload }
+    }
+}
+
 impl Parking {
     /// Returns once the event is safe among the dead letters, with all it carried.
-    pub(super) async fn park(&self, event: Event, error: &Error) -> Result<(), Error> {
-        let Event { id, topic, key, .. } = &event;
+    pub(super) async fn park(&self, event: impl Into<Unpublished>, error: &Error) -> Result<(), Error> {
+        let Unpublished { id, topic, key, payload } = event.into();
         tracing::warn!(id, topic, key, %error, "parked as a dead letter: it was not published");
         let letter = DeadLetter {
             reader: self.subscription.clone(),
-            origin: Origin { topic: event.topic, partition: -1, offset: event.id },
-            event: Some(event.id),
-            key: Some(event.key),
-            value: event.payload,
+            origin: Origin { topic, partition: -1, offset: id },
+            event: Some(id),
+            key: Some(key),
+            value: payload,
             error_kind: error.kind().name().to_owned(),
             error: error.to_string(),
             attempts: 1,

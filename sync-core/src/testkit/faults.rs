@@ -167,6 +167,10 @@ impl Transactions for FaultyTransactions {
         self.inner.mark().await
     }
 
+    async fn refusals(&mut self, messages: &[Outgoing]) -> Result<Vec<(usize, Error)>, Error> {
+        self.inner.refusals(messages).await
+    }
+
     async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error> {
         let lose = self.script.before().await?;
         self.inner.publish(messages, mark).await?;

@@ -19,6 +19,8 @@ pub(crate) struct Postgres {
     pub(crate) pool_size: usize,
     /// How long each host may take to let us in, and how long a free connection is waited for.
     pub(crate) connect_timeout: Duration,
+    /// How long the answer to a statement is waited for.
+    pub(crate) statement_timeout: Duration,
 }
 
 impl Default for Postgres {
@@ -34,6 +36,7 @@ impl Default for Postgres {
             ca_file: None,
             pool_size: 8,
             connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -49,6 +52,9 @@ impl Postgres {
             connect_timeout: section
                 .duration("connect_timeout", Duration::from_millis(100)..=Duration::from_secs(600))
                 .unwrap_or(default.connect_timeout),
+            statement_timeout: section
+                .duration("statement_timeout", Duration::from_millis(100)..=Duration::from_secs(24 * 3600))
+                .unwrap_or(default.statement_timeout),
         }
     }
 }

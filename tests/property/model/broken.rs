@@ -25,6 +25,16 @@ pub enum Broken {
     Gaps,
     /// The bus begins anew after a failure before it told anybody of it.
     Forgetful,
+    /// The position is stored beside the transaction, after it.
+    LooseMark,
+    /// What a transaction that was taken back had stored stays to be seen.
+    VisibleAborts,
+    /// Whoever begins shuts nobody out.
+    NobodyShutOut,
+    /// The newest position that is read is the one before it.
+    StaleMark,
+    /// The position that follows in the database is moved by anyone, whatever the term.
+    Mirror,
 }
 
 /// A subscription's position as an id: everything up to it counts as done.

@@ -37,6 +37,8 @@ pub struct Verdict {
     pub kills: u64,
     /// Dead letters at the end.
     pub parked: u64,
+    /// Transactions on the bus that were committed while things went wrong.
+    pub transactions: u64,
 }
 
 impl Verdict {
@@ -178,7 +180,8 @@ impl History {
     }
 
     fn repeat(&self, dice: &mut Dice) {
-        let Bus::Stored(bus) = &self.world.bus else { return };
+        // Who wants each event once sends nothing himself.
+        let (Bus::Stored(bus), None) = (&self.world.bus, &self.world.transactor) else { return };
         let topic = TOPICS[dice.roll(2) as usize];
         let messages = bus.messages(topic);
         if messages.is_empty() {
@@ -190,6 +193,7 @@ impl History {
 
     /// The end of all trouble: whoever runs goes on, and every role has somebody.
     async fn settle(&mut self) {
+        self.verdict.transactions = self.world.marks.lock().unwrap().len() as u64;
         self.world.weather.calm_down();
         let mut dice = Dice(self.random.random());
         self.writers.end_all(&mut dice);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::adapter::memory::MemorySource;
-use sync_core::port::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
+use sync_core::port::{
+    Batch, Claim, Cursor, Feed, LedgerSource, Mark, Position, Reader, Resumed, Source, SourceLag, Unresumed,
+};
 use sync_core::testkit::oracle::Oracle;
 use sync_core::{Error, ErrorKind};
 
@@ -25,11 +27,7 @@ pub struct StormySource {
 impl Source for StormySource {
     async fn open(&self) -> Result<Feed, Error> {
         let Feed { reader, cursor, epoch } = self.weather.call(self.inner.open()).await?;
-        let (reading, recording) = (self.weather.place(), self.weather.place());
-        let highest = self.ids.lock().unwrap().recorded();
-        let reader = StormyReader { inner: reader, source: self.clone(), weather: reading, highest };
-        let cursor = StormyCursor { inner: cursor, source: self.clone(), weather: recording };
-        Ok(Feed { reader: Box::new(reader), cursor: Box::new(cursor), epoch })
+        Ok(Feed { reader: self.reader(reader), cursor: self.cursor(cursor), epoch })
     }
 
     async fn lag(&self) -> Result<SourceLag, Error> {
@@ -38,6 +36,41 @@ impl Source for StormySource {
 
     async fn maintain(&self) -> Result<(), Error> {
         self.weather.call(self.inner.maintain()).await
+    }
+}
+
+impl StormySource {
+    fn reader(&self, inner: Box<dyn Reader>) -> Box<dyn Reader> {
+        let highest = self.ids.lock().unwrap().recorded();
+        Box::new(StormyReader { inner, source: self.clone(), weather: self.weather.place(), highest })
+    }
+
+    fn cursor(&self, inner: Box<dyn Cursor>) -> Box<dyn Cursor> {
+        Box::new(StormyCursor { inner, source: self.clone(), weather: self.weather.place() })
+    }
+}
+
+#[async_trait]
+impl LedgerSource for StormySource {
+    async fn claim(&self) -> Result<Claim, Error> {
+        let Claim { name, cursor, unresumed } = self.weather.call(self.inner.claim()).await?;
+        let unresumed = Box::new(StormyUnresumed { inner: unresumed, source: self.clone() });
+        Ok(Claim { name, cursor: self.cursor(cursor), unresumed })
+    }
+}
+
+#[derive(Debug)]
+struct StormyUnresumed {
+    inner: Box<dyn Unresumed>,
+    source: StormySource,
+}
+
+#[async_trait]
+impl Unresumed for StormyUnresumed {
+    async fn resume(self: Box<Self>, mark: Option<Mark>) -> Result<Resumed, Error> {
+        let Self { inner, source } = *self;
+        let Resumed { reader, position, epoch } = source.weather.call(inner.resume(mark)).await?;
+        Ok(Resumed { reader: source.reader(reader), position, epoch })
     }
 }
 
@@ -82,7 +115,10 @@ impl Cursor for StormyCursor {
         let source = &self.source;
         let advance = async {
             match self.inner.advance(position).await {
-                Err(error) if error.kind() == ErrorKind::Fenced && source.broken == Broken::Fencing => {
+                Err(error)
+                    if error.kind() == ErrorKind::Fenced
+                        && matches!(source.broken, Broken::Fencing | Broken::Mirror) =>
+                {
                     source.inner.database.rewind(&source.inner.subscription, position);
                 }
                 done => done?,

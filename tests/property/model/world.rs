@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink, MemorySource};
+use sync_core::adapter::memory::{
+    ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink, MemorySource, MemoryTransactor,
+};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::backoff::Backoff;
 use sync_core::policy::breaker::BreakerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
-use sync_core::port::{Publisher, Sink, Source, Subscriber};
+use sync_core::port::{Mark, Publisher, Sink, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::testkit::oracle::{Delivery, Oracle};
 use tokio_util::task::TaskTracker;
@@ -21,6 +23,7 @@ use super::projection::StormyProjection;
 use super::publisher::{StormyDirect, StormyPublisher, Wire};
 use super::sink::StormySink;
 use super::source::StormySource;
+use super::transactor::StormyTransactor;
 use super::weather::{Dice, Weather};
 
 pub const TOPICS: [&str; 2] = ["jobs", "workspaces"];
@@ -44,10 +47,46 @@ pub enum Bus {
     Direct(DirectBus),
 }
 
+/// How messages get from the outbox to the indexers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Direct,
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+impl Way {
+    fn draw(dice: &mut Dice, broken: Broken) -> Self {
+        let drawn = dice.roll(8);
+        match broken {
+            Broken::Nothing => match drawn {
+                0 | 1 => Self::Direct,
+                2..5 => Self::ExactlyOnce,
+                _ => Self::AtLeastOnce,
+            },
+            Broken::LooseMark | Broken::VisibleAborts | Broken::NobodyShutOut | Broken::StaleMark | Broken::Mirror => {
+                Self::ExactlyOnce
+            }
+            // The same in both.
+            Broken::EarlyAcknowledgements if drawn < 4 => Self::ExactlyOnce,
+            // What is broken about a bus that stores is not to be seen on one that does not.
+            Broken::Guard
+            | Broken::EarlyCommits
+            | Broken::Fencing
+            | Broken::IdCursor
+            | Broken::EarlyAcknowledgements
+            | Broken::Gaps
+            | Broken::Forgetful => Self::AtLeastOnce,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct World {
     pub database: MemoryDatabase,
     pub bus: Bus,
+    /// Where each event is to come once.
+    pub transactor: Option<MemoryTransactor>,
     /// By topic.
     pub indexes: BTreeMap<&'static str, Arc<dyn Sink>>,
     pub weather: Weather,
@@ -57,6 +96,8 @@ pub struct World {
     pub late: TaskTracker,
     broken: Broken,
     ids: Arc<Mutex<IdCursor>>,
+    /// All that were stored on the bus.
+    pub marks: Arc<Mutex<Vec<Mark>>>,
     sizes: Sizes,
 }
 
@@ -70,15 +111,19 @@ struct Sizes {
 
 impl World {
     pub fn new(weather: Weather, dice: &mut Dice, broken: Broken) -> Self {
-        // What is broken about a bus that stores is not to be seen on one that does not.
-        let is_direct = dice.roll(4) == 0 && broken == Broken::Nothing;
-        let (bus, delivery) = if is_direct {
-            let capacity = 1 + dice.roll(8) as usize;
-            let topics: Vec<_> = TOPICS.into_iter().flat_map(with_retries).collect();
-            let bus = DirectBus::new(topics.iter().map(String::as_str), capacity, PARTITIONS);
-            (Bus::Direct(bus), Delivery::Unseen)
-        } else {
-            (Bus::Stored(MemoryBus::new(PARTITIONS)), Delivery::AtLeastOnce)
+        let stored = MemoryBus::new(PARTITIONS);
+        let (bus, transactor, delivery) = match Way::draw(dice, broken) {
+            Way::Direct => {
+                let capacity = 1 + dice.roll(8) as usize;
+                let topics: Vec<_> = TOPICS.into_iter().flat_map(with_retries).collect();
+                let bus = DirectBus::new(topics.iter().map(String::as_str), capacity, PARTITIONS);
+                (Bus::Direct(bus), None, Delivery::Unseen)
+            }
+            Way::AtLeastOnce => (Bus::Stored(stored), None, Delivery::AtLeastOnce),
+            Way::ExactlyOnce => {
+                let transactor = MemoryTransactor::new(stored.clone());
+                (Bus::Stored(stored), Some(transactor), Delivery::ExactlyOnce)
+            }
         };
         let index = || -> Arc<dyn Sink> {
             if broken == Broken::Guard { Arc::new(UnguardedSink::default()) } else { Arc::new(MemorySink::new()) }
@@ -91,6 +136,7 @@ impl World {
         Self {
             database: MemoryDatabase::default(),
             bus,
+            transactor,
             indexes: TOPICS.into_iter().map(|topic| (topic, index())).collect(),
             weather,
             oracle: Arc::new(Mutex::new(Oracle::new(delivery))),
@@ -98,6 +144,7 @@ impl World {
             late: TaskTracker::new(),
             broken,
             ids: Arc::default(),
+            marks: Arc::default(),
             sizes,
         }
     }
@@ -110,14 +157,26 @@ impl World {
             broken: self.broken,
             ids: Arc::clone(&self.ids),
         };
-        let publisher = self.publisher();
         let config = RelayConfig {
             in_flight: self.sizes.in_flight,
             backoff: TICK,
             standby: Duration::from_millis(50),
             drain: Duration::from_millis(30),
         };
-        Relay::new(Arc::new(source), publisher, config)
+        match (&self.bus, &self.transactor) {
+            (Bus::Stored(bus), Some(transactor)) => {
+                let transactor = StormyTransactor {
+                    bus: bus.clone(),
+                    inner: transactor.clone(),
+                    weather: self.weather.place(),
+                    late: self.late.clone(),
+                    broken: self.broken,
+                    marks: Arc::clone(&self.marks),
+                };
+                Relay::exactly_once(Arc::new(source), Arc::new(transactor), config)
+            }
+            (Bus::Stored(_) | Bus::Direct(_), _) => Relay::new(Arc::new(source), self.publisher(), config),
+        }
     }
 
     fn publisher(&self) -> Arc<dyn Publisher> {

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use sync_core::ErrorKind;
+use sync_core::adapter::SystemClock;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaTransactor, TopicConfig, TransactorConfig, check_transactions};
-use sync_core::adapter::postgres::{PostgresSource, SourceConfig};
-use sync_core::port::{Mark, Source, Transactor};
+use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresSource, SourceConfig};
+use sync_core::port::{DeadLetters, Mark, Selection, Source, Transactions, Transactor};
 use sync_core::relay::{Relay, RelayConfig};
+use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -127,6 +130,69 @@ async fn what_cannot_be_stored_is_refused_by_name_and_nothing_beside_it_is_store
     soon(transactions.publish(vec![message(&topic, "job", 3)], &mark(3))).await.unwrap();
     let values: Vec<_> = read(&config(), &topic, 2).await.into_iter().map(|message| message.value.unwrap()).collect();
     assert_eq!(values, ["1", "3"]);
+}
+
+/// Counts how often somebody began.
+#[derive(Debug)]
+struct Counting {
+    inner: KafkaTransactor,
+    begun: AtomicUsize,
+}
+
+#[async_trait]
+impl Transactor for Counting {
+    async fn begin(&self, name: &str) -> Result<Box<dyn Transactions>, Error> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.inner.begin(name).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_with_events_too_large_for_their_topic_is_published_in_one_session() {
+    let topic = servers::unique("oversized");
+    let (client, url) = fresh_outbox().await;
+    // Of 400, every twentieth is larger than its topic takes.
+    let sql = "select outbox.emit($1, 'k' || n % 30, 'INDEX', \
+                    to_jsonb(n || case when n % 20 = 7 then repeat('x', 1200000) else '' end)) \
+                 from generate_series(1, 400) n";
+    client.execute(sql, &[&topic]).await.unwrap();
+    let config_of_source = SourceConfig { batch_events: 50, ..SourceConfig::default() };
+    let source = Arc::new(PostgresSource::new(database(&url), config_of_source));
+    let inner = KafkaTransactor::new(&config(), names(&topic)).unwrap();
+    let transactor = Arc::new(Counting { inner, begun: AtomicUsize::new(0) });
+    let letters = Arc::new(PostgresDeadLetters::new(database(&url)));
+    let relay = Relay::exactly_once(
+        Arc::<PostgresSource>::clone(&source),
+        Arc::<Counting>::clone(&transactor),
+        RelayConfig::default(),
+    );
+    let relay = relay.with_dead_letters("search", Arc::<PostgresDeadLetters>::clone(&letters), Arc::new(SystemClock));
+    let shutdown = CancellationToken::new();
+    let until = async {
+        while relay.progress().counts().published < 380 || source.lag().await.unwrap().events > 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        shutdown.cancel();
+    };
+    let (outcome, ()) = soon(async { tokio::join!(relay.run(shutdown.clone()), until) }).await;
+    outcome.unwrap();
+    assert_eq!(transactor.begun.load(Ordering::Relaxed), 1);
+    let wanted = async |condition: &str| -> Vec<i64> {
+        let sql = format!("select id from outbox.events where {condition} order by id");
+        client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let kept = letters.list(&Selection::default(), 0, 1_000).await.unwrap();
+    let parked: Vec<_> = kept.iter().map(|kept| kept.letter.event.unwrap()).collect();
+    assert_eq!((parked.len(), &parked), (20, &wanted("length(payload::text) > 1000000").await));
+    let counts = relay.progress().counts();
+    assert_eq!((counts.published, counts.parked), (380, 20));
+    let mut seen: Vec<i64> = Vec::new();
+    for message in read(&config(), &topic, 380).await {
+        let (_, id) = message.headers.iter().find(|(name, _)| name == "id").unwrap();
+        seen.push(std::str::from_utf8(id).unwrap().parse().unwrap());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, wanted("length(payload::text) < 1000").await, "each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

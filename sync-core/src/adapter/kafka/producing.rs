@@ -56,20 +56,27 @@ impl KnownTopics {
 
     /// Refuses the batch when one of its messages can never be stored: nothing of it has been handed over then.
     pub(super) fn admit(&self, batch: &[Outgoing]) -> Result<(), Error> {
-        for message in batch {
-            let limit = self.0.get(&message.topic).copied().unwrap_or(MAX_MESSAGE_BYTES).min(MAX_MESSAGE_BYTES);
-            let size = size_alone(message);
-            if size > limit {
-                let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| id.as_str());
-                let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
-                let what = format!(
-                    "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \
-                     make it smaller, or raise the topic's max.message.bytes"
-                );
-                return Err(Error::new(ErrorKind::Refused, what));
-            }
+        self.refusals(batch).next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// The messages that can never be stored, by their places, and why.
+    pub(super) fn refusals(&self, batch: &[Outgoing]) -> impl Iterator<Item = (usize, Error)> {
+        batch.iter().enumerate().filter_map(|(place, message)| Some((place, self.refusal(message)?)))
+    }
+
+    fn refusal(&self, message: &Outgoing) -> Option<Error> {
+        let limit = self.0.get(&message.topic).copied().unwrap_or(MAX_MESSAGE_BYTES).min(MAX_MESSAGE_BYTES);
+        let size = size_alone(message);
+        if size <= limit {
+            return None;
         }
-        Ok(())
+        let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| id.as_str());
+        let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
+        let what = format!(
+            "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \
+             make it smaller, or raise the topic's max.message.bytes"
+        );
+        Some(Error::new(ErrorKind::Refused, what))
     }
 
     /// What they leave open for a producer.

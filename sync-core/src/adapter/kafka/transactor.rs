@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use self::producer::TransactionalProducer;
 use super::client::off_thread;
@@ -107,13 +107,12 @@ impl fmt::Debug for KafkaTransactions {
 }
 
 impl KafkaTransactions {
-    /// Looks at the messages before anything is sent.
-    async fn admit(&self, messages: &[Outgoing]) -> Result<(), Error> {
+    /// Knows the topics of these messages, and that the producer fits them.
+    async fn topics(&self, messages: &[Outgoing]) -> Result<MutexGuard<'_, KnownTopics>, Error> {
         let mut topics = self.topics.lock().await;
         topics.learn(&self.config, messages).await?;
-        topics.admit(messages)?;
         if topics.limits() == self.limits {
-            return Ok(());
+            return Ok(topics);
         }
         // A producer of other limits would shut out whoever took over meanwhile, so it takes the whole way again.
         Err(Error::new(ErrorKind::Unavailable, "kafka: a topic has another max.message.bytes; beginning with it anew"))
@@ -127,8 +126,12 @@ impl Transactions for KafkaTransactions {
         off_thread(move |asker| marks::newest(&config, &positions, &id, READING, asker)).await
     }
 
+    async fn refusals(&mut self, messages: &[Outgoing]) -> Result<Vec<(usize, Error)>, Error> {
+        Ok(self.topics(messages).await?.refusals(messages).collect())
+    }
+
     async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error> {
-        self.admit(&messages).await?;
+        self.topics(&messages).await?.admit(&messages)?;
         let record = marks::record(&self.positions, &self.id, mark)?;
         let producer = Arc::clone(&self.producer);
         let published = off_thread(move |asker| producer.publish(&messages, &record, asker)).await;

@@ -15,7 +15,12 @@ use crate::port::{Mark, Publisher, Transactions, Transactor};
 pub struct MemoryTransactor {
     bus: MemoryBus,
     names: Arc<Mutex<BTreeMap<String, Name>>>,
+    /// The largest message it takes, in bytes.
+    largest: usize,
 }
+
+/// What Kafka's topics take unless they are told otherwise, about.
+const LARGEST: usize = 1 << 20;
 
 /// What is known under one name.
 #[derive(Debug, Default)]
@@ -29,7 +34,19 @@ impl MemoryTransactor {
     /// Transactions on this bus.
     #[must_use]
     pub fn new(bus: MemoryBus) -> Self {
-        Self { bus, names: Arc::default() }
+        Self { bus, names: Arc::default(), largest: LARGEST }
+    }
+
+    /// The same, taking no message whose key and value are larger than so many bytes together: a mebibyte otherwise.
+    #[must_use]
+    pub fn with_largest(self, bytes: usize) -> Self {
+        Self { largest: bytes, ..self }
+    }
+
+    fn refusal(&self, message: &Outgoing) -> Option<Error> {
+        let size = message.key.len() + message.value.len();
+        let too_large = || Error::new(ErrorKind::Refused, format!("{size} bytes, more than {}", self.largest));
+        (size > self.largest).then(too_large)
     }
 
     fn names(&self) -> MutexGuard<'_, BTreeMap<String, Name>> {
@@ -60,7 +77,15 @@ impl Transactions for MemoryTransactions {
         Ok(self.transactor.names().get(&self.name).and_then(|known| known.mark.clone()))
     }
 
+    async fn refusals(&mut self, messages: &[Outgoing]) -> Result<Vec<(usize, Error)>, Error> {
+        let refusal = |(place, message)| Some((place, self.transactor.refusal(message)?));
+        Ok(messages.iter().enumerate().filter_map(refusal).collect())
+    }
+
     async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error> {
+        if let Some(error) = messages.iter().find_map(|message| self.transactor.refusal(message)) {
+            return Err(error);
+        }
         // Somewhere to be dropped half-way, with nothing stored; long enough for more to be read meanwhile.
         for _ in 0..4 {
             tokio::task::yield_now().await;

@@ -1,6 +1,8 @@
 //! Connections: a pool for short statements, sessions of their own for what reads on and on.
 
 mod hosts;
+mod session;
+mod timed;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,16 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures::future::poll_fn;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::sync::Notify;
+use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_util::task::AbortOnDropHandle;
 
 use self::hosts::{Hosts, Pooled};
+pub(crate) use self::session::Session;
+pub(crate) use self::timed::{Failure, Timed};
 use super::error::from_pool;
 use crate::error::{Error, ErrorKind};
 
@@ -37,6 +38,10 @@ pub struct PostgresConfig {
     pub pool_size: usize,
     /// How long each host may take to let us in, and how long a free connection is waited for.
     pub connect_timeout: Duration,
+    /// How long the answer to a statement is waited for. The server itself ends one after nine tenths of that, or
+    /// earlier where role or URL say so. Not for the reading of a window, which lasts as long as the server works on it,
+    /// and not for [`migrate`](super::migrate).
+    pub statement_timeout: Duration,
 }
 
 impl Default for PostgresConfig {
@@ -47,6 +52,7 @@ impl Default for PostgresConfig {
             ca_file: None,
             pool_size: 8,
             connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -57,6 +63,7 @@ impl fmt::Debug for PostgresConfig {
             .field("ca_file", &self.ca_file)
             .field("pool_size", &self.pool_size)
             .field("connect_timeout", &self.connect_timeout)
+            .field("statement_timeout", &self.statement_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -67,6 +74,8 @@ pub struct Postgres {
     name: Option<String>,
     hosts: Arc<Hosts>,
     pool: Pool,
+    /// How long an answer is waited for.
+    limit: Duration,
 }
 
 /// A pooled connection is given out again only while its server takes writes: it may have become a standby behind a
@@ -112,8 +121,10 @@ impl Postgres {
         let tls = MakeRustlsConnect::new(tls(settings)?);
         let name = config.get_dbname().map(str::to_owned);
         let hosts = Arc::new(Hosts::new(&config, tls, settings.connect_timeout));
+        let limit = settings.statement_timeout;
+        let pooled = Pooled { hosts: Arc::clone(&hosts), limit };
         let recycling_method = RecyclingMethod::Custom(TAKES_WRITES.to_owned());
-        let manager = Manager::from_connect(config, Pooled(Arc::clone(&hosts)), ManagerConfig { recycling_method });
+        let manager = Manager::from_connect(config, pooled, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(settings.pool_size.max(1))
             .wait_timeout(Some(settings.connect_timeout))
@@ -122,10 +133,11 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::new(ErrorKind::Internal, "building the connection pool").with_source(error))?;
-        Ok(Self { name, hosts, pool })
+        Ok(Self { name, hosts, pool, limit })
     }
 
-    /// A pooled connection for short statements.
+    /// A pooled connection for short statements. The server ends them as [`PostgresConfig::statement_timeout`] says
+    /// (`set statement_timeout = 0` where one may take longer), but nobody ends the wait for a server that says nothing.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
@@ -133,48 +145,24 @@ impl Postgres {
         self.pool.get().await.map_err(|error| from_pool("postgres.url: cannot connect", error))
     }
 
-    /// This server is not the one to work with: gives its pooled connections up, and asks another first.
-    pub(crate) fn doubt(&self) {
-        self.pool.retain(|_, _| false);
-        self.hosts.doubt();
-    }
-
-    /// A connection of its own, closed when dropped.
+    /// The same, and no answer is waited for longer than that.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    pub(crate) async fn session(&self) -> Result<Session, Error> {
-        let (client, mut connection) = self.hosts.session().await?;
-        let notified = Arc::new(Notify::new());
-        let wake = Arc::clone(&notified);
-        let driver = tokio::spawn(async move {
-            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-                match message {
-                    Ok(AsyncMessage::Notification(_)) => wake.notify_one(),
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::debug!(%error, "a connection to PostgreSQL ended");
-                        break;
-                    }
-                }
-            }
-            // Whoever sleeps on a notification looks once more and meets the closed connection.
-            wake.notify_one();
-        });
-        Ok(Session { client, notified, _driver: AbortOnDropHandle::new(driver) })
+    pub(crate) async fn timed(&self) -> Result<Timed, Error> {
+        let served = self.hosts.served();
+        Ok(Timed::pooled(self.client().await?, self.clone(), served))
     }
-}
 
-/// One connection, driven in the background, and a bell that rings at every `NOTIFY`.
-pub(crate) struct Session {
-    pub(crate) client: Client,
-    pub(crate) notified: Arc<Notify>,
-    _driver: AbortOnDropHandle<()>,
-}
+    /// This server is not the one to work with: gives its pooled connections up, and asks another first.
+    pub(crate) fn doubt(&self) {
+        self.doubt_of(self.hosts.served());
+    }
 
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Session")
+    /// The same of the server that served then, unless somebody else has doubted it since.
+    fn doubt_of(&self, served: usize) {
+        self.pool.retain(|_, _| false);
+        self.hosts.doubt(served);
     }
 }
 

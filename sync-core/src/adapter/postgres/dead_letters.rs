@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::connect::Postgres;
+use super::connect::{Postgres, Timed};
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
 use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection, Unannounced};
@@ -32,34 +32,45 @@ impl PostgresDeadLetters {
     /// `Contract` when the outbox no longer has the event, or when it has a payload and its key was changed since;
     /// `Unavailable`, `Denied`, `Configuration`.
     pub async fn emit_again(&self, kept: &Kept) -> Result<bool, Error> {
-        let failed = |error| from_postgres("writing the event of a dead letter anew", error);
-        let mut client = self.database.client().await?;
-        let transaction = client.transaction().await.map_err(failed)?;
-        let removed = transaction.execute(REMOVE, &[&[kept.id].as_slice()]).await.map_err(failed)?;
-        if removed == 0 {
-            return Ok(false);
+        let failed = |failure| from_postgres(EMITTING, failure);
+        let client = self.database.timed().await?;
+        client.begin().await.map_err(failed)?;
+        let emitted = emit_instead(&client, kept).await;
+        match emitted {
+            Ok(true) => client.commit().await.map_err(failed)?,
+            Ok(false) | Err(_) => client.rollback().await,
         }
-        let refused =
-            |why: &str| Error::new(ErrorKind::Contract, format!("dead letter {}: {why}; discard it", kept.id));
-        let event = transaction.query_opt(EVENT, &[&kept.letter.event]).await.map_err(failed)?;
-        let Some(event) = event else { return Err(refused("its event is no longer in the outbox")) };
-        let (topic, key): (String, String) = (event.get(0), event.get(1));
-        // Locks the key, as a writer does: nobody changes it between looking and writing.
-        let newest = transaction.query_opt(NEWEST, &[&topic, &key]).await.map_err(failed)?;
-        let newest = newest.map_or(0, |row| row.get::<_, i64>(0));
-        if event.get::<_, bool>(3) && newest > event.get::<_, i64>(2) {
-            return Err(refused("its key has changed since, and what its event carries is older than that"));
-        }
-        transaction.query(EMIT_AGAIN, &[&kept.letter.event]).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(true)
+        emitted
     }
 }
+
+/// Inside a transaction, which is to be taken back unless it did so.
+async fn emit_instead(client: &Timed, kept: &Kept) -> Result<bool, Error> {
+    let failed = |failure| from_postgres(EMITTING, failure);
+    let removed = client.execute(REMOVE, &[&[kept.id].as_slice()]).await.map_err(failed)?;
+    if removed == 0 {
+        return Ok(false);
+    }
+    let refused = |why: &str| Error::new(ErrorKind::Contract, format!("dead letter {}: {why}; discard it", kept.id));
+    let event = client.query_opt(EVENT, &[&kept.letter.event]).await.map_err(failed)?;
+    let Some(event) = event else { return Err(refused("its event is no longer in the outbox")) };
+    let (topic, key): (String, String) = (event.get(0), event.get(1));
+    // Locks the key, as a writer does: nobody changes it between looking and writing.
+    let newest = client.query_opt(NEWEST, &[&topic, &key]).await.map_err(failed)?;
+    let newest = newest.map_or(0, |row| row.get::<_, i64>(0));
+    if event.get::<_, bool>(3) && newest > event.get::<_, i64>(2) {
+        return Err(refused("its key has changed since, and what its event carries is older than that"));
+    }
+    client.query(EMIT_AGAIN, &[&kept.letter.event]).await.map_err(failed)?;
+    Ok(true)
+}
+
+const EMITTING: &str = "writing the event of a dead letter anew";
 
 #[async_trait]
 impl DeadLetters for PostgresDeadLetters {
     async fn park(&self, letter: &DeadLetter) -> Result<(), Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let attempts = i32::try_from(letter.attempts).unwrap_or(i32::MAX);
         let (key, value) = (letter.key.as_deref().map(storable), letter.value.as_deref().map(storable));
         client
@@ -86,7 +97,7 @@ impl DeadLetters for PostgresDeadLetters {
     }
 
     async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let Selection { ids, keys, reader, error_kind, before } = selection;
         let rows = client
@@ -97,13 +108,13 @@ impl DeadLetters for PostgresDeadLetters {
     }
 
     async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let row = client.query_opt(GET, &[&id]).await.map_err(|error| from_postgres("reading a dead letter", error))?;
         row.map(|row| kept(&row).map_err(unreadable)).transpose()
     }
 
     async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let Selection { ids, keys, reader, error_kind, before } = selection;
         let row = client
             .query_one(COUNT, &[ids, keys, reader, error_kind, before])
@@ -114,7 +125,7 @@ impl DeadLetters for PostgresDeadLetters {
     }
 
     async fn remove(&self, ids: &[i64]) -> Result<u64, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         client.execute(REMOVE, &[&ids]).await.map_err(|error| from_postgres("removing dead letters", error))
     }
 }
@@ -122,7 +133,7 @@ impl DeadLetters for PostgresDeadLetters {
 #[async_trait]
 impl Unannounced for PostgresDeadLetters {
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Kept>, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = client
             .query(CLAIM, &[&limit, &lease.as_secs_f64()])
@@ -134,7 +145,7 @@ impl Unannounced for PostgresDeadLetters {
     }
 
     async fn announced(&self, ids: &[i64]) -> Result<(), Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let noted = client.execute(ANNOUNCED, &[&ids]).await;
         noted.map(drop).map_err(|error| from_postgres("noting of which dead letters people know", error))
     }

@@ -3,11 +3,22 @@
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
+use super::connect::Failure;
 use crate::error::{Error, ErrorKind, Remedy};
 
-/// Translates an error of the client crate.
-pub(crate) fn from_postgres(action: impl Into<String>, error: tokio_postgres::Error) -> Error {
+/// Translates an error of the client crate, or that there was no answer.
+pub(crate) fn from_postgres(action: impl Into<String>, failure: impl Into<Failure>) -> Error {
     let action = action.into();
+    let error = match failure.into() {
+        Failure::Told(error) => error,
+        Failure::Silent(limit) => {
+            let what = format!(
+                "{action}: PostgreSQL said nothing for {limit:?}, so the connection was given up; if a statement may \
+                 take longer, raise postgres.statement_timeout"
+            );
+            return Error::new(ErrorKind::Unavailable, what);
+        }
+    };
     let Some(database) = error.as_db_error() else {
         return without_answer(action, error);
     };
@@ -21,6 +32,11 @@ pub(crate) fn from_postgres(action: impl Into<String>, error: tokio_postgres::Er
     let missing = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if missing.contains(database.code()) && database.message().contains("outbox") {
         said = format!("{said}; `sync-runner migrate` creates the outbox");
+    }
+    if database.code() == &SqlState::QUERY_CANCELED {
+        // It may be the fault of this very key, but nobody can tell that from a server that is busy: it counts as an
+        // outage, so that no load parks documents.
+        said = format!("{said}; postgres.statement_timeout says how long a statement may take");
     }
     Error::new(kind, said)
 }

@@ -1,7 +1,6 @@
 //! The history the database is in: noted when it changes, and agreed upon with what others have recorded.
 
-use tokio_postgres::Client;
-
+use super::connect::Timed;
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
 use crate::port::History;
@@ -18,12 +17,12 @@ select h.epoch, h.token::text as token
      = ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int";
 
 /// Notes the present history; a promotion begins the next one.
-pub(super) async fn note(client: &Client) -> Result<History, Error> {
+pub(super) async fn note(client: &Timed) -> Result<History, Error> {
     agree(client, None).await
 }
 
 /// The same, told what an index has recorded: another history of the same number begins the next one as well.
-pub(super) async fn agree(client: &Client, recorded: Option<&History>) -> Result<History, Error> {
+pub(super) async fn agree(client: &Timed, recorded: Option<&History>) -> Result<History, Error> {
     let (number, token) = (recorded.map(|history| history.epoch), recorded.map(|history| history.token.as_str()));
     let row = client
         .query_one("select epoch, token, verdict from outbox.agree_history($1, $2)", &[&number, &token])

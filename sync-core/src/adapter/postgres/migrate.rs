@@ -29,17 +29,22 @@ const LOCK: &str = "1869968482, -1";
 /// Applies the migrations that are missing, each in a transaction of its own, and returns their names in order.
 ///
 /// May be called by several processes at once, and again: the others wait and then find nothing to do. It needs a
-/// session, not a transaction pooler. Dropped half-way, the migration at work may or may not have been applied, and the
+/// session, not a transaction pooler, and takes its time: no `statement_timeout` holds meanwhile. Dropped half-way, the migration at work may or may not have been applied, and the
 /// connection keeps a lock until it is closed: drop it too.
 ///
 /// # Errors
 /// `Configuration` when a migration cannot be applied as the database is, or the database was migrated by another
 /// version of this program; `Denied`; `Unavailable`.
 pub async fn migrate(client: &mut Client) -> Result<Vec<String>, Error> {
-    let doing = |error| from_postgres("migrating the outbox", error);
+    let doing = |error: tokio_postgres::Error| from_postgres("migrating the outbox", error);
+    // Other processes, and a large table, may take their time.
+    let before: String =
+        client.query_one("select current_setting('statement_timeout')", &[]).await.map_err(doing)?.get(0);
+    client.batch_execute("set statement_timeout = 0").await.map_err(doing)?;
     client.batch_execute(&format!("select pg_advisory_lock({LOCK})")).await.map_err(doing)?;
     let applied = apply(client).await;
-    let unlocked = client.batch_execute(&format!("select pg_advisory_unlock({LOCK})")).await.map_err(doing);
+    let after = format!("select pg_advisory_unlock({LOCK}); set statement_timeout = '{before}'");
+    let unlocked = client.batch_execute(&after).await.map_err(doing);
     let applied = applied?;
     unlocked?;
     Ok(applied)

@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 pub use self::synced_at::SyncedAt;
 use self::synced_at::SyncedAtStatement;
-use super::connect::Postgres;
+use super::connect::{Failure, Postgres, Timed};
 use super::error::from_postgres;
 use super::history::{self, PRESENT};
 use crate::error::{Error, ErrorKind};
@@ -68,7 +67,7 @@ impl PostgresProjection {
         self.load(&[]).await.map(drop)
     }
 
-    async fn statements(&self, client: &Object) -> Result<Arc<Statements>, Error> {
+    async fn statements(&self, client: &Timed) -> Result<Arc<Statements>, Error> {
         let known = self.statements.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(statements) = known {
             return Ok(statements);
@@ -78,7 +77,7 @@ impl PostgresProjection {
         Ok(statements)
     }
 
-    async fn wrap(&self, client: &Object) -> Result<Statements, Error> {
+    async fn wrap(&self, client: &Timed) -> Result<Statements, Error> {
         let sql = self.config.sql.trim().trim_end_matches(';');
         let probe = client
             .prepare(&format!("select * from (\n{sql}\n) as projection limit 0"))
@@ -143,7 +142,7 @@ impl PostgresProjection {
     /// read after a promotion.
     async fn rows(
         &self,
-        client: &Object,
+        client: &Timed,
         sql: &str,
         before: &[&(dyn ToSql + Sync)],
         after: &[&(dyn ToSql + Sync)],
@@ -163,22 +162,22 @@ impl PostgresProjection {
         Err(Error::new(ErrorKind::Fenced, what))
     }
 
-    async fn query(&self, client: &Object, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    async fn query(&self, client: &Timed, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
-        client.query(&statement, parameters).await.map_err(|error| {
-            if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
+        client.query(&statement, parameters).await.map_err(|failure| match failure {
+            Failure::Told(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
                 // A table the projection reads was altered: what was prepared before does not fit any more.
-                client.statement_cache.clear();
+                client.forget_prepared();
                 *self.statements.write().unwrap_or_else(PoisonError::into_inner) = None;
-                return Error::new(ErrorKind::Unavailable, "the projection's tables were altered; preparing it again")
-                    .with_source(error);
+                Error::new(ErrorKind::Unavailable, "the projection's tables were altered; preparing it again")
+                    .with_source(error)
             }
-            self.failed(error)
+            failure @ (Failure::Told(_) | Failure::Silent(_)) => self.failed(failure),
         })
     }
 
-    fn failed(&self, error: tokio_postgres::Error) -> Error {
-        from_postgres(format!("indexes.{}.projection failed", self.config.index), error)
+    fn failed(&self, failure: Failure) -> Error {
+        from_postgres(format!("indexes.{}.projection failed", self.config.index), failure)
     }
 
     fn wrong(&self, what: String) -> Error {
@@ -205,7 +204,7 @@ impl PostgresProjection {
 #[async_trait]
 impl Projection for PostgresProjection {
     async fn agree(&self, recorded: Option<&History>) -> Result<History, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let agreed = history::agree(&client, recorded).await;
         if agreed.as_ref().is_err_and(|error| error.kind() == ErrorKind::History) {
             // A primary of old that nobody has stopped yet: the new one may be among the other hosts.
@@ -218,7 +217,7 @@ impl Projection for PostgresProjection {
     }
 
     async fn load(&self, keys: &[String]) -> Result<Vec<Current>, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
         let rows = self.rows(&client, &statements.load, &[&keys, &self.config.topic], &[]).await?;
         let mut found = HashMap::with_capacity(rows.len());
@@ -242,7 +241,7 @@ impl Projection for PostgresProjection {
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows(&client, &statements.scan, &[&after, &self.config.topic], &[&limit]).await?;
@@ -253,7 +252,7 @@ impl Projection for PostgresProjection {
         if keys.is_empty() || self.config.synced_at.is_none() {
             return Ok(Vec::new());
         }
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         match &self.statements(&client).await?.synced_at {
             Some(statement) => statement.run(&client, keys).await,
             None => Ok(Vec::new()),

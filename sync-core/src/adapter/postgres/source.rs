@@ -85,7 +85,7 @@ impl Source for PostgresSource {
 
     async fn lag(&self) -> Result<SourceLag, Error> {
         let doing = "reading the lag of the outbox";
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let row =
             client.query_opt(LAG, &[&self.config.subscription]).await.map_err(|error| from_postgres(doing, error))?;
         let Some(row) = row else {
@@ -106,7 +106,7 @@ impl Source for PostgresSource {
     }
 
     async fn maintain(&self) -> Result<(), Error> {
-        let client = self.database.client().await?;
+        let client = self.database.timed().await?;
         let row = client
             .query_one("select outbox.maintain()", &[])
             .await

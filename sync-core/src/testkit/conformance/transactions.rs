@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Remedy};
 use crate::event::Outgoing;
 use crate::port::{Mark, Polled, Subscriber, Transactor};
 
@@ -33,6 +33,7 @@ pub async fn transactions(fresh: impl AsyncFn() -> Harness) {
     who_was_shut_out_publishes_nothing_that_is_ever_seen(fresh().await).await;
     every_name_has_a_mark_and_a_publisher_of_its_own(fresh().await).await;
     a_transaction_that_was_dropped_is_there_exactly_when_its_mark_is(fresh().await).await;
+    what_can_never_be_stored_is_told_beforehand_and_the_rest_goes_on(fresh().await).await;
 }
 
 impl Harness {
@@ -148,4 +149,42 @@ async fn a_transaction_that_was_dropped_is_there_exactly_when_its_mark_is(harnes
     last.publish(harness.messages(&[1_000]), &mark(1_000)).await.expect("up");
     expected.push(1_000);
     assert_eq!(harness.read_up_to(&[1_000]).await.remove(&0), Some(expected), "all of it, or nothing");
+}
+
+/// More than any bus is made to take here.
+const TOO_MANY_BYTES: usize = 2 << 20;
+
+async fn what_can_never_be_stored_is_told_beforehand_and_the_rest_goes_on(harness: Harness) {
+    let name = harness.name("one");
+    let mut messages = harness.messages(&[0, 1, 2, 3, 4, 5]);
+    // Not to be compressed to nothing, should anybody measure it so.
+    let noise = std::iter::successors(Some(1_u64), |last| Some(last.wrapping_mul(6_364_136_223_846_793_005) | 1));
+    let large: String =
+        noise.flat_map(|number| format!("{number:016x}").into_bytes()).take(TOO_MANY_BYTES).map(char::from).collect();
+    for place in [1, 4] {
+        messages[place].value.clone_from(&large);
+    }
+    let told = async || {
+        loop {
+            // Some have to begin anew once they know a topic's limits.
+            let mut transactions = harness.transactor.begin(&name).await.expect("up");
+            match transactions.refusals(&messages).await {
+                Ok(told) => return (transactions, told),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
+    };
+    let (mut transactions, refused) = timeout(BOUND, told()).await.expect("it is said in the end");
+    let places: Vec<_> = refused.iter().map(|(place, error)| (*place, error.remedy())).collect();
+    assert_eq!(places, [(1, Remedy::Park), (4, Remedy::Park)]);
+    assert_eq!(transactions.refusals(&[]).await.expect("up").len(), 0, "it may be asked again");
+    let rest = messages.iter().filter(|message| message.value != large).cloned().collect();
+    transactions.publish(rest, &mark(1)).await.expect("nothing failed");
+    let refused = transactions.publish(messages, &mark(2)).await.expect_err("two are too large");
+    assert_eq!(refused.remedy(), Remedy::Park, "{refused}");
+    let mut last = harness.transactor.begin(&name).await.expect("up");
+    assert_eq!(last.mark().await.expect("up"), Some(mark(1)), "nothing of it was stored");
+    last.publish(harness.messages(&[10, 12, 13]), &mark(3)).await.expect("up");
+    let seen = harness.read_up_to(&[10, 12, 13]).await;
+    assert_eq!(seen.into_values().collect::<Vec<_>>(), [vec![0, 5, 10], vec![2, 12], vec![3, 13]]);
 }

@@ -71,6 +71,7 @@ impl Scene {
             ca_file: config.postgres.ca_file.clone(),
             pool_size: CONNECTIONS,
             connect_timeout: config.postgres.connect_timeout,
+            statement_timeout: config.postgres.statement_timeout,
         })?;
         let mut client = database.client().await?;
         migrate(&mut client).await?;

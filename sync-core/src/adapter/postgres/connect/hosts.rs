@@ -1,6 +1,7 @@
 //! One connection among several servers: each is asked in turn and for a limited time, the last that served first.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::timed::limited;
 use crate::adapter::postgres::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
@@ -100,11 +102,16 @@ impl Hosts {
         Err(why)
     }
 
-    /// Another server than the one that served last is asked first from now on.
-    pub(super) fn doubt(&self) {
-        let next = |served: usize| Some((served + 1) % self.servers.len());
+    /// The server that served last.
+    pub(super) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Another server than this one is asked first from now on.
+    pub(super) fn doubt(&self, served: usize) {
+        let next = (served + 1) % self.servers.len();
         // Lost against somebody else who doubts, or has just connected, there is nothing left to do.
-        if self.served.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok() {
+        if self.served.compare_exchange(served, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             tracing::debug!("looking for another server");
         }
     }
@@ -112,12 +119,16 @@ impl Hosts {
 
 /// For the pool. Where all of them are silent, its own time is up too, and that is what it says.
 #[derive(Debug)]
-pub(super) struct Pooled(pub(super) std::sync::Arc<Hosts>);
+pub(super) struct Pooled {
+    pub(super) hosts: Arc<Hosts>,
+    /// How long an answer will be waited for.
+    pub(super) limit: Duration,
+}
 
 impl Connect for Pooled {
     fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
         async {
-            let (client, connection) = match self.0.open().await {
+            let (client, connection) = match self.hosts.open().await {
                 Ok(opened) => opened,
                 Err(Shut::Answered(error)) => return Err(error),
                 Err(Shut::Silent) => std::future::pending().await,
@@ -127,6 +138,7 @@ impl Connect for Pooled {
                     tracing::debug!(%error, "a pooled connection to PostgreSQL ended");
                 }
             }));
+            client.batch_execute(&limited(self.limit)).await?;
             Ok((client, driver))
         }
         .boxed()

@@ -1,7 +1,6 @@
 //! The column of a source row that says when its document reached the index.
 
-use deadpool_postgres::Object;
-
+use crate::adapter::postgres::connect::Timed;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::{Error, ErrorKind};
 
@@ -29,7 +28,7 @@ pub(super) struct SyncedAtStatement {
 }
 
 impl SyncedAtStatement {
-    pub(super) async fn new(synced_at: &SyncedAt, index: &str, client: &Object) -> Result<Self, Error> {
+    pub(super) async fn new(synced_at: &SyncedAt, index: &str, client: &Timed) -> Result<Self, Error> {
         let setting = format!("indexes.{index}.synced_at");
         let row = client
             .query_opt(RESOLVE, &[&synced_at.table, &synced_at.key, &synced_at.column])
@@ -59,7 +58,7 @@ impl SyncedAtStatement {
     }
 
     /// Says which keys it left out.
-    pub(super) async fn run(&self, client: &Object, keys: &[String]) -> Result<Vec<String>, Error> {
+    pub(super) async fn run(&self, client: &Timed, keys: &[String]) -> Result<Vec<String>, Error> {
         let failed = |error| from_postgres(self.setting.as_str(), error);
         let statement = client.prepare_cached(&self.sql).await.map_err(failed)?;
         let held = client.query(&statement, &[&keys]).await.map_err(failed)?;

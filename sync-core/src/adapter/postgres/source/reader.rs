@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::TryStreamExt;
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{RowStream, Statement};
@@ -22,6 +22,8 @@ use crate::port::{Batch, Mark, Position, Reader};
 
 /// While nothing is written for this subscription, its position is still moved this often: retention waits for it.
 const IDLE_POSITION: Duration = Duration::from_secs(60);
+
+const READING: &str = "reading the outbox";
 
 /// Reads the outbox on a session of its own.
 pub(super) struct PostgresReader {
@@ -71,7 +73,8 @@ impl PostgresReader {
     /// Starts reading the window that is to be read next; `false` when there is nothing new.
     async fn open_window(&mut self) -> Result<bool, Error> {
         if self.position.hi.is_none() {
-            let row = self.session.client.query_one(&self.snapshot, &[]).await.map_err(reading)?;
+            let row = self.session.client.query_one(&self.snapshot, &[]).await;
+            let row = row.map_err(|failure| from_postgres(READING, failure))?;
             let hi: String = row.get(0);
             if hi == self.position.lo {
                 return Ok(false);
@@ -81,7 +84,7 @@ impl PostgresReader {
         }
         let parameters: [&(dyn ToSql + Sync); 4] =
             [&self.position.lo, &self.position.hi, &self.position.last, &self.config.topics];
-        let rows = self.session.client.query_raw(&self.window, parameters).await.map_err(reading)?;
+        let rows = self.session.rows(READING, &self.window, &parameters).await?;
         self.open = Some(Box::pin(rows));
         Ok(true)
     }
@@ -92,11 +95,11 @@ impl PostgresReader {
         let mut bytes = 0;
         // Rows come as fast as they are taken; the server keeps the rest of the window, sorted, on its disk.
         while let Some(rows) = &mut self.open {
-            let Some(row) = rows.next().await else {
+            let Some(row) = self.session.patiently(READING, rows.try_next()).await? else {
                 self.close_window();
                 break;
             };
-            let event = event(&row.map_err(reading)?)?;
+            let event = event(&row)?;
             self.position.last = event.id;
             bytes += size(&event);
             events.push(event);
@@ -155,8 +158,4 @@ impl Reader for PostgresReader {
     async fn wait(&mut self) -> Result<(), Error> {
         self.wake.wait(&self.session, self.config.poll_interval).await
     }
-}
-
-fn reading(error: tokio_postgres::Error) -> Error {
-    from_postgres("reading the outbox", error)
 }

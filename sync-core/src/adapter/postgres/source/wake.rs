@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
 
-use crate::adapter::postgres::connect::Session;
+use crate::adapter::postgres::connect::{Failure, Session};
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::Error;
 
@@ -70,6 +70,6 @@ impl Wake {
     }
 }
 
-fn listening(error: tokio_postgres::Error) -> Error {
-    from_postgres("listening to the outbox", error)
+fn listening(failure: Failure) -> Error {
+    from_postgres("listening to the outbox", failure)
 }
