@@ -37,15 +37,6 @@ pub(crate) struct Subscription {
     pub(crate) mirrored: bool,
 }
 
-/// Whether updates of one column of a watched table are changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Watch {
-    /// The topic it emits to.
-    pub(crate) topic: String,
-    /// Whether an update of that column alone emits nothing.
-    pub(crate) ignored: bool,
-}
-
 /// Asks the server who it is.
 ///
 /// # Errors
@@ -114,21 +105,6 @@ pub(crate) async fn watched_tables(database: &Postgres, topic: &str) -> Result<V
                where topic = $1";
     let row = client.query_one(sql, &[&topic]).await.map_err(|error| failed("asking for watched tables", error))?;
     Ok(row.get(0))
-}
-
-/// The watches of `table`, and whether they ignore `column`.
-///
-/// # Errors
-/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
-pub(crate) async fn watches(database: &Postgres, table: &str, column: &str) -> Result<Vec<Watch>, Error> {
-    let client = database.client().await?;
-    let sql = "select topic, $2::text = any (ignore) or coalesce($2::text <> all (columns), false) \
-               from outbox.watches where relation = to_regclass($1) order by topic";
-    let rows = client
-        .query(sql, &[&table, &column])
-        .await
-        .map_err(|error| failed("asking for the watches of a table", error))?;
-    Ok(rows.iter().map(|row| Watch { topic: row.get(0), ignored: row.get(1) }).collect())
 }
 
 /// Where the subscription `name` stands; `None` before its relay ran for the first time.

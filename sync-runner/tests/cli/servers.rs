@@ -177,10 +177,18 @@ async fn a_column_that_is_set_after_indexing_must_be_ignored_by_the_watch() {
     assert_eq!(ended.code, Some(2));
     let found = failed(&ended, "indexes.jobs");
     assert!(found.contains("indexes.jobs.synced_at.column") && found.contains("ignore =>"), "{found}");
+    // At work it would be a change without end.
+    stage.sql("insert into jobs (id, title) values (1, 'one')").await;
+    let mut running = stage.runner.start(&["run"]);
+    running.until_told("indexes.jobs.synced_at.column: the watch of jobs");
+    running.signal("TERM");
+    let (code, told) = running.end();
+    assert!(code == Some(0) && told.contains("this partition stopped"), "{told}");
+    assert_eq!(stage.count("select count(*) from outbox.events").await, 1);
 }
 
 #[tokio::test]
-async fn a_projection_that_does_not_fit_is_found_by_check_and_ends_the_run() {
+async fn a_projection_that_does_not_fit_is_found_by_check() {
     let stage = Stage::migrated("direct").await;
     stage.runner.write("jobs.sql", "select id as key from jobs");
     let ended = stage.runner.run(&["check", "--json"]);

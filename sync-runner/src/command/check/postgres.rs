@@ -29,7 +29,6 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     for (name, index) in config.indexes.iter().filter(|_| has_outbox) {
         findings.push(projection(wire, name, index).await);
         findings.push(watched(database, name, index).await);
-        findings.extend(synced_at(database, name, index).await);
     }
     findings
 }
@@ -113,28 +112,4 @@ async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
         Ok(tables) => Finding::ok(part, "watched", format!("topic {:?}: {}", index.topic, tables.join(", "))),
         Err(error) => Finding::failed(part, "watched", &error),
     }
-}
-
-/// A watch that counts the column as a change would answer every update of it with another.
-async fn synced_at(database: &Postgres, name: &str, index: &Index) -> Option<Finding> {
-    let synced_at = index.synced_at.as_ref()?;
-    let part = format!("indexes.{name}");
-    let watches = match outbox::watches(database, &synced_at.table, &synced_at.column).await {
-        Ok(watches) => watches,
-        Err(error) => return Some(Finding::failed(part, "synced_at", &error)),
-    };
-    let loops: Vec<_> = watches.iter().filter(|watch| !watch.ignored).map(|watch| watch.topic.as_str()).collect();
-    if loops.is_empty() {
-        let found = format!("{}.{} is set, and no watch counts that as a change", synced_at.table, synced_at.column);
-        return Some(Finding::ok(part, "synced_at", found));
-    }
-    let what = format!(
-        "indexes.{name}.synced_at.column: the watch of {} for {} counts {} as a change, so that each update of it \
-         would cause the next; watch it again with ignore => array['{}']",
-        synced_at.table,
-        loops.join(", "),
-        synced_at.column,
-        synced_at.column
-    );
-    Some(Finding::failed(part, "synced_at", &Error::new(ErrorKind::Configuration, what)))
 }

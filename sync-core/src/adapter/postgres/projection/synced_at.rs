@@ -20,7 +20,7 @@ pub struct SyncedAt {
     pub column: String,
 }
 
-/// The update, with every name resolved by the database.
+/// The update, with every name resolved by the database, and no watch that would answer each with a change.
 #[derive(Debug)]
 pub(super) struct SyncedAtStatement {
     sql: String,
@@ -45,6 +45,20 @@ impl SyncedAtStatement {
         };
         let (table, key, key_type, column): (String, String, String, String) =
             (row.get(0), row.get(1), row.get(2), row.get(3));
+        let loops: Vec<String> = row.get(4);
+        if !loops.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "{setting}.column: the watch of {} for {} counts {} as a change, so that each note would cause the \
+                     next; watch it again with ignore => array['{}']",
+                    synced_at.table,
+                    loops.join(", "),
+                    synced_at.column,
+                    synced_at.column
+                ),
+            ));
+        }
         // It never waits for a row: waiting, it could be one side of a deadlock whose other side is the application.
         let sql = format!(
             "with free as materialized (\
@@ -68,7 +82,11 @@ impl SyncedAtStatement {
 
 const RESOLVE: &str = "
 select format('%I.%I', n.nspname, c.relname), quote_ident(k.attname),
-       format_type(k.atttypid, k.atttypmod), quote_ident(s.attname)
+       format_type(k.atttypid, k.atttypmod), quote_ident(s.attname),
+       array(select w.topic from outbox.watches w
+              where w.relation = c.oid
+                and not (s.attname::text = any (w.ignore) or coalesce(s.attname::text <> all (w.columns), false))
+              order by w.topic)
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   join pg_attribute k on k.attrelid = c.oid and k.attname = $2 and not k.attisdropped
