@@ -1,5 +1,5 @@
-//! Thousands of histories a second: the rooms between doubles in memory, on a paused clock, with everything going wrong
-//! that the ports' contracts allow; and the proof that what they do not allow is noticed.
+//! Thousands of histories: the rooms between doubles in memory, on a paused clock, with everything going wrong that the
+//! ports' contracts allow; and the proof that what they do not allow is noticed.
 
 mod broken;
 mod consumer;
