@@ -100,7 +100,10 @@ impl Alerts {
                 match self.tell(&alert).await {
                     Ok(()) => {}
                     // Nobody can be told now. Otherwise it may be about this one, and the others are told all the same.
-                    Err(error) if error.remedy() == Remedy::Retry => return Err(error),
+                    Err(error) if error.remedy() == Remedy::Retry => {
+                        tracing::warn!("of this nobody was told yet: {alert}");
+                        return Err(error);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "people were not told of a dead letter; they are told later: {alert}");
                         continue;

@@ -102,13 +102,16 @@ async fn a_wrong_mapping_stops_the_indexer_before_anything_is_parked() {
     let pipeline = Pipeline::projecting(Way::Direct, PROJECTION).await;
     pipeline
         .beside(async |ran: &Ran| {
-            // All of one key's partition, so that one batch has them all.
-            pipeline
-                .execute(
-                    "insert into jobs (id, title, status)
-                     select gen_random_uuid(), 'bad ' || n, 'PENDING' from generate_series(1, 400) n",
-                )
-                .await;
+            // So many that one batch has many of them; and deletes, which are taken whatever the mapping is.
+            let topic = &pipeline.topic;
+            let writing = format!(
+                "begin;
+                 insert into jobs (id, title, status)
+                 select gen_random_uuid(), 'bad ' || n, 'PENDING' from generate_series(1, 400) n;
+                 select outbox.emit_many('{topic}', array(select gen_random_uuid()::text from generate_series(1, 400)));
+                 commit"
+            );
+            pipeline.client.batch_execute(&writing).await.unwrap();
             while ran.indexer.partitions_stopped().is_empty() {
                 sleep(Duration::from_millis(10)).await;
             }

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySource};
-use sync_core::port::{DeadLetters, Kept, Polled, Selection, Source, Subscriber};
+use sync_core::port::{DeadLetters, Feed, Kept, Polled, Selection, Source, SourceLag, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
-use sync_core::{ErrorKind, Remedy};
+use sync_core::{Error, ErrorKind, Remedy};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -164,6 +165,42 @@ async fn what_a_person_has_to_mend_ends_the_relay_before_the_event_at_fault() {
     let error = bench.relay("one").run(CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::Halt);
     assert_eq!(bench.source("watching").lag().await.unwrap().events, 1, "nothing was passed over");
+}
+
+/// Takes the lease, and is long in saying so.
+#[derive(Debug)]
+struct SlowToOpen(MemorySource);
+
+#[async_trait]
+impl Source for SlowToOpen {
+    async fn open(&self) -> Result<Feed, Error> {
+        let feed = self.0.open().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        feed
+    }
+
+    async fn lag(&self) -> Result<SourceLag, Error> {
+        self.0.lag().await
+    }
+
+    async fn maintain(&self) -> Result<(), Error> {
+        self.0.maintain().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_stopped_while_it_takes_the_lease_gives_it_back() {
+    let bench = Bench::new();
+    let publisher = Arc::new(bench.bus.clone());
+    let relay = Relay::new(Arc::new(SlowToOpen(bench.source("one"))), publisher, RelayConfig::default());
+    let shutdown = CancellationToken::new();
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        shutdown.cancel();
+    };
+    let (outcome, ()) = tokio::join!(relay.run(shutdown.clone()), stop);
+    outcome.unwrap();
+    bench.source("two").open().await.expect("the lease is free at once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,12 +114,15 @@ impl Worker {
 
     /// Says whether the sink took it well.
     async fn apply_page(&self, page: Vec<String>, current: Vec<Current>, attempt: &mut Attempt) -> Condition {
+        // A delete that is taken says nothing about the mapping.
+        let deletes: HashSet<String> =
+            current.iter().filter(|row| row.document.is_none()).map(|row| row.key.clone()).collect();
         let writes = current.into_iter().map(|Current { key, version, document }| Write { key, version, document });
         let (applied, condition) = self.apply(writes.collect()).await;
         let not_taken: HashSet<&str> =
             applied.waiting.iter().chain(applied.failed.iter().map(|(key, _)| key)).map(String::as_str).collect();
         let taken: Vec<_> = page.into_iter().filter(|key| !not_taken.contains(key.as_str())).collect();
-        attempt.taken += taken.len() as u64;
+        attempt.taken += taken.iter().filter(|key| !deletes.contains(*key)).count() as u64;
         match note(&*self.projection, &taken).await {
             Ok(unnoted) => attempt.unnoted.extend(unnoted),
             // The index has these documents; applying them again finds them stale.
@@ -173,7 +176,7 @@ pub(super) struct Rest {
 /// What became of some keys in one try.
 #[derive(Default)]
 struct Attempt {
-    /// How many the index has now.
+    /// How many documents the index has now.
     taken: u64,
     /// By their own fault, each with its reason.
     failed: Vec<(String, Error)>,

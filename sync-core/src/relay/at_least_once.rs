@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::under_lease;
+use super::lease::{opened_or_given_back, under_lease};
 use super::parking::Parking;
 use super::suspects::Suspects;
 use super::{Relay, read_batches};
@@ -32,11 +32,8 @@ pub(super) async fn session(
     shutdown: &CancellationToken,
     suspects: &Suspects,
 ) -> Result<(), Error> {
-    let feed = tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        feed = source.open() => feed?,
-    };
-    let Feed { mut reader, cursor, epoch } = feed;
+    let opened = opened_or_given_back(source.open(), |feed| feed.cursor, shutdown).await?;
+    let Some(Feed { mut reader, cursor, epoch }) = opened else { return Ok(()) };
     tracing::info!(epoch, "the relay holds the lease and reads");
     let (batches, mut read) = mpsc::channel::<Batch>(1);
     let (sent, mut in_flight) = mpsc::channel::<InFlight>(relay.config.in_flight.max(1));

@@ -13,7 +13,7 @@
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::lease::under_lease;
+use super::lease::{opened_or_given_back, under_lease};
 use super::parking::Unpublished;
 use super::suspects::Suspects;
 use super::{Relay, read_batches};
@@ -29,11 +29,8 @@ pub(super) async fn session(
     shutdown: &CancellationToken,
     suspects: &Suspects,
 ) -> Result<(), Error> {
-    let claim = tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        claim = source.claim() => claim?,
-    };
-    let Claim { name, cursor, unresumed } = claim;
+    let claimed = opened_or_given_back(source.claim(), |claim| claim.cursor, shutdown).await?;
+    let Some(Claim { name, cursor, unresumed }) = claimed else { return Ok(()) };
     let work = async {
         let opening = async {
             let mut transactions = transactor.begin(&name).await?;

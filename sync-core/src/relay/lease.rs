@@ -1,6 +1,7 @@
 //! What goes on beside the work: the lease is kept, the source makes room, and in the end the lease is given back.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{interval, sleep, timeout};
@@ -37,6 +38,23 @@ pub(super) async fn under_lease(
         give_back(cursor).await;
     }
     outcome
+}
+
+/// What takes the lease, or nothing when it was told to stop meanwhile: then a lease that was just taken is given back.
+pub(super) async fn opened_or_given_back<T>(
+    opening: impl Future<Output = Result<T, Error>>,
+    cursor: impl FnOnce(T) -> Box<dyn Cursor>,
+    shutdown: &CancellationToken,
+) -> Result<Option<T>, Error> {
+    let mut opening = pin!(opening);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        opened = &mut opening => return opened.map(Some),
+    }
+    if let Ok(Ok(opened)) = timeout(RELEASE, opening).await {
+        give_back(&*cursor(opened)).await;
+    }
+    Ok(None)
 }
 
 /// Renews the lease three times in its life; ends only with an error.

@@ -94,7 +94,22 @@ impl Relay {
             poll_interval: section
                 .duration("poll_interval", Duration::from_millis(10)..=Duration::from_secs(600))
                 .unwrap_or(default.poll_interval),
-            topics: section.list("topics"),
+            topics: topics(&mut section),
         }
     }
+}
+
+/// Names that `outbox.watch` would take: another one no event has.
+fn topics(section: &mut Section<'_>) -> Option<Vec<String>> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_name = |topic: &&String| (1..=249).contains(&topic.len()) && topic.chars().all(is_part);
+    let topics = section.list("topics")?;
+    if let Some(other) = topics.iter().find(|topic| !is_name(topic)) {
+        let what = format!(
+            "{other:?} is no name of a topic, which has letters, digits, '.', '_' and '-' only; in a variable or on the \
+             command line, several are separated by commas"
+        );
+        section.problem("topics", what);
+    }
+    Some(topics)
 }

@@ -257,3 +257,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_topic_that_no_event_can_have_is_refused() {
+    let problems = read("[relay]\ntopics = \"[\\\"jobs\\\"]\"\n").unwrap_err();
+    let said = problems.iter().find(|problem| problem.starts_with("relay.topics")).expect("it is refused");
+    assert!(said.contains("separated by commas"), "{said}");
+}

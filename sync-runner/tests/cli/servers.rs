@@ -190,10 +190,16 @@ async fn a_column_that_is_set_after_indexing_must_be_ignored_by_the_watch() {
 #[tokio::test]
 async fn a_projection_that_does_not_fit_is_found_by_check() {
     let stage = Stage::migrated("direct").await;
-    stage.runner.write("jobs.sql", "select id as key from jobs");
-    let ended = stage.runner.run(&["check", "--json"]);
-    assert_eq!(ended.code, Some(2));
-    assert!(failed(&ended, "indexes.jobs").starts_with("indexes.jobs.projection"));
+    for (sql, mend) in [
+        ("select id as key from jobs", "must have `key` and `document`"),
+        ("select id as key, title as document from jobs", "must be json or jsonb"),
+    ] {
+        stage.runner.write("jobs.sql", sql);
+        let ended = stage.runner.run(&["check", "--json"]);
+        assert_eq!(ended.code, Some(2));
+        let found = failed(&ended, "indexes.jobs");
+        assert!(found.starts_with("indexes.jobs.projection") && found.contains(mend), "{found}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 pub use self::synced_at::SyncedAt;
 use self::synced_at::SyncedAtStatement;
@@ -84,13 +84,19 @@ impl PostgresProjection {
             .await
             .map_err(|error| self.failed(error))?;
         let column = |name: &str| probe.columns().iter().find(|column| column.name() == name);
-        let (Some(key), Some(_)) = (column("key"), column("document")) else {
+        let (Some(key), Some(document)) = (column("key"), column("document")) else {
             let have: Vec<_> = probe.columns().iter().map(tokio_postgres::Column::name).collect();
             return Err(self.wrong(format!(
                 "its columns are {}, but it must have `key` and `document`",
                 if have.is_empty() { "none".to_owned() } else { have.join(", ") }
             )));
         };
+        if !matches!(*document.type_(), Type::JSON | Type::JSONB) {
+            return Err(self.wrong(format!(
+                "its column `document` is of type {}, but must be json or jsonb: jsonb_build_object(…) makes one",
+                document.type_()
+            )));
+        }
         let key_type: String = client
             .query_one("select format_type($1, -1)", &[&key.type_().oid()])
             .await
