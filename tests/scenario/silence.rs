@@ -248,7 +248,7 @@ async fn doorkeeper() -> (String, watch::Receiver<usize>) {
             tokio::spawn(async move {
                 open.send_modify(|open| *open += 1);
                 let mut room = [0; 1024];
-                connection.read(&mut room).await.unwrap();
+                assert!(connection.read(&mut room).await.unwrap() > 0);
                 connection.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
                 while connection.read(&mut room).await.is_ok_and(|read| read > 0) {}
                 open.send_modify(|open| *open -= 1);
