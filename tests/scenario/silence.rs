@@ -13,6 +13,9 @@ use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::port::{DeadLetters, Projection, Selection, Source};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::{ErrorKind, Remedy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -230,4 +233,40 @@ async fn migrating_takes_the_time_it_needs_and_leaves_the_limit_as_it_was() {
     }
     let limit = migrating.query_one("select current_setting('statement_timeout')", &[]).await.unwrap();
     assert_eq!(limit.get::<_, String>(0), "270ms");
+}
+
+/// A server that lets everybody in and then says nothing, as a pooler before a database that is gone. Tells how many
+/// connections are open.
+async fn doorkeeper() -> (String, watch::Receiver<usize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("postgres://me@{}/shop?sslmode=disable", listener.local_addr().unwrap());
+    let (open, told) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let open = open.clone();
+            tokio::spawn(async move {
+                open.send_modify(|open| *open += 1);
+                let mut room = [0; 1024];
+                assert!(connection.read(&mut room).await.unwrap() > 0);
+                connection.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+                while connection.read(&mut room).await.is_ok_and(|read| read > 0) {}
+                open.send_modify(|open| *open -= 1);
+            });
+        }
+    });
+    (url, told)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_let_in_and_then_told_nothing_is_closed_when_it_is_given_up() {
+    let (url, mut open) = doorkeeper().await;
+    let config = PostgresConfig { connect_timeout: Duration::from_millis(300), ..settings(&url, BOUND) };
+    let database = Postgres::new(&config).unwrap();
+    for _ in 0..3 {
+        let error = timeout(BOUND, database.client()).await.expect("it is given up").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+    let closed = open.wait_for(|open| *open == 0);
+    assert!(timeout(Duration::from_secs(5), closed).await.is_ok(), "connections nobody uses stay open");
 }

@@ -45,6 +45,7 @@ pub(super) async fn session(
             opened = opening => opened?,
         };
         tracing::info!(epoch, "the relay holds the lease and reads, to publish exactly once");
+        suspects.forget_epochs_before(epoch);
         let (batches, mut read) = mpsc::channel::<Batch>(1);
         let (passed, mut positions) = watch::channel(Some(position));
         // Whoever published last may have died before it was mirrored, and nothing may follow for long.
@@ -81,9 +82,7 @@ pub(super) async fn session(
                 }
                 passed.send_replace(parcel.position);
                 relay.progress.published(events);
-                if parcel.is_sorted_out {
-                    suspects.forget_parked();
-                }
+                suspects.forget_parked(epoch, parcel.parked);
             }
             drop(passed);
             Ok(())
@@ -100,8 +99,8 @@ struct Parcel {
     messages: Vec<Outgoing>,
     /// Of each message, its event, and whether its value is what the event carried.
     events: Vec<(i64, bool)>,
-    /// Some events are parked, and not among the messages.
-    is_sorted_out: bool,
+    /// Events that are parked, and not among the messages.
+    parked: Vec<i64>,
     /// Of the last batch that has events.
     mark: Option<Mark>,
     /// Of the last batch.
@@ -127,7 +126,7 @@ impl Parcel {
         self.batches += 1;
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {
-                self.is_sorted_out = true;
+                self.parked.push(event.id);
                 continue;
             }
             self.events.push((event.id, event.payload.is_some()));
@@ -150,7 +149,6 @@ impl Parcel {
         if refused.is_empty() {
             return Ok(());
         }
-        self.is_sorted_out = true;
         let mut refused = refused.into_iter().peekable();
         let all = std::mem::take(&mut self.messages).into_iter().zip(std::mem::take(&mut self.events));
         for (place, (message, (id, is_payload))) in all.enumerate() {
@@ -164,6 +162,7 @@ impl Parcel {
             parking.park(event, &error).await?;
             // Should the transaction fail, it is read again, and known.
             suspects.note_parked(epoch, id);
+            self.parked.push(id);
             relay.progress.parked();
         }
         Ok(())
@@ -181,8 +180,13 @@ async fn publish_singly(
 ) -> Result<(), Error> {
     // A batch without events has no mark, and without a parking there are no suspects.
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
-    for event in batch.events.into_iter().filter(|event| !suspects.is_parked(epoch, event.id)) {
+    let mut parked = Vec::new();
+    for event in batch.events {
         let id = event.id;
+        if suspects.is_parked(epoch, id) {
+            parked.push(id);
+            continue;
+        }
         let here = Mark { last: Some(id), ..mark.clone() };
         match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
             Ok(()) => relay.progress.published(1),
@@ -198,7 +202,7 @@ async fn publish_singly(
     }
     transactions.publish(Vec::new(), &mark).await?;
     suspects.take();
-    suspects.forget_parked();
+    suspects.forget_parked(epoch, parked);
     Ok(())
 }
 

@@ -40,9 +40,17 @@ impl Suspects {
         self.parked().contains(&(epoch, id))
     }
 
-    /// A position is behind the parked ones: they are read no more.
-    pub(super) fn forget_parked(&self) {
-        self.parked().clear();
+    /// A position is behind these parked ones: they are read no more.
+    pub(super) fn forget_parked(&self, epoch: i32, ids: impl IntoIterator<Item = i64>) {
+        let mut parked = self.parked();
+        for id in ids {
+            parked.remove(&(epoch, id));
+        }
+    }
+
+    /// The epoch is over, and what was parked in it is read under the next one's number.
+    pub(super) fn forget_epochs_before(&self, epoch: i32) {
+        self.parked().retain(|(of, _)| *of >= epoch);
     }
 
     fn parked(&self) -> MutexGuard<'_, HashSet<(i32, i64)>> {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber};
-use sync_core::port::{Publisher, Subscriber};
+use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber, KafkaTransactor, TransactorConfig};
+use sync_core::port::{Publisher, Subscriber, Transactor};
 use sync_core::{ErrorKind, Outgoing};
 
 use super::{by_key, config, first_occurrences, message, publish, read, soon};
@@ -179,4 +179,38 @@ async fn read_until(config: &sync_core::adapter::kafka::KafkaConfig, topic: &str
         }
         count = values.len() + 1;
     }
+}
+
+async fn raise_limit(topic: &str) {
+    let raise = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", "200000");
+    for altered in soon(admin().alter_configs([&raise], &AdminOptions::new())).await.unwrap() {
+        altered.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_was_raised_counts_at_once() {
+    let topic = topic_with_limit(LIMIT).await;
+    let publisher = KafkaPublisher::new(&config()).unwrap();
+    let names = TransactorConfig { positions: format!("{topic}-positions"), ..TransactorConfig::default() };
+    let transactor = KafkaTransactor::new(&config(), names).unwrap();
+    let large = || vec![padded(&topic, 1, 2 * LIMIT)];
+    let refusals = async || {
+        for _ in 0..3 {
+            let mut transactions = soon(transactor.begin("name")).await.unwrap();
+            match soon(transactions.refusals(&large())).await {
+                Ok(refusals) => return refusals.len(),
+                // It begins anew with the topic's limits.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
+        panic!("it begins anew again and again");
+    };
+    publish(&publisher, vec![padded(&topic, 0, 5)]).await;
+    let error = soon(publisher.publish(large())).await.err().unwrap();
+    assert_eq!((error.kind(), refusals().await), (ErrorKind::Refused, 1), "{error}");
+    raise_limit(&topic).await;
+    // As a dead letter that is replayed once there is room for it.
+    publish(&publisher, large()).await;
+    assert_eq!(refusals().await, 0);
 }

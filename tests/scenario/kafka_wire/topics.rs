@@ -198,3 +198,35 @@ async fn a_topic_whose_offsets_go_back_under_a_consumer_is_read_from_its_beginni
         assert_eq!(reader.read_until(values.end - 1).await, values.collect::<Vec<_>>());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_topic_was_deleted_is_over_and_commits_nothing_into_the_one_made_anew() {
+    let topic = servers::unique("late");
+    let mut config = config();
+    config.topics.partitions = 1;
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    let subscriber = KafkaSubscriber::new(&config, "group", &topic, None).unwrap();
+    let mut reader = Reader { subscriber, consumer: None };
+    let write = async |values: Range<usize>| {
+        let batch = values.map(|value| message(&topic, "job", value)).collect();
+        publish(&KafkaPublisher::new(&config).unwrap(), batch).await;
+    };
+    write(0..5).await;
+    assert_eq!(reader.read_until(4).await, [0, 1, 2, 3, 4]);
+    for deleted in soon(admin.delete_topics(&[&topic], &AdminOptions::new())).await.unwrap() {
+        deleted.unwrap();
+    }
+    let mut consumer = reader.consumer.take().unwrap();
+    let over = async {
+        while !consumer.is_over() {
+            if let Err(error) = consumer.poll().await {
+                assert_eq!(error.remedy(), Remedy::Retry, "{error}");
+            }
+        }
+    };
+    soon(over).await;
+    // More messages than there were, before it leaves.
+    write(10..30).await;
+    soon(consumer.close()).await.unwrap();
+    assert_eq!(reader.read_until(29).await, (10..30).collect::<Vec<_>>());
+}

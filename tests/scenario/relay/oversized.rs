@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sync_core::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemorySource, MemoryTransactor};
 use sync_core::port::{Claim, DeadLetters, Feed, LedgerSource, Selection, Source, SourceLag, Transactions, Transactor};
 use sync_core::relay::{Relay, RelayConfig};
-use sync_core::testkit::faults::{Fault, Faulty};
+use sync_core::testkit::faults::{Fault, Faulty, Hold};
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -103,6 +103,26 @@ async fn an_event_that_was_parked_is_not_parked_again_when_its_transaction_fails
     run_until(&bench, &relay, 2).await;
     assert_eq!(begun.load(Ordering::Relaxed), 3, "both faults struck");
     assert_eq!((parked(&letters).await, relay.progress().counts().parked), (vec![(long("b"), 2)], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_parked_is_not_parked_again_when_only_one_before_it_is_passed() {
+    let bench = Bench::new();
+    let (first, second) = (long("b"), long("d"));
+    bench.commit(&["a", "b", "c", &first, "a", "b", "c", "a", "b", "c", "a", &second]);
+    // While the first batch is under way the others are read; together they fail, and then come one by one.
+    let under_way = Hold::default();
+    bench.script.then([Fault::Hold(under_way.clone()), Fault::Refuse(ErrorKind::Unavailable)]);
+    let (relay, letters, begun) = relay(&bench, Arc::new(bench.source("one")));
+    let let_go = async {
+        under_way.reached().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        under_way.release();
+    };
+    tokio::join!(run_until(&bench, &relay, 10), let_go);
+    assert_eq!(begun.load(Ordering::Relaxed), 2, "the fault struck");
+    assert_eq!(parked(&letters).await, [(first, 4), (second, 12)]);
+    assert_eq!(relay.progress().counts().parked, 2);
 }
 
 /// A database, and after the first claim the one that took its place, in which the same ids are other events.

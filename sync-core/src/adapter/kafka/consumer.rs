@@ -149,9 +149,25 @@ impl KafkaConsumer {
     /// The topic was deleted and made again, or its log was cut off. What is committed of it counts no longer.
     fn begun_anew(&mut self, number: i32) -> Error {
         let what = format!("kafka: the offsets of {} have gone back; reading it anew", self.partition(number));
-        self.owned.values_mut().for_each(|progress| progress.committed = None);
+        self.forget_committed();
         self.dead = Some((ErrorKind::Unavailable, what.clone()));
         Error::new(ErrorKind::Unavailable, what)
+    }
+
+    /// Leaving commits once more what was done; in a topic that was made anew, that many messages would be passed over.
+    fn forget_committed(&mut self) {
+        let mut none = TopicPartitionList::with_capacity(self.owned.len());
+        let mut stored = Ok(());
+        for (number, progress) in &mut self.owned {
+            progress.committed = None;
+            stored = stored.and(none.add_partition_offset(&self.topic, *number, Offset::Invalid));
+        }
+        if let Some(consumer) = self.consumer.as_ref().filter(|_| none.count() > 0) {
+            stored = stored.and(consumer.store_offsets(&none));
+        }
+        if let Err(error) = stored {
+            tracing::debug!(%error, "kafka: what was done cannot be taken back");
+        }
     }
 
     fn judge(&mut self, error: KafkaError) -> Error {
@@ -162,7 +178,10 @@ impl KafkaConsumer {
         // One of several brokers has not heard of a new topic, be it one that was asked where its partitions begin; or
         // the topic was deleted. The client says so once, and may then be silent for minutes; whether the topic is there
         // is asked when somebody subscribes again.
-        let is_unheard = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let is_unheard = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition)
+        );
         let is_dead = is_unheard || matches!(error, KafkaError::MessageConsumptionFatal(_) | KafkaError::Canceled);
         let reason = complaint.map(|complaint| format!(" ({})", complaint.reason)).unwrap_or_default();
         let what = format!("kafka: cannot read topic {:?}{reason}", self.topic);
@@ -175,6 +194,9 @@ impl KafkaConsumer {
             Some(_) if is_unheard => Error::new(ErrorKind::Unavailable, what).with_source(error),
             Some(_) | None => translate(what, error),
         };
+        if is_unheard {
+            self.forget_committed();
+        }
         if is_dead {
             self.dead = Some((error.kind(), error.to_string()));
         }
@@ -239,6 +261,10 @@ impl Consumer for KafkaConsumer {
         if let Some(lost) = done.iter().find(|done| !is_ours(done)) {
             let what = format!("kafka: {} is no longer this consumer's", lost.partition);
             return Err(Error::new(ErrorKind::Fenced, what));
+        }
+        if self.dead.is_some() {
+            // The offsets may be those of a topic that is no more. Not committed, messages only come again.
+            return Ok(());
         }
         let mut list = TopicPartitionList::with_capacity(done.len());
         for OffsetCommit { partition, next } in done {

@@ -39,11 +39,13 @@ const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")
 pub(super) struct KnownTopics(BTreeMap<String, usize>);
 
 impl KnownTopics {
-    /// Looks up the topics that are not known yet.
+    /// Looks up the topics that are not known yet, and once more those for which a message is too large: their limits
+    /// may have been raised since, and what was parked be published anew.
     pub(super) async fn learn(&mut self, config: &KafkaConfig, batch: &[Outgoing]) -> Result<(), Error> {
         let mut unknown = Vec::new();
         for message in batch {
-            if !self.0.contains_key(&message.topic) && !unknown.contains(&message.topic) {
+            let is_known = self.0.get(&message.topic).is_some_and(|limit| size_alone(message) <= *limit);
+            if !is_known && !unknown.contains(&message.topic) {
                 unknown.push(message.topic.clone());
             }
         }

@@ -14,6 +14,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::timed::limited;
 use crate::adapter::postgres::error::{from_postgres, may_pass};
@@ -133,13 +134,14 @@ impl Connect for Pooled {
                 Err(Shut::Answered(error)) => return Err(error),
                 Err(Shut::Silent) => std::future::pending().await,
             };
-            let driver = tokio::spawn(connection.map(|ended| {
+            // Given up before it is the pool's, the connection ends: it would wait for an answer for ever.
+            let driver = AbortOnDropHandle::new(tokio::spawn(connection.map(|ended| {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a pooled connection to PostgreSQL ended");
                 }
-            }));
+            })));
             client.batch_execute(&limited(self.limit)).await?;
-            Ok((client, driver))
+            Ok((client, driver.detach()))
         }
         .boxed()
     }
