@@ -86,6 +86,9 @@ impl Evidence {
         });
         let (client, lost) = (site.client().await, site.lost().await);
         self.lost = lost.events();
+        // Of a history that is not known a new one may have to be told apart; more than that excuses repeats.
+        let histories = client.query_one("select count(*) from outbox.history", &[]).await.unwrap().get::<_, i64>(0);
+        assert!(histories <= 1 + 2 * lost.promotions(), "{histories} histories after {} promotions", lost.promotions());
         // Per key, ids are in the order of the commits.
         for row in client.query("select topic, key, id from outbox.events order by id", &[]).await.unwrap() {
             oracle.committed(row.get(0), row.get(1), row.get(2));

@@ -105,6 +105,8 @@ struct LostLetter {
 /// What a database held that took its place from it.
 #[derive(Clone, Debug, Default)]
 pub struct Lost {
+    /// How often that happened.
+    promotions: i64,
     events: BTreeSet<LostEvent>,
     letters: BTreeSet<LostLetter>,
 }
@@ -133,6 +135,7 @@ impl Lost {
         let letters = "select topic, origin_partition as partition, origin_offset as \"offset\", key
                          from outbox.dead_letters";
         Self {
+            promotions: 1,
             events: rows(events).into_iter().map(event).collect(),
             letters: rows(letters).into_iter().map(letter).collect(),
         }
@@ -144,8 +147,13 @@ impl Lost {
     }
 
     pub fn add(&mut self, more: Self) {
+        self.promotions += more.promotions;
         self.events.extend(more.events);
         self.letters.extend(more.letters);
+    }
+
+    pub fn promotions(&self) -> i64 {
+        self.promotions
     }
 
     /// How many events.
