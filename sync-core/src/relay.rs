@@ -123,7 +123,7 @@ impl Relay {
     /// Only what a person has to mend: anything but [`Remedy::Retry`]. The position is before the batch with the event
     /// at fault, nothing is lost.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
-        let mut failures = 0;
+        let (mut failures, mut stands_by) = (0, false);
         let suspects = Suspects::default();
         while !shutdown.is_cancelled() {
             let before = self.progress.counts();
@@ -150,14 +150,20 @@ impl Relay {
                 Remedy::Halt | Remedy::Park | Remedy::TryLater => return Err(error),
                 Remedy::Retry => {}
             }
+            let got_further = self.progress.counts() != before;
+            stands_by &= !got_further;
             let delay = if error.kind() == ErrorKind::Fenced {
-                // Another relay works: that is what standing by is, and no failure.
-                tracing::debug!(%error, "standing by");
-                failures = 0;
+                // Another relay works: that is what standing by is, and no failure. People are told once.
+                if stands_by {
+                    tracing::debug!(%error, "standing by");
+                } else {
+                    tracing::info!(%error, "standing by");
+                }
+                (failures, stands_by) = (0, true);
                 self.config.standby
             } else {
-                // Published or parked: it got further.
-                failures = if self.progress.counts() == before { failures + 1 } else { 1 };
+                // Published or parked something.
+                failures = if got_further { 1 } else { failures + 1 };
                 let delay = self.config.backoff.delay(failures, rand::random());
                 tracing::warn!(%error, failures, "the relay tries again in {delay:?}");
                 delay

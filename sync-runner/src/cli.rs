@@ -13,8 +13,8 @@ use crate::config::parse_duration;
     version,
     max_term_width = 110,
     after_help = "First time:\n  sync-runner init      write sync.toml, every key documented\n  \
+                  sync-runner migrate   create or update the outbox in PostgreSQL; then watch a table\n  \
                   sync-runner check     see whether everything can be reached and fits together\n  \
-                  sync-runner migrate   create or update the outbox in PostgreSQL\n  \
                   sync-runner run       start\n\n\
                   Exit code: 0 done, 1 failed at run time, 2 something is wrong with the configuration."
 )]

@@ -25,7 +25,8 @@ pub(super) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     }
     let named = if args.path.as_os_str() == DEFAULT_PATH { String::new() } else { format!(" --config {path}") };
     render::text(&format!(
-        "Wrote {path}. Set postgres.url and add an index there, then see what is missing:\n  sync-runner check{named}"
+        "Wrote {path}. Set postgres.url there and make the outbox; then watch a table, add its index and see what is \
+         missing:\n  sync-runner migrate{named}\n  sync-runner check{named}"
     ))?;
     Ok(Exit::Success)
 }
