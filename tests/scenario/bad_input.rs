@@ -46,7 +46,7 @@ async fn a_projection_that_cannot_work_is_refused_by_name() {
     let error = load("select id / 0 as key, body as document from t", None).await;
     assert_says(&error, ErrorKind::Contract, &[setting, "division by zero"]);
     let error = load("select id as key, 'nonsense' as document from t limit 1", None).await;
-    assert_says(&error, ErrorKind::Contract, &[setting, "json"]);
+    assert_says(&error, ErrorKind::Configuration, &[setting, "`document` is of type text", "json or jsonb"]);
 }
 
 #[tokio::test]
