@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The time of day as one process sees it, and those it starts.
 pub struct Clock {
-    library: PathBuf,
+    preloaded: PathBuf,
     file: PathBuf,
 }
 
@@ -14,8 +14,8 @@ impl Clock {
     /// A clock that goes right, kept in this directory, which the process can read; none on a machine that cannot fake
     /// the time: `SYNC_STACK_FAKETIME` names the library for it.
     pub fn kept_in(directory: &Path) -> Option<Self> {
-        let library = std::env::var_os("SYNC_STACK_FAKETIME")?.into();
-        let clock = Self { library, file: directory.join("clock") };
+        let preloaded = std::env::var_os("SYNC_STACK_FAKETIME")?.into();
+        let clock = Self { preloaded, file: directory.join("clock") };
         clock.set(0);
         Some(clock)
     }
@@ -23,7 +23,7 @@ impl Clock {
     /// What a process that goes by it finds in its environment.
     pub fn environment(&self) -> [(&'static str, OsString); 4] {
         [
-            ("LD_PRELOAD", self.library.clone().into()),
+            ("LD_PRELOAD", self.preloaded.clone().into()),
             ("FAKETIME_TIMESTAMP_FILE", self.file.clone().into()),
             // Set for all processes of a server at once.
             ("FAKETIME_NO_CACHE", "1".into()),
