@@ -131,9 +131,7 @@ impl Broker {
 
     /// The end of its log.
     fn told(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        process::end_of(&self.log())
     }
 
     /// Starts it, on the ports and with the data it had before.

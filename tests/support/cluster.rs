@@ -196,9 +196,7 @@ impl Cluster {
 
     /// The end of its log.
     fn told(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        process::end_of(&self.log())
     }
 
     /// Ends it as a crash of the machine would, but for the disk: nothing is finished, nothing flushed.

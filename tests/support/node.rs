@@ -133,9 +133,7 @@ impl Node {
 
     /// The end of its log.
     fn told(&self) -> String {
-        let log = fs::read_to_string(self.directory.path().join("server.log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        process::end_of(&self.directory.path().join("server.log"))
     }
 
     /// Host and port.

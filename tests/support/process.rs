@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -51,6 +52,13 @@ pub fn free_port() -> u16 {
     let mut drawn = std::iter::repeat_with(|| rand::random_range(10_000..20_000));
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && TAKEN.lock().unwrap().insert(*port);
     drawn.find(is_free).unwrap()
+}
+
+/// The last lines of a server's log.
+pub fn end_of(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 /// Ends a server and all its processes at once, as a crash would, and waits until it is gone. Blocks.
