@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Debezium, one of the peers: its PostgreSQL connector with the outbox event router, in a Kafka Connect worker of its own.
+# Debezium, one of the peers: its PostgreSQL connector with the outbox event router, in a Kafka Connect worker.
 
 DEBEZIUM_VERSION=3.6.0.Final
 # The Kafka this Debezium is built against.
