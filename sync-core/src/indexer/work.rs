@@ -38,6 +38,8 @@ impl Worker {
     /// `suspicious` failures of a batch of which nothing is taken are no poison: it is tried again as a whole.
     pub(super) async fn work(&self, mut batch: Batch, suspicious: usize) -> Rest {
         let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
+        // Neighbours in the table's index and in the sink's are near each other there, too.
+        keys.sort_unstable();
         let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
         let mut taken = 0;
         let mut patience = Patience::new(&self.config, &self.progress, &batch.partition, batch.next);

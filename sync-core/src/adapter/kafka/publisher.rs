@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tokio::sync::Mutex;
 
-use super::client::aside;
+use super::client::{aside, off_thread};
 use super::config::KafkaConfig;
 use super::delivery::{Batch, Deliveries};
 use super::error::translate;
@@ -22,6 +22,9 @@ use crate::port::{Acknowledgement, Publisher};
 /// How long to wait for room in a full queue before looking again; what is in it keeps the brokers busy meanwhile.
 pub(super) const MIN_WAIT: Duration = Duration::from_millis(1);
 pub(super) const MAX_WAIT: Duration = Duration::from_millis(16);
+
+/// How long a new producer waits for the brokers before its messages do.
+const INTRODUCTION: Duration = Duration::from_millis(500);
 
 /// What the guarantees rest on beside what every producer needs.
 const FIXED: &[(&str, &str)] = &[("enable.gapless.guarantee", "true"), ("message.timeout.ms", "0")];
@@ -75,7 +78,7 @@ impl Publisher for KafkaPublisher {
         }
         line.topics.learn(&self.config, &batch).await?;
         line.topics.admit(&batch)?;
-        let session = line.session(&self.config).await?;
+        let session = line.session(&self.config, &batch[0].topic).await?;
         let under_way = Batch::new(batch.len());
         for message in &batch {
             session.send(message, &under_way).await?;
@@ -87,7 +90,7 @@ impl Publisher for KafkaPublisher {
 
 impl Line {
     /// The producer; a new one when there is none, or when a topic is known whose limits the old one does not keep.
-    async fn session(&mut self, config: &KafkaConfig) -> Result<&Session, Error> {
+    async fn session(&mut self, config: &KafkaConfig, topic: &str) -> Result<&Session, Error> {
         let limits = self.topics.limits();
         if let Some(outgrown) = self.session.as_ref().filter(|session| session.limits != limits) {
             // Two producers at once would not keep the order.
@@ -96,7 +99,11 @@ impl Line {
         }
         match &mut self.session {
             Some(session) => Ok(session),
-            none => Ok(none.insert(Session::open(config, limits)?)),
+            none => {
+                let session = none.insert(Session::open(config, limits)?);
+                session.introduce(topic).await;
+                Ok(session)
+            }
         }
     }
 }
@@ -104,7 +111,7 @@ impl Line {
 /// One producer.
 struct Session {
     /// Set until dropped.
-    producer: Option<ThreadedProducer<Deliveries>>,
+    producer: Option<Arc<ThreadedProducer<Deliveries>>>,
     deliveries: Arc<Deliveries>,
     limits: Limits,
 }
@@ -125,7 +132,24 @@ impl Session {
             .create_with_context(Deliveries::default())
             .map_err(|error| translate("kafka: cannot make a producer", error))?;
         let deliveries = Arc::clone(producer.context());
-        Ok(Self { producer: Some(producer), deliveries, limits })
+        Ok(Self { producer: Some(Arc::new(producer)), deliveries, limits })
+    }
+
+    /// Has the brokers know the new producer before its first message. It is given its id after an answer about topics
+    /// that comes from a broker it knows by number, which the second one does; left to itself it looks twice a second.
+    async fn introduce(&self, topic: &str) {
+        let Some(producer) = self.producer.clone() else { return };
+        let topic = topic.to_owned();
+        let asked = off_thread(move |_| {
+            for _ in 0..2 {
+                let answer = producer.client().fetch_metadata(Some(&topic), INTRODUCTION);
+                answer.map_err(|error| translate("kafka: asking for a topic", error))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = asked.await {
+            tracing::debug!(%error, "messages wait for the brokers in the queue");
+        }
     }
 
     fn deliveries(&self) -> &Arc<Deliveries> {

@@ -2,13 +2,12 @@
 
 mod synced_at;
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 
 pub use self::synced_at::SyncedAt;
 use self::synced_at::SyncedAtStatement;
@@ -110,21 +109,21 @@ impl PostgresProjection {
                     .to_owned(),
             ));
         }
-        // The history is read in the snapshot of the rows; `$3` is the token of the one that was agreed upon.
-        let row = |keys: &str, from: &str| {
+        // The history is read in the snapshot of the rows; `$3` is the token of the one that was agreed upon. A document
+        // of type json is text already, and passed on as it is.
+        let row = |of: &str, from: &str| {
             format!(
                 "with here as materialized ({PRESENT})\n\
-                 select {keys} as key, p.document::jsonb::text as document,\n\
-                 v.version,\n\
-                 (select epoch from here) as epoch,\n\
-                 (select token = coalesce($3::text, token) from here) as is_agreed\n{from}"
+                 select {of}, p.document::text, v.version, (select epoch from here),\n\
+                 (select token = coalesce($3::text, token) from here)\n{from}"
             )
         };
         let versions = "left join outbox.versions v on v.topic = $2 and v.key =";
+        // Asked by place, so that neither side has to find its keys again.
         let load = row(
-            "w.key",
+            "w.place",
             &format!(
-                "from unnest($1::text[]) as w(key)\n\
+                "from unnest($1::text[]) with ordinality as w(key, place)\n\
                  left join (select * from (\n{sql}\n) as projection where key = any ($1::text[]::{key_type}[])) as p \
                  on p.key::text = w.key\n{versions} w.key"
             ),
@@ -157,7 +156,7 @@ impl PostgresProjection {
         let parameters: Vec<_> = [before, &[&agreed], after].concat();
         for _ in 0..2 {
             let rows = self.query(client, sql, &parameters).await?;
-            match rows.first().map(|row| row.try_get("is_agreed")) {
+            match rows.first().map(|row| row.try_get(IS_AGREED)) {
                 None | Some(Ok(Some(true))) => return Ok(rows),
                 Some(Ok(Some(false))) => break,
                 Some(Ok(None)) => drop(history::note(client).await?),
@@ -194,18 +193,25 @@ impl PostgresProjection {
         Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.config.index))
     }
 
-    fn current(&self, row: &Row) -> Result<Current, Error> {
-        let unreadable = |error: tokio_postgres::Error| self.broken(format!("cannot read its answer: {error}"));
-        let key: String = row.try_get("key").map_err(unreadable)?;
-        let document: Option<String> = row.try_get("document").map_err(unreadable)?;
-        let version: Option<i64> = row.try_get("version").map_err(unreadable)?;
-        let epoch: i32 = row.try_get("epoch").map_err(unreadable)?;
+    fn read<'a, T: FromSql<'a>>(&self, row: &'a Row, column: usize) -> Result<T, Error> {
+        row.try_get(column).map_err(|error| self.broken(format!("cannot read its answer: {error}")))
+    }
+
+    fn current(&self, key: String, row: &Row) -> Result<Current, Error> {
+        let version: Option<i64> = self.read(row, VERSION)?;
         // Without a row it is the version of the delete. A key the outbox never heard of has none: at zero it loses
         // against everything that was ever written.
-        let local = version.unwrap_or_default();
-        Ok(Current { version: Version::new(epoch, local)?, key, document })
+        let version = Version::new(self.read(row, EPOCH)?, version.unwrap_or_default())?;
+        Ok(Current { version, key, document: self.read(row, DOCUMENT)? })
     }
 }
+
+/// The columns of both statements.
+const OF: usize = 0;
+const DOCUMENT: usize = 1;
+const VERSION: usize = 2;
+const EPOCH: usize = 3;
+const IS_AGREED: usize = 4;
 
 #[async_trait]
 impl Projection for PostgresProjection {
@@ -226,24 +232,18 @@ impl Projection for PostgresProjection {
         let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
         let rows = self.rows(&client, &statements.load, &[&keys, &self.config.topic], &[]).await?;
-        let mut found = HashMap::with_capacity(rows.len());
+        let mut found: Vec<Option<Current>> = keys.iter().map(|_| None).collect();
         for row in &rows {
-            let current = self.current(row)?;
-            let key = current.key.clone();
-            if found.insert(key.clone(), current).is_some() {
-                return Err(Error::new(
-                    ErrorKind::Contract,
-                    format!("indexes.{}.projection: two rows for key {key:?}; `key` must be unique", self.config.index),
-                ));
+            let place = usize::try_from(self.read::<i64>(row, OF)?).unwrap_or_default().wrapping_sub(1);
+            let (Some(key), Some(slot)) = (keys.get(place), found.get_mut(place)) else {
+                return Err(self.broken("an answer is to no key that was asked for".to_owned()));
+            };
+            if slot.replace(self.current(key.clone(), row)?).is_some() {
+                return Err(self.broken(format!("two rows for key {key:?}; `key` must be unique")));
             }
         }
-        keys.iter()
-            .map(|key| {
-                found.remove(key).ok_or_else(|| {
-                    Error::new(ErrorKind::Internal, format!("key {key:?} was asked for twice, or got no answer"))
-                })
-            })
-            .collect()
+        let missing = |key: &String| Error::new(ErrorKind::Internal, format!("key {key:?} got no answer"));
+        found.into_iter().zip(keys).map(|(current, key)| current.ok_or_else(|| missing(key))).collect()
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
@@ -251,7 +251,7 @@ impl Projection for PostgresProjection {
         let statements = self.statements(&client).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows(&client, &statements.scan, &[&after, &self.config.topic], &[&limit]).await?;
-        rows.iter().map(|row| self.current(row)).collect()
+        rows.iter().map(|row| self.current(self.read(row, OF)?, row)).collect()
     }
 
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {

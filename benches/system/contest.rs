@@ -1,0 +1,12 @@
+//! The benchmarks, one a file: what is prepared, whose turns they are, what is wanted.
+
+pub(crate) mod index;
+pub(crate) mod latency;
+pub(crate) mod live;
+pub(crate) mod relay;
+pub(crate) mod writer;
+
+use std::time::Duration;
+
+/// How long anything may take before a benchmark gives up.
+const BOUND: Duration = Duration::from_secs(900);

@@ -1,0 +1,103 @@
+//! Every row of a table changes once, in transactions of a thousand, while the sync is up: from the first commit until
+//! a search finds the last change.
+
+use std::time::Instant;
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::BOUND;
+use crate::board::{Board, Ratio};
+use crate::cli::Options;
+use crate::figures::Figures;
+use crate::index::Index;
+use crate::program::Program;
+use crate::stage::Stage;
+use crate::topic::Topic;
+use crate::{Outcome, jobs, ours};
+
+/// Rows of the table.
+const SIZE: u64 = 100_000;
+/// Rows that change together.
+const TRANSACTION: usize = 1_000;
+
+const RATIOS: &[Ratio] = &[
+    Ratio { name: "ratio_peer", ours: "ours:direct", others: &["peer:pgsync"], of: "rate", least: None },
+    Ratio { name: "ratio_peer", ours: "ours", others: &["peer:pgsync"], of: "rate", least: Some(12.0) },
+];
+
+pub(crate) async fn run(options: &Options) -> Outcome<bool> {
+    Stage::with("live", async |stage| contest(stage, options).await).await
+}
+
+async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
+    let size = options.size.unwrap_or(SIZE);
+    let client = stage.database().await?;
+    jobs::fill(stage, &client, size).await?;
+    let table = Table::of(&client).await?;
+    let _topic = Topic::new(&stage.brokers, &stage.name).await?;
+    client.execute("select outbox.watch('public.jobs', $1)", &[&stage.name]).await?;
+    client.execute("select outbox.emit_many($1, array(select id::text from public.jobs))", &[&stage.name]).await?;
+    let mut board = Board::new("live", options.json);
+    // The first turns warm the servers, and are not counted.
+    for round in 0..=options.rounds {
+        let mut tell = |what: &str, figures| {
+            if round > 0 {
+                board.add(what, round, figures)
+            }
+        };
+        for bus in ["kafka", "direct"] {
+            let what = if bus == "kafka" { "ours" } else { "ours:direct" };
+            tell(what, ours(stage, &client, &table, bus, &options.set).await?);
+        }
+    }
+    Ok(board.finish(RATIOS, &[], options.require))
+}
+
+async fn ours(stage: &Stage, client: &Client, table: &Table, bus: &str, more: &[String]) -> Outcome<Figures> {
+    let name = format!("{}_{bus}", stage.name);
+    let mut settings = jobs::settings(&stage.name, &name);
+    settings.extend([format!("kafka.group={name}"), format!("relay.bus={bus}"), format!("relay.subscription={bus}")]);
+    settings.extend_from_slice(more);
+    let mut sync = ours::start(stage, "relay,indexer", &settings)?;
+    let index = Index::new(stage, &name);
+    index.until_finds("*", table.size(), &mut sync, BOUND).await?;
+    let figures = table.change(client, &index, &mut sync).await?;
+    let figures = sync.usage(figures)?;
+    sync.end().await?;
+    Ok(figures)
+}
+
+/// The keys of the table, in the portions in which they change.
+struct Table {
+    portions: Vec<Vec<String>>,
+}
+
+impl Table {
+    async fn of(client: &Client) -> Outcome<Self> {
+        let rows = client.query("select id::text from public.jobs order by id", &[]).await?;
+        let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        Ok(Self { portions: keys.chunks(TRANSACTION).map(<[String]>::to_vec).collect() })
+    }
+
+    fn size(&self) -> u64 {
+        self.portions.iter().map(|portion| portion.len() as u64).sum()
+    }
+
+    /// Changes every row, as fast as the database takes it, and waits until `index` finds all of it.
+    async fn change(&self, client: &Client, index: &Index, sync: &mut Program) -> Outcome<Figures> {
+        let mark = rand::random::<u32>() % 1_000_000_000;
+        let update = "update public.jobs set salary = $2, updated_at = now() where id = any ($1::text[]::uuid[])";
+        let update = client.prepare_typed(update, &[Type::TEXT_ARRAY, Type::INT4]).await?;
+        let mut began = None;
+        for portion in &self.portions {
+            client.execute(&update, &[portion, &mark.cast_signed()]).await?;
+            began.get_or_insert_with(Instant::now);
+        }
+        let began = began.ok_or("the table is empty")?;
+        let written = began.elapsed().as_secs_f64();
+        let found = index.until_finds(&format!("salary:{mark}"), self.size(), sync, BOUND).await?;
+        let figures = Figures::rate(self.size(), (found - began).as_secs_f64());
+        Ok(figures.with("commits_per_s", self.portions.len() as f64 / written))
+    }
+}

@@ -1,0 +1,100 @@
+//! An index, as someone who only counts what arrives in it.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::Outcome;
+use crate::program::Program;
+use crate::stage::Stage;
+
+/// How often it is looked at.
+const BETWEEN: Duration = Duration::from_millis(20);
+
+/// Whatever is behind an alias or a name.
+pub(crate) struct Index {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Index {
+    pub(crate) fn new(stage: &Stage, name: &str) -> Self {
+        Self { url: format!("{}/{name}", stage.elasticsearch), http: reqwest::Client::new() }
+    }
+
+    async fn ask<T: for<'a> Deserialize<'a>>(&self, path: &str) -> Outcome<Option<T>> {
+        let answer = self.http.get(format!("{}{path}", self.url)).send().await?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?))
+    }
+
+    /// Makes it, with this mapping.
+    pub(crate) async fn create(&self, mapping: &str) -> Outcome<()> {
+        let request = self.http.put(&self.url).header("content-type", "application/json").body(mapping.to_owned());
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Documents that were ever written to it, searchable or not.
+    async fn written(&self) -> Outcome<u64> {
+        let stats: Option<Value> = self.ask("/_stats/indexing?filter_path=_all.primaries.indexing.index_total").await?;
+        let total = stats.as_ref().and_then(|stats| stats["_all"]["primaries"]["indexing"]["index_total"].as_u64());
+        Ok(total.unwrap_or_default())
+    }
+
+    /// Documents a search for this query string finds, or all of them.
+    pub(crate) async fn finds(&self, query: Option<&str>) -> Outcome<u64> {
+        let query = query.map(|query| format!("?q={query}")).unwrap_or_default();
+        let counted: Option<Value> = self.ask(&format!("/_count{query}")).await?;
+        Ok(counted.as_ref().and_then(|counted| counted["count"].as_u64()).unwrap_or_default())
+    }
+
+    /// When `wanted` documents were written, while `program` lives.
+    pub(crate) async fn until_written(&self, wanted: u64, program: &mut Program, within: Duration) -> Outcome<Instant> {
+        let began = Instant::now();
+        loop {
+            let written = self.written().await?;
+            if written >= wanted {
+                return Ok(Instant::now());
+            }
+            program.is_alive()?;
+            if began.elapsed() > within {
+                return Err(format!("after {within:?} {written} documents are written, not {wanted}").into());
+            }
+            sleep(BETWEEN).await;
+        }
+    }
+
+    /// When a search finds `wanted` documents, while `program` lives.
+    pub(crate) async fn until_finds(
+        &self,
+        query: &str,
+        wanted: u64,
+        program: &mut Program,
+        within: Duration,
+    ) -> Outcome<Instant> {
+        let began = Instant::now();
+        loop {
+            let found = self.finds(Some(query)).await?;
+            if found >= wanted {
+                return Ok(Instant::now());
+            }
+            program.is_alive()?;
+            if began.elapsed() > within {
+                return Err(format!("after {within:?} {found} documents are found, not {wanted}").into());
+            }
+            sleep(BETWEEN).await;
+        }
+    }
+
+    /// Fails unless exactly `wanted` documents can be found.
+    pub(crate) async fn holds(&self, wanted: u64) -> Outcome<()> {
+        self.http.post(format!("{}/_refresh", self.url)).send().await?.error_for_status()?;
+        let found = self.finds(None).await?;
+        if found == wanted { Ok(()) } else { Err(format!("{} holds {found} documents, not {wanted}", self.url).into()) }
+    }
+}

@@ -1,0 +1,39 @@
+//! Ours: the runner as people run it, from the same build.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use tokio::process::Command;
+
+use crate::Outcome;
+use crate::program::Program;
+use crate::stage::Stage;
+
+/// Beside this program, where cargo leaves both.
+fn binary() -> Outcome<PathBuf> {
+    let runner = env::current_exe()?.with_file_name("sync-runner");
+    if !runner.exists() {
+        return Err(format!("{} is missing; scripts/bench builds it", runner.display()).into());
+    }
+    Ok(runner)
+}
+
+/// `sync-runner run` with these roles and settings. Nothing of the environment reaches it.
+pub(crate) fn start(stage: &Stage, roles: &str, settings: &[String]) -> Outcome<Program> {
+    let mut command = Command::new(binary()?);
+    let is_setting = |(name, _): &(OsString, OsString)| name.to_string_lossy().starts_with("SYNC_");
+    for (name, _) in env::vars_os().filter(is_setting) {
+        command.env_remove(name);
+    }
+    command.current_dir(stage.files()).args(["run", "--roles", roles]);
+    let servers = [
+        format!("postgres.url={}", stage.url),
+        format!("kafka.brokers={}", stage.brokers),
+        format!("elasticsearch.url={}", stage.elasticsearch),
+    ];
+    for setting in servers.iter().chain(settings) {
+        command.arg("--set").arg(setting);
+    }
+    Program::start("sync-runner", command)
+}

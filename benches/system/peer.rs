@@ -1,0 +1,3 @@
+//! What people use instead, configured for throughput.
+
+pub(crate) mod poller;
