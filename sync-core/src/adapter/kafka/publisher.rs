@@ -111,7 +111,7 @@ impl Line {
 /// One producer.
 struct Session {
     /// Set until dropped.
-    producer: Option<Arc<ThreadedProducer<Deliveries>>>,
+    producer: Option<ThreadedProducer<Deliveries>>,
     deliveries: Arc<Deliveries>,
     limits: Limits,
 }
@@ -132,7 +132,7 @@ impl Session {
             .create_with_context(Deliveries::default())
             .map_err(|error| translate("kafka: cannot make a producer", error))?;
         let deliveries = Arc::clone(producer.context());
-        Ok(Self { producer: Some(Arc::new(producer)), deliveries, limits })
+        Ok(Self { producer: Some(producer), deliveries, limits })
     }
 
     /// Has the brokers know the new producer before its first message. It is given its id after an answer about topics

@@ -82,6 +82,7 @@ impl TransactionalProducer {
             }
             let record = BaseRecord::with_opaque_to(topic, under_way).partition(MARKS_PARTITION);
             self.send(record.key(key.as_str()).payload(position.as_str()), asker)?;
+            self.await_deliveries(asker)?;
             // It ends by itself: what is not stored within the transaction's time-out fails.
             self.repeat(None, asker, |producer| producer.commit_transaction(SLICE))
         })();
@@ -90,6 +91,15 @@ impl TransactionalProducer {
             self.abort();
             judged
         })
+    }
+
+    /// Returns when nothing is under way any more, something failed, or nobody waits. Asked to commit earlier, the client
+    /// would look for deliveries only ten times a second, because another thread takes them.
+    fn await_deliveries(&self, asker: &Asker<'_>) -> Result<(), KafkaError> {
+        while self.producer()?.in_flight_count() > 0 && !self.deliveries.has_failed() && !asker.is_gone() {
+            sleep(MIN_WAIT);
+        }
+        Ok(())
     }
 
     /// Queues one message; waits while the queue is full.
