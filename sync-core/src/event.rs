@@ -1,5 +1,7 @@
 //! What travels: a committed change in the outbox, and the message it becomes.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -65,8 +67,11 @@ pub struct Outgoing {
     /// JSON text.
     pub value: String,
     /// In this order; names may repeat.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
 }
+
+/// Name and value. Most names, and some values, are the same for all messages.
+pub type Header = (Cow<'static, str>, Cow<'static, str>);
 
 /// What an event's own headers cannot be called.
 const OWN_HEADERS: [&str; 4] = ["id", "action", "version", "epoch"];
@@ -94,12 +99,13 @@ impl Event {
             serde_json::to_string(&value).unwrap_or_default()
         });
         let mut headers = Vec::with_capacity(4 + self.headers.len());
-        headers.push(("id".to_owned(), self.id.to_string()));
-        headers.push(("action".to_owned(), self.action.as_str().to_owned()));
-        headers.push(("version".to_owned(), self.version.to_string()));
-        headers.push(("epoch".to_owned(), epoch.to_string()));
+        headers.push(("id".into(), self.id.to_string().into()));
+        headers.push(("action".into(), self.action.as_str().into()));
+        headers.push(("version".into(), self.version.to_string().into()));
+        headers.push(("epoch".into(), epoch.to_string().into()));
         // Consumers tell repeats apart by `id` and would read the last one of that name.
-        headers.extend(self.headers.into_iter().filter(|(name, _)| !OWN_HEADERS.contains(&name.as_str())));
+        let others = self.headers.into_iter().filter(|(name, _)| !OWN_HEADERS.contains(&name.as_str()));
+        headers.extend(others.map(|(name, value)| (name.into(), value.into())));
         Outgoing { topic: self.topic, key: self.key, value, headers }
     }
 }
@@ -128,7 +134,7 @@ mod tests {
             message.value,
             r#"{"key":"a\"b","action":"DELETE","version":3,"timestamp":"2026-01-02T03:04:05.678901Z"}"#
         );
-        let headers: Vec<_> = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<_> = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(
             headers,
             [("id", "7"), ("action", "DELETE"), ("version", "3"), ("epoch", "2"), ("traceparent", "00-1-2-01")]

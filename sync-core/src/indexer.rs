@@ -78,7 +78,7 @@ pub struct IndexerConfig {
 impl Default for IndexerConfig {
     fn default() -> Self {
         Self {
-            batch_messages: 1_000,
+            batch_messages: 4_000,
             batch_bytes: 8 << 20,
             in_flight: 4,
             breaker: BreakerConfig { open_for: Duration::from_secs(2), ..BreakerConfig::default() },

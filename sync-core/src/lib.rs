@@ -36,7 +36,7 @@ pub mod testkit;
 pub mod version;
 
 pub use error::{Error, ErrorKind, Remedy};
-pub use event::{Action, Event, Outgoing};
+pub use event::{Action, Event, Header, Outgoing};
 pub use version::Version;
 
 // What the README shows compiles.

@@ -31,7 +31,7 @@ fn at(brokers: &str) -> KafkaConfig {
 }
 
 fn message(topic: &str, key: &str, value: impl ToString) -> Outgoing {
-    let headers = vec![("id".to_owned(), "7".to_owned()), ("größe".to_owned(), "ß".to_owned())];
+    let headers = vec![("id".into(), "7".into()), ("größe".into(), "ß".into())];
     Outgoing { topic: topic.to_owned(), key: key.to_owned(), value: value.to_string(), headers }
 }
 

@@ -347,7 +347,7 @@ async fn what_waits_in_a_retry_topic_of_earlier_settings_is_worked_off() {
         topic: retry_topic(&domain.topic, Duration::from_millis(300)),
         key,
         value: "{}".to_owned(),
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        headers: headers.map(|(name, value)| (name.into(), value.into())).into(),
     };
     KafkaPublisher::new(&kafka()).unwrap().publish(vec![waiting]).await.unwrap().await.unwrap();
     let mut runner = deployment.runner("runner", "relay,indexer");

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::message::{Followed, Provenance, header};
 use crate::error::{Error, Remedy};
-use crate::event::Outgoing;
+use crate::event::{Header, Outgoing};
 use crate::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
 use crate::port::{DeadLetter, Partition};
 
@@ -69,7 +69,7 @@ fn retry(topic: &str, letter: &DeadLetter, delay: Duration, now: Timestamp, jitt
     let wait = delay.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0));
     let due = now.as_millisecond().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
     let mut headers = provenance(letter);
-    headers.push((header::DUE.to_owned(), due.to_string()));
+    headers.push((header::DUE.into(), due.to_string().into()));
     message(retry_topic(topic, delay), letter, headers)
 }
 
@@ -78,17 +78,17 @@ pub(super) fn copy(topic: &str, letter: &DeadLetter) -> Outgoing {
     message(dead_letter_topic(topic), letter, provenance(letter))
 }
 
-fn provenance(letter: &DeadLetter) -> Vec<(String, String)> {
+fn provenance(letter: &DeadLetter) -> Vec<Header> {
     let mut headers = vec![
-        (header::READER.to_owned(), letter.reader.clone()),
-        (header::ATTEMPTS.to_owned(), letter.attempts.to_string()),
-        (header::ORIGIN_TOPIC.to_owned(), letter.origin.topic.clone()),
-        (header::ORIGIN_PARTITION.to_owned(), letter.origin.partition.to_string()),
-        (header::ORIGIN_OFFSET.to_owned(), letter.origin.offset.to_string()),
-        (header::ERROR_KIND.to_owned(), letter.error_kind.clone()),
-        (header::ERROR.to_owned(), letter.error.chars().take(LONGEST_ERROR).collect()),
+        (header::READER.into(), letter.reader.clone().into()),
+        (header::ATTEMPTS.into(), letter.attempts.to_string().into()),
+        (header::ORIGIN_TOPIC.into(), letter.origin.topic.clone().into()),
+        (header::ORIGIN_PARTITION.into(), letter.origin.partition.to_string().into()),
+        (header::ORIGIN_OFFSET.into(), letter.origin.offset.to_string().into()),
+        (header::ERROR_KIND.into(), letter.error_kind.clone().into()),
+        (header::ERROR.into(), letter.error.chars().take(LONGEST_ERROR).collect::<String>().into()),
     ];
-    headers.extend(letter.event.map(|event| (header::EVENT.to_owned(), event.to_string())));
+    headers.extend(letter.event.map(|event| (header::EVENT.into(), event.to_string().into())));
     headers
 }
 
@@ -96,7 +96,7 @@ fn provenance(letter: &DeadLetter) -> Vec<(String, String)> {
 const LONGEST_ERROR: usize = 2_000;
 
 /// The value says what a person wants to know; the row is read again anyway.
-fn message(topic: String, letter: &DeadLetter, headers: Vec<(String, String)>) -> Outgoing {
+fn message(topic: String, letter: &DeadLetter, headers: Vec<Header>) -> Outgoing {
     let value = json!({ "key": letter.key, "attempts": letter.attempts, "error": letter.error_kind }).to_string();
     Outgoing { topic, key: letter.key.clone().unwrap_or_default(), value, headers }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -93,8 +94,9 @@ impl Session {
     fn take(&mut self, polled: Polled) -> Result<(), Error> {
         match polled {
             Polled::Messages(messages) => {
+                let (now, time) = (Instant::now(), self.parking.clock().now());
                 for message in messages {
-                    self.receive(message)?;
+                    self.receive(message, now, time)?;
                 }
             }
             Polled::Assigned(partitions) => {
@@ -117,14 +119,14 @@ impl Session {
         Ok(())
     }
 
-    fn receive(&mut self, message: Incoming) -> Result<(), Error> {
+    fn receive(&mut self, message: Incoming, now: Instant, time: Timestamp) -> Result<(), Error> {
         let partition = message.partition.clone();
         let Some(lane) = self.lanes.get_mut(&partition) else {
             return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
         };
         let longest = 2 * self.worker.config.retries.longest_delay();
-        let message = Message::read(&message, self.parking.followed(), self.parking.clock().now(), longest);
-        lane.buffer.push_back(Waiting { due: Instant::now() + message.wait, message });
+        let message = Message::read(&message, self.parking.followed(), time, longest);
+        lane.buffer.push_back(Waiting { due: now + message.wait, message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
             self.consumer.pause(&partition)?;
             lane.paused = true;

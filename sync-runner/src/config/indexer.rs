@@ -33,7 +33,7 @@ pub(crate) struct Retries {
 impl Default for Indexer {
     fn default() -> Self {
         let retries = Retries { attempts: 3, first_delay: Duration::from_secs(1), multiplier: 2 };
-        Self { batch_messages: 1_000, batch_bytes: 8 << 20, in_flight: 4, suspicious: 10, retries }
+        Self { batch_messages: 4_000, batch_bytes: 8 << 20, in_flight: 4, suspicious: 10, retries }
     }
 }
 

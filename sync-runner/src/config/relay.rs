@@ -67,7 +67,7 @@ impl Default for Relay {
             namespace: "sync".to_owned(),
             positions_topic: "sync-relay-positions".to_owned(),
             lease: Duration::from_secs(10),
-            batch_events: 2_000,
+            batch_events: 1_000,
             batch_bytes: 4 << 20,
             in_flight: 8,
             poll_interval: Duration::from_secs(1),

@@ -51,7 +51,7 @@ async fn an_event_too_large_is_refused_before_anything_of_its_batch_is_sent_and_
     publish(&publisher, vec![of_size(&topic, LIMIT)]).await;
 
     let mut large = of_size(&topic, LIMIT - 8);
-    large.headers = vec![("id".to_owned(), "4711".to_owned())];
+    large.headers = vec![("id".into(), "4711".into())];
     large.key = "job-1".to_owned();
     let batch = vec![message(&topic, "job", "before"), large, message(&topic, "job", "after")];
     let error = publisher.publish(batch).await.err().unwrap();

@@ -126,7 +126,11 @@ impl Topic {
             offset,
             key: Some(message.key.into()),
             value: Some(message.value.into()),
-            headers: message.headers.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect(),
+            headers: message
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name.into_owned(), Bytes::from(value.into_owned())))
+                .collect(),
         });
         match line.open.back_mut() {
             Some((last, part)) if part.is_of(settlement) => *last = offset,

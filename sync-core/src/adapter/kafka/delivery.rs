@@ -64,8 +64,9 @@ impl Deliveries {
         self.fail(code.map_or(ErrorKind::Unavailable, kind_of_delivery), what(why));
     }
 
+    /// Asked before each message.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.is_cancelled()
+        self.failure.get().is_some()
     }
 
     /// Whether the caller of the publisher knows of the failure.

@@ -11,7 +11,7 @@ use super::delivery::shown;
 use super::record::size_alone;
 use super::topics;
 use crate::error::{Error, ErrorKind};
-use crate::event::Outgoing;
+use crate::event::{Header as MessageHeader, Outgoing};
 
 /// How long brokers may take to answer about topics before that counts as an outage.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl KnownTopics {
         if size <= limit {
             return None;
         }
-        let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| id.as_str());
+        let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| &**id);
         let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
         let what = format!(
             "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \
@@ -111,7 +111,7 @@ impl Limits {
 }
 
 /// A message's headers as the client takes them.
-pub(super) fn headers(headers: &[(String, String)]) -> OwnedHeaders {
+pub(super) fn headers(headers: &[MessageHeader]) -> OwnedHeaders {
     let empty = OwnedHeaders::new_with_capacity(headers.len());
-    headers.iter().fold(empty, |all, (name, value)| all.insert(Header { key: name, value: Some(value.as_str()) }))
+    headers.iter().fold(empty, |all, (name, value)| all.insert(Header { key: name, value: Some(&**value) }))
 }

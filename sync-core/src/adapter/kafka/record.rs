@@ -1,6 +1,6 @@
 //! How many bytes a message is for a broker.
 
-use crate::event::Outgoing;
+use crate::event::{Header, Outgoing};
 
 /// What surrounds the records of one batch (record format 2).
 const BATCH_HEADER: usize = 61;
@@ -8,7 +8,7 @@ const BATCH_HEADER: usize = 61;
 /// The bytes of a batch that holds nothing but this message, before compression: what a broker compares with the
 /// topic's `max.message.bytes` at worst. (Compression that does not help is left off by the client.)
 pub(super) fn size_alone(message: &Outgoing) -> usize {
-    let header = |(name, value): &(String, String)| with_length(name.len()) + with_length(value.len());
+    let header = |(name, value): &Header| with_length(name.len()) + with_length(value.len());
     // Attributes, time difference and offset difference are one byte each in the first record.
     let body = 3
         + with_length(message.key.len())
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_small_record_is_counted_byte_by_byte() {
-        let headers = vec![("id".to_owned(), "7".to_owned())];
+        let headers = vec![("id".into(), "7".into())];
         let message = Outgoing { topic: "t".into(), key: "job".into(), value: "12345".into(), headers };
         // 61 + length 1 + (3 + 1+3 + 1+5 + 1 + 1+2+1+1)
         assert_eq!(size_alone(&message), 61 + 1 + 19);

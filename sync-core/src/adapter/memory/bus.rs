@@ -15,7 +15,7 @@ use self::consumer::MemoryConsumer;
 use self::group::Group;
 use crate::adapter::partition::partition_for;
 use crate::error::Error;
-use crate::event::Outgoing;
+use crate::event::{Header, Outgoing};
 use crate::port::{Acknowledgement, Consumer, Incoming, Partition, PartitionLag, Publisher, Subscriber};
 
 /// A bus in memory. Clones share it. A topic exists once it is named; everything written stays.
@@ -103,7 +103,8 @@ impl Publisher for MemoryBus {
     async fn publish(&self, batch: Vec<Outgoing>) -> Result<Acknowledgement, Error> {
         for message in batch {
             let number = partition_for(message.key.as_bytes(), self.shared.partitions);
-            let headers = message.headers.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect();
+            let header = |(name, value): Header| (name.into_owned(), Bytes::from(value.into_owned()));
+            let headers = message.headers.into_iter().map(header).collect();
             self.shared.append(&message.topic, number, Some(message.key.into()), Some(message.value.into()), headers);
         }
         self.shared.changed.notify_waiters();

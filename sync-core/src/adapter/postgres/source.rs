@@ -45,7 +45,7 @@ impl Default for SourceConfig {
             topics: None,
             holder: "unnamed".to_owned(),
             lease: Duration::from_secs(10),
-            batch_events: 2_000,
+            batch_events: 1_000,
             batch_bytes: 4 << 20,
             poll_interval: Duration::from_secs(1),
         }

@@ -4,13 +4,13 @@ use bytes::Bytes;
 
 use super::Harness;
 use super::member::Member;
-use crate::event::Outgoing;
+use crate::event::{Header, Outgoing};
 
 pub(super) async fn key_value_and_headers_arrive_as_they_were_sent(harness: Harness) {
     let headers =
         [("id", "7"), ("traceparent", "00-1-2-01"), ("größe", "größer \u{1F980}"), ("id", "again"), ("empty", "")];
-    let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let of = |key: &str, value: &str, headers: &[(String, String)]| Outgoing {
+    let headers: Vec<_> = headers.map(|(name, value)| (name.into(), value.into())).into();
+    let of = |key: &str, value: &str, headers: &[Header]| Outgoing {
         topic: harness.topic.clone(),
         key: key.to_owned(),
         value: value.to_owned(),
@@ -31,8 +31,8 @@ pub(super) async fn key_value_and_headers_arrive_as_they_were_sent(harness: Harn
         assert_eq!(*seen.partition.topic, *harness.topic);
         assert_eq!(seen.key.as_deref(), Some(sent.key.as_bytes()));
         assert_eq!(seen.value.as_deref(), Some(sent.value.as_bytes()));
-        let expected: Vec<_> =
-            sent.headers.iter().map(|(name, value)| (name.clone(), Bytes::from(value.clone()))).collect();
+        let header = |(name, value): &Header| (name.to_string(), Bytes::copy_from_slice(value.as_bytes()));
+        let expected: Vec<_> = sent.headers.iter().map(header).collect();
         assert_eq!(seen.headers, expected);
     }
     member.close().await;
