@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// Events, keys or rows of one turn; each benchmark has a size of its own.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) size: Option<u64>,
     /// Prints one JSON object a line instead of a table.
     #[arg(long)]

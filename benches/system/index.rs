@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -26,7 +27,8 @@ impl Index {
 
     async fn ask<T: for<'a> Deserialize<'a>>(&self, path: &str) -> Outcome<Option<T>> {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await?;
-        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+        // Not made yet, or not opened yet.
+        if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE) {
             return Ok(None);
         }
         Ok(Some(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?))

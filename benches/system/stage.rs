@@ -2,11 +2,14 @@
 
 use std::env;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, migrate};
 use tempfile::TempDir;
-use tokio_postgres::{Client, NoTls};
+use tokio::time::sleep;
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config, NoTls};
 
 use crate::{Outcome, topic};
 
@@ -67,6 +70,21 @@ impl Stage {
         connect(&self.url).await
     }
 
+    /// The server as programs want it that take no URL.
+    pub(crate) fn server(&self) -> Outcome<Server> {
+        let config: Config = self.url.parse()?;
+        let host = match config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            Some(Host::Unix(_)) | None => return Err("SYNC__POSTGRES__URL names no host".into()),
+        };
+        Ok(Server {
+            host,
+            port: config.get_ports().first().unwrap_or(&5432).to_string(),
+            user: config.get_user().unwrap_or("postgres").to_owned(),
+            password: String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned(),
+        })
+    }
+
     /// A folder for files, gone at the end.
     pub(crate) fn files(&self) -> &Path {
         self.files.path()
@@ -75,6 +93,20 @@ impl Stage {
     /// Takes the database, the topics and the indexes away. Whoever is still connected is thrown out.
     async fn end(self) -> Outcome<()> {
         let server = connect(&self.server).await?;
+        // A reader that has just ended still has its slot for a moment.
+        for _ in 0..50 {
+            let left = server
+                .query(
+                    "select case when not active then pg_drop_replication_slot(slot_name) end
+                       from pg_replication_slots where database = $1::text::name",
+                    &[&self.name],
+                )
+                .await?;
+            if left.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
         server.batch_execute(&format!("drop database {} with (force)", self.name)).await?;
         topic::delete_all(&self.brokers, &self.name).await?;
         self.forget_indexes(&self.name).await
@@ -97,6 +129,14 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Where PostgreSQL is, and who is let in.
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
 }
 
 /// A connection that lives as long as its client.

@@ -14,9 +14,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::BOUND;
-use crate::board::{Board, Limit};
+use crate::board::{Board, Limit, Ratio};
 use crate::cli::Options;
 use crate::figures::{Figures, quantile};
+use crate::peer::debezium::{Aim, Debezium};
 use crate::stage::Stage;
 use crate::topic::{PARTITIONS, Topic};
 use crate::{Outcome, ours};
@@ -27,6 +28,17 @@ const SIZE: u64 = 20_000;
 const RATES: [u64; 2] = [20, 1_000];
 /// Connections that commit.
 const WRITERS: u64 = 8;
+
+/// A transaction of one event, to a topic and with a key.
+const EMIT: &str = "select outbox.emit($1, $2, 'INDEX', '{\"type\": \"updated\"}')";
+/// The same in Debezium's table, whose topic is the connector's.
+const INSERT: &str = "insert into public.debezium_outbox (id, aggregatetype, aggregateid, type, payload)
+                      values (gen_random_uuid(), $1::text, $2::text, 'updated', '{\"type\": \"updated\"}')";
+
+const RATIOS: &[Ratio] = &[
+    Ratio { name: "ratio_peer", ours: "peer:debezium:20/s", others: &["ours:20/s"], of: "p50_ms", least: None },
+    Ratio { name: "ratio_peer", ours: "peer:debezium:1000/s", others: &["ours:1000/s"], of: "p50_ms", least: None },
+];
 
 const LIMITS: &[Limit] = &[
     Limit { what: "ours:20/s", of: "p50_ms", most: 3.0 },
@@ -45,24 +57,39 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     let mut board = Board::new("latency", options.json);
     let mut relay = ours::start(stage, "relay", &options.set)?;
     relay.until_says("the relay holds the lease and reads", BOUND).await?;
+    let client = stage.database().await?;
+    let debezium = if options.peers { Some(Debezium::prepare(stage, &client).await?) } else { None };
+    let mut worker = match &debezium {
+        Some(debezium) => Some(debezium.start(stage, &client, Aim::Latency).await?),
+        None => None,
+    };
     for round in 0..=options.rounds {
         for rate in RATES {
             // The idle system is watched as long as the busy one.
-            let commits = size * rate / RATES[1];
-            let figures = relay.usage(measure(stage, &topic, rate, commits.max(20)).await?)?;
+            let commits = (size * rate / RATES[1]).max(20);
+            let figures = measure(stage, &topic, EMIT, rate, commits).await?;
             if round > 0 {
                 board.add(&format!("ours:{rate}/s"), round, figures);
             }
+            if let Some(debezium) = &debezium {
+                let figures = measure(stage, debezium.topic(), INSERT, rate, commits).await?;
+                if round > 0 {
+                    board.add(&format!("peer:debezium:{rate}/s"), round, figures);
+                }
+            }
         }
     }
+    if let Some(worker) = worker.take() {
+        worker.end().await?;
+    }
     relay.end().await?;
-    Ok(board.finish(&[], LIMITS, options.require))
+    Ok(board.finish(RATIOS, LIMITS, options.require))
 }
 
 /// When each key's message came.
 type Received = Arc<Mutex<HashMap<String, Instant>>>;
 
-async fn measure(stage: &Stage, topic: &Topic, rate: u64, commits: u64) -> Outcome<Figures> {
+async fn measure(stage: &Stage, topic: &Topic, write: &str, rate: u64, commits: u64) -> Outcome<Figures> {
     let received = Received::default();
     let is_over = Arc::new(AtomicBool::new(false));
     let consumer = consumer(stage, topic)?;
@@ -74,14 +101,14 @@ async fn measure(stage: &Stage, topic: &Topic, rate: u64, commits: u64) -> Outco
     let writers = WRITERS.min(rate);
     let writer = |writer: u64| async move {
         let client = stage.database().await?;
-        let emit = client.prepare("select outbox.emit($1, $2, 'INDEX', '{\"type\": \"updated\"}')").await?;
+        let write = client.prepare(write).await?;
         let mut committed = Vec::new();
         let mut ticks = interval(Duration::from_secs_f64(writers as f64 / rate as f64));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for n in 0..commits / writers {
             ticks.tick().await;
             let key = format!("{run}-{writer}-{n}");
-            client.execute(&emit, &[&topic.name, &key]).await?;
+            client.execute(&write, &[&topic.name, &key]).await?;
             committed.push((key, Instant::now()));
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(committed)

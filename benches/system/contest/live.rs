@@ -11,6 +11,7 @@ use crate::board::{Board, Ratio};
 use crate::cli::Options;
 use crate::figures::Figures;
 use crate::index::Index;
+use crate::peer::pgsync::PgSync;
 use crate::program::Program;
 use crate::stage::Stage;
 use crate::topic::Topic;
@@ -50,6 +51,9 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
             let what = if bus == "kafka" { "ours" } else { "ours:direct" };
             tell(what, ours(stage, &client, &table, bus, &options.set).await?);
         }
+        if options.peers {
+            tell("peer:pgsync", pgsync(stage, &client, &table, round).await?);
+        }
     }
     Ok(board.finish(RATIOS, &[], options.require))
 }
@@ -65,6 +69,21 @@ async fn ours(stage: &Stage, client: &Client, table: &Table, bus: &str, more: &[
     let figures = table.change(client, &index, &mut sync).await?;
     let figures = sync.usage(figures)?;
     sync.end().await?;
+    Ok(figures)
+}
+
+/// The watch is taken off meanwhile: it reads the log, and would pay for events it does not use.
+async fn pgsync(stage: &Stage, client: &Client, table: &Table, round: u32) -> Outcome<Figures> {
+    client.execute("select outbox.unwatch('public.jobs')", &[]).await?;
+    let name = format!("pgsync{round}");
+    let mut sync = PgSync::start(stage, client, &name).await?;
+    let index = Index::new(stage, &name);
+    index.until_finds("*", table.size(), sync.program(), BOUND).await?;
+    let figures = table.change(client, &index, sync.program()).await?;
+    let figures = sync.usage(figures)?;
+    sync.end().await?;
+    stage.forget_indexes(&name).await?;
+    client.execute("select outbox.watch('public.jobs', $1)", &[&stage.name]).await?;
     Ok(figures)
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use tokio_postgres::Client;
+
 use super::BOUND;
 use crate::board::{Board, Limit, Ratio};
 use crate::cli::Options;
 use crate::figures::Figures;
+use crate::peer::debezium::{self, Aim, Debezium};
 use crate::stage::Stage;
 use crate::topic::Topic;
 use crate::{Outcome, ceiling, ours};
@@ -45,7 +48,12 @@ pub(crate) async fn run(options: &Options) -> Outcome<bool> {
 async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     let size = options.size.unwrap_or(SIZE);
     let topic = Topic::new(&stage.brokers, &stage.name).await?;
-    backlog(stage, size).await?;
+    let client = stage.database().await?;
+    backlog(stage, &client, size).await?;
+    let debezium = if options.peers { Some(debezium_backlog(stage, &client, size).await?) } else { None };
+    for statement in ["vacuum analyze outbox.events", "checkpoint"] {
+        client.batch_execute(statement).await?;
+    }
     let mut board = Board::new("relay", options.json);
     // The first turns warm the servers, and are not counted.
     for round in 0..=options.rounds {
@@ -58,6 +66,9 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
             let what = if delivery == "exactly_once" { "ours:exactly_once" } else { "ours" };
             tell(what, drain(stage, &topic, size, delivery, &options.set).await?);
         }
+        if let Some(debezium) = &debezium {
+            tell("peer:debezium", debezium_drain(stage, &client, debezium, size).await?);
+        }
         let events = size.to_string();
         tell("ceiling:copy", ceiling::measure(&["copy", "--url", &stage.url, "--events", &events]).await?);
         let value = PAYLOAD.to_string();
@@ -69,29 +80,55 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
 }
 
 /// Writes the events as `outbox.emit` would, many in one statement.
-async fn backlog(stage: &Stage, size: u64) -> Outcome<()> {
-    let client = stage.database().await?;
+async fn backlog(stage: &Stage, client: &Client, size: u64) -> Outcome<()> {
+    let into = "outbox.events (topic, key, version, action, payload) select $1::text, key, n, 'INDEX', payload";
+    insert(client, into, &stage.name, size).await
+}
+
+/// The same events in Debezium's table.
+async fn debezium_backlog(stage: &Stage, client: &Client, size: u64) -> Outcome<Debezium> {
+    let debezium = Debezium::prepare(stage, client).await?;
+    let into = format!(
+        "{} (id, aggregatetype, aggregateid, type, payload) select gen_random_uuid(), $1::text, key, 'updated', payload",
+        debezium::TABLE
+    );
+    insert(client, &into, "job", size).await?;
+    Ok(debezium)
+}
+
+async fn insert(client: &Client, into: &str, topic: &str, size: u64) -> Outcome<()> {
     let insert = client
-        .prepare(
-            "insert into outbox.events (topic, key, version, action, payload)
-             select $1, 'job-' || lpad(n::text, 12, '0'), n, 'INDEX',
+        .prepare(&format!(
+            "insert into {into} from (
+             select n, 'job-' || lpad(n::text, 12, '0') as key,
                     jsonb_build_object('type', 'updated', 'title', 'Job number ' || n, 'description',
                         left(translate(encode(sha512(n::text::bytea), 'base64') || encode(sha512((-n)::text::bytea), 'base64'),
-                                       E'+/=\\n', 'abcd'), $4))
-               from generate_series($2::int8, $3::int8) n",
-        )
+                                       E'+/=\\n', 'abcd'), $4)) as payload
+               from generate_series($2::int8, $3::int8) n) as made",
+        ))
         .await?;
     let text = i32::try_from(PAYLOAD.saturating_sub(75))?;
     let mut first = 1;
     while first <= size {
         let last = (first + TRANSACTION - 1).min(size);
-        client.execute(&insert, &[&stage.name, &first.cast_signed(), &last.cast_signed(), &text]).await?;
+        client.execute(&insert, &[&topic, &first.cast_signed(), &last.cast_signed(), &text]).await?;
         first = last + 1;
     }
-    for statement in ["vacuum analyze outbox.events", "checkpoint"] {
-        client.batch_execute(statement).await?;
-    }
     Ok(())
+}
+
+/// From the first tenth on: until then it compiles itself, which a worker that stays up has behind it.
+async fn debezium_drain(stage: &Stage, client: &Client, debezium: &Debezium, size: u64) -> Outcome<Figures> {
+    let topic = debezium.topic();
+    let before = topic.end()?;
+    let mut worker = debezium.start(stage, client, Aim::Throughput).await?;
+    let first = size / 10;
+    let began = topic.until_holds(before + first, &mut worker, BOUND).await?;
+    let seen = topic.end()? - before;
+    let ended = topic.until_holds(before + size, &mut worker, BOUND).await?;
+    let figures = worker.usage(Figures::rate(size - seen, seconds(began, ended)))?;
+    worker.end().await?;
+    Ok(figures)
 }
 
 /// A relay that has never read anything reads everything, from the moment it begins to read until all is stored.

@@ -1,0 +1,103 @@
+//! PGSync, reading the write-ahead log, with the nginx that makes this Elasticsearch one it talks to.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use super::{filled, free_port, installed};
+use crate::Outcome;
+use crate::figures::Figures;
+use crate::program::Program;
+use crate::stage::Stage;
+
+const ENVIRONMENT: &str = include_str!("../../peers/pgsync/environment");
+const NGINX: &str = include_str!("../../peers/pgsync/nginx.conf");
+const SCHEMA: &str = include_str!("../../peers/pgsync/schema.json");
+
+/// How long it may take until it streams.
+const START: Duration = Duration::from_secs(60);
+
+/// It, and what it needs.
+pub(crate) struct PgSync {
+    nginx: Program,
+    sync: Program,
+}
+
+impl PgSync {
+    /// Fills the index from the table, then follows the table.
+    pub(crate) async fn start(stage: &Stage, client: &Client, index: &str) -> Outcome<Self> {
+        let programs = installed("SYNC_BENCH_PGSYNC")?;
+        let directory = stage.files().join(format!("pgsync-{:08x}", rand::random::<u32>()));
+        fs::create_dir(&directory)?;
+        let here = directory.to_string_lossy().into_owned();
+        let (server, nginx_port, redis_port) = (stage.server()?, free_port()?, free_port()?);
+        let elasticsearch = reqwest::Url::parse(&stage.elasticsearch)?;
+        let elasticsearch_port = elasticsearch.port_or_known_default().unwrap_or(9200).to_string();
+        let values = [
+            ("directory", here.as_str()),
+            ("postgres_host", &server.host),
+            ("postgres_port", &server.port),
+            ("postgres_user", &server.user),
+            ("postgres_password", &server.password),
+            ("database", &stage.name),
+            ("index", index),
+            ("refresh_interval", "1s"),
+            ("elasticsearch_host", elasticsearch.host_str().unwrap_or("127.0.0.1")),
+            ("elasticsearch_port", &elasticsearch_port),
+            ("nginx_port", &nginx_port),
+            // Not used when it reads the log; it wants an address all the same.
+            ("redis_port", &redis_port),
+        ];
+        fs::write(directory.join("nginx.conf"), filled(NGINX, &values))?;
+        fs::write(directory.join("schema.json"), filled(SCHEMA, &values))?;
+        let environment = filled(ENVIRONMENT, &values);
+        let pgsync = |arguments: &[&str]| {
+            let mut command = Command::new(format!("{programs}/bin/python"));
+            command.arg(format!("{programs}/bin/pgsync")).args(arguments).current_dir(&directory);
+            let settings = environment.lines().filter(|line| !line.starts_with('#'));
+            command.envs(settings.filter_map(|line| line.split_once('=')));
+            command
+        };
+
+        let mut command = Command::new("nginx");
+        command.args(["-p", &here, "-c", &format!("{here}/nginx.conf"), "-e", &format!("{here}/nginx.start.log")]);
+        let nginx = Program::start("nginx", command)?;
+        // The name it gives a slot of its own.
+        let slot = format!("{}_{index}", stage.name);
+        let make = "select pg_create_logical_replication_slot($1::text::name, 'test_decoding')";
+        client.execute(make, &[&slot]).await?;
+        let filled = pgsync(&[]).output().await?;
+        if !filled.status.success() {
+            return Err(format!("PGSync's first run failed: {}", String::from_utf8_lossy(&filled.stderr)).into());
+        }
+        let mut sync = Program::start("PGSync", pgsync(&["--wal"]))?;
+        let began = Instant::now();
+        let active = "select active from pg_replication_slots where slot_name = $1::text::name";
+        while !client.query_one(active, &[&slot]).await?.get::<_, bool>(0) {
+            sync.is_alive()?;
+            if began.elapsed() > START {
+                return Err(format!("PGSync does not stream after {START:?}").into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Self { nginx, sync })
+    }
+
+    /// The process that follows the table.
+    pub(crate) fn program(&mut self) -> &mut Program {
+        &mut self.sync
+    }
+
+    /// What both processes use.
+    pub(crate) fn usage(&self, figures: Figures) -> Outcome<Figures> {
+        self.nginx.usage(self.sync.usage(figures)?)
+    }
+
+    pub(crate) async fn end(self) -> Outcome<()> {
+        self.sync.end().await?;
+        self.nginx.end().await
+    }
+}
