@@ -102,8 +102,11 @@ impl Board {
             println!("\n{}\n", self.table());
         }
         let mut is_enough = true;
+        // The last line says the ratios once more, together; of several with one name the last one.
+        let mut last = serde_json::Map::from_iter([("bench".to_owned(), json!(self.bench))]);
         for ratio in ratios {
             let Some((low, median, high)) = spread(self.ratios(ratio)) else { continue };
+            last.insert(ratio.name.to_owned(), json!(median));
             let is_there = ratio.least.is_none_or(|least| median >= least);
             is_enough &= required.is_none_or(|part| ratio.least.is_none_or(|least| median >= least * part));
             if self.json {
@@ -143,6 +146,9 @@ impl Board {
                     number(limit.most)
                 );
             }
+        }
+        if self.json {
+            println!("{}", serde_json::Value::Object(last));
         }
         is_enough
     }

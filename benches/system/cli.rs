@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Latency(Options),
     /// What writing an event costs the application's transaction.
     Writer(Options),
+    /// An old snapshot is held open while writers write.
+    Pinned(Options),
+    /// What an event costs as the backlog grows.
+    Growth(Options),
     /// A hand-written poller, in a process of its own.
     #[command(hide = true)]
     Poller(Poller),
@@ -44,7 +48,7 @@ pub(crate) struct Options {
     /// How often everyone takes a turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// Events, keys or rows of one turn; each benchmark has a size of its own.
+    /// Events, keys, rows or seconds of one turn; each benchmark has a size of its own.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) size: Option<u64>,
     /// Prints one JSON object a line instead of a table.

@@ -41,6 +41,8 @@ async fn main() -> ExitCode {
         Command::Live(options) => contest::live::run(&options).await,
         Command::Latency(options) => contest::latency::run(&options).await,
         Command::Writer(options) => contest::writer::run(&options).await,
+        Command::Pinned(options) => contest::pinned::run(&options).await,
+        Command::Growth(options) => contest::growth::run(&options).await,
         Command::Poller(poller) => poller.run().await.map(|()| true),
         Command::Ceiling(ceiling) => ceiling::run(&ceiling).await.map(|()| true),
     };

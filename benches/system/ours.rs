@@ -19,6 +19,25 @@ fn binary() -> Outcome<PathBuf> {
     Ok(runner)
 }
 
+/// How the relay publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// A crash repeats what was published last.
+    AtLeastOnce,
+    /// In transactions.
+    ExactlyOnce,
+}
+
+impl Delivery {
+    /// As the configuration names it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
+        }
+    }
+}
+
 /// `sync-runner run` with these roles and settings. Nothing of the environment reaches it.
 pub(crate) fn start(stage: &Stage, roles: &str, settings: &[String]) -> Outcome<Program> {
     let mut command = Command::new(binary()?);

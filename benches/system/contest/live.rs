@@ -114,9 +114,11 @@ impl Table {
             began.get_or_insert_with(Instant::now);
         }
         let began = began.ok_or("the table is empty")?;
-        let written = began.elapsed().as_secs_f64();
+        let committed = Instant::now();
+        let written = (committed - began).as_secs_f64();
         let found = index.until_finds(&format!("salary:{mark}"), self.size(), sync, BOUND).await?;
         let figures = Figures::rate(self.size(), (found - began).as_secs_f64());
-        Ok(figures.with("commits_per_s", self.portions.len() as f64 / written))
+        let behind = found.saturating_duration_since(committed).as_secs_f64();
+        Ok(figures.with("rows_written_per_s", self.size() as f64 / written).with("behind_s", behind))
     }
 }

@@ -8,6 +8,7 @@ use super::BOUND;
 use crate::board::{Board, Limit, Ratio};
 use crate::cli::Options;
 use crate::figures::Figures;
+use crate::ours::Delivery;
 use crate::peer::debezium::{self, Aim, Debezium};
 use crate::stage::Stage;
 use crate::topic::Topic;
@@ -62,8 +63,7 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
                 board.add(what, round, figures)
             }
         };
-        for delivery in ["at_least_once", "exactly_once"] {
-            let what = if delivery == "exactly_once" { "ours:exactly_once" } else { "ours" };
+        for (what, delivery) in [("ours", Delivery::AtLeastOnce), ("ours:exactly_once", Delivery::ExactlyOnce)] {
             tell(what, drain(stage, &topic, size, delivery, &options.set).await?);
         }
         if let Some(debezium) = &debezium {
@@ -80,7 +80,7 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
 }
 
 /// Writes the events as `outbox.emit` would, many in one statement.
-async fn backlog(stage: &Stage, client: &Client, size: u64) -> Outcome<()> {
+pub(super) async fn backlog(stage: &Stage, client: &Client, size: u64) -> Outcome<()> {
     let into = "outbox.events (topic, key, version, action, payload) select $1::text, key, n, 'INDEX', payload";
     insert(client, into, &stage.name, size).await
 }
@@ -132,11 +132,17 @@ async fn debezium_drain(stage: &Stage, client: &Client, debezium: &Debezium, siz
 }
 
 /// A relay that has never read anything reads everything, from the moment it begins to read until all is stored.
-async fn drain(stage: &Stage, topic: &Topic, size: u64, delivery: &str, more: &[String]) -> Outcome<Figures> {
+pub(super) async fn drain(
+    stage: &Stage,
+    topic: &Topic,
+    size: u64,
+    delivery: Delivery,
+    more: &[String],
+) -> Outcome<Figures> {
     let subscription = format!("bench-{:08x}", rand::random::<u32>());
     let mut settings = vec![
         format!("relay.subscription={subscription}"),
-        format!("relay.delivery={delivery}"),
+        format!("relay.delivery={}", delivery.name()),
         format!("relay.positions_topic={}-positions", stage.name),
     ];
     settings.extend_from_slice(more);

@@ -12,6 +12,7 @@ use crate::board::{Board, Ratio};
 use crate::cli::Options;
 use crate::figures::Figures;
 use crate::pgbench::Load;
+use crate::program::Program;
 use crate::stage::Stage;
 use crate::topic::Topic;
 use crate::{Outcome, ours, peer};
@@ -25,10 +26,32 @@ const RATIOS: &[Ratio] = &[
     Ratio { name: "ratio_bare", ours: "plain insert", others: &["bare update"], of: "rate", least: None },
     Ratio { name: "ratio_bare", ours: "ours:trigger", others: &["bare update"], of: "rate", least: None },
     Ratio { name: "ratio_bare", ours: "ours:emit", others: &["bare update"], of: "rate", least: None },
-    Ratio { name: "ratio_peer", ours: "ours:trigger", others: &["peer:poller"], of: "rate", least: None },
+    Ratio { name: "ratio_peer", ours: "ours:trigger relayed", others: &["peer:poller"], of: "rate", least: None },
     Ratio { name: "ratio_ceiling", ours: "ours:emit", others: &["plain insert"], of: "rate", least: Some(0.8) },
     Ratio { name: "ratio_ceiling", ours: "ours:trigger", others: &["plain insert"], of: "rate", least: Some(0.85) },
 ];
+
+/// Who reads what is written meanwhile, on the same processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Nobody,
+    Relay,
+    Poller,
+}
+
+impl Reader {
+    async fn start(self, stage: &Stage, options: &Options) -> Outcome<Option<Program>> {
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Poller => Ok(Some(peer::poller::start(stage)?)),
+            Self::Relay => {
+                let mut relay = ours::start(stage, "relay", &options.set)?;
+                relay.until_says("the relay holds the lease and reads", BOUND).await?;
+                Ok(Some(relay))
+            }
+        }
+    }
+}
 
 pub(crate) async fn run(options: &Options) -> Outcome<bool> {
     Stage::with("writer", async |stage| contest(stage, options).await).await
@@ -65,40 +88,44 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     let insert = |table: &str| {
         format!("insert into public.{table} (topic, key, payload) values ('{name}', :id::text, '{{\"n\": 1}}');")
     };
+    let (trigger, emit) = (script("watched", ""), format!("select outbox.emit('{name}', :id::text);"));
+    let emit = script("unwatched", &emit);
     let contestants = [
-        ("bare update", script("unwatched", "")),
-        ("plain insert", script("unwatched", &insert("plain_outbox"))),
-        ("ours:trigger", script("watched", "")),
-        ("ours:emit", script("unwatched", &format!("select outbox.emit('{name}', :id::text);"))),
-        ("peer:poller", script("unwatched", &insert("hand_outbox"))),
+        ("bare update", Reader::Nobody, script("unwatched", "")),
+        ("plain insert", Reader::Nobody, script("unwatched", &insert("plain_outbox"))),
+        ("ours:trigger", Reader::Nobody, trigger.clone()),
+        ("ours:emit", Reader::Nobody, emit.clone()),
+        ("ours:trigger relayed", Reader::Relay, trigger),
+        ("ours:emit relayed", Reader::Relay, emit),
+        ("peer:poller", Reader::Poller, script("unwatched", &insert("hand_outbox"))),
     ];
     let rings = Rings::listen(stage).await?;
     let mut board = Board::new("writer", options.json);
-    let mut relay = ours::start(stage, "relay", &options.set)?;
-    relay.until_says("the relay holds the lease and reads", BOUND).await?;
+    // Writers look for the subscriptions they may have to wake: one relay has been here.
+    if let Some(relay) = Reader::Relay.start(stage, options).await? {
+        relay.end().await?;
+    }
     for round in 0..=options.rounds {
-        for (what, script) in &contestants {
-            if *what == "peer:poller" && !options.peers {
+        for (what, reader, script) in &contestants {
+            if *reader == Reader::Poller && !options.peers {
                 continue;
             }
-            let poller = if *what == "peer:poller" { Some(peer::poller::start(stage)?) } else { None };
+            let program = reader.start(stage, options).await?;
             let before = rings.heard();
             let rate = Load { script, seconds, rate: None }.run(stage).await?;
             let mut figures = Figures { rate: Some(rate), ..Figures::default() };
-            if what.starts_with("ours") {
+            if *reader == Reader::Relay {
                 let rung = rings.heard() - before;
                 figures = figures.with("notifies_per_1000", 1e3 * rung as f64 / (rate * f64::from(seconds)));
             }
-            if let Some(poller) = poller {
-                poller.end().await?;
+            if let Some(program) = program {
+                program.end().await?;
             }
             if round > 0 {
                 board.add(what, round, figures);
             }
         }
     }
-    relay.is_alive()?;
-    relay.end().await?;
     Ok(board.finish(RATIOS, &[], options.require))
 }
 
