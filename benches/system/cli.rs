@@ -42,7 +42,7 @@ pub(crate) enum Command {
 /// For every benchmark.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The peers take part: Debezium, PGSync, a poller as people write it by hand.
+    /// The peers take part: Debezium, `PGSync`, a poller as people write it by hand.
     #[arg(long)]
     pub(crate) peers: bool,
     /// How often everyone takes a turn.

@@ -54,36 +54,41 @@ pub(crate) async fn run(options: &Options) -> Outcome<bool> {
 async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     let size = options.size.unwrap_or(SIZE);
     let topic = Topic::new(&stage.brokers, &stage.name).await?;
-    let mut board = Board::new("latency", options.json);
-    let mut relay = ours::start(stage, "relay", &options.set)?;
-    relay.until_says("the relay holds the lease and reads", BOUND).await?;
     let client = stage.database().await?;
     let debezium = if options.peers { Some(Debezium::prepare(stage, &client).await?) } else { None };
-    let mut worker = match &debezium {
-        Some(debezium) => Some(debezium.start(stage, &client, Aim::Latency).await?),
-        None => None,
-    };
-    for round in 0..=options.rounds {
-        for rate in RATES {
-            // The idle system is watched as long as the busy one.
-            let commits = (size * rate / RATES[1]).max(20);
-            let figures = measure(stage, &topic, EMIT, rate, commits).await?;
-            if round > 0 {
-                board.add(&format!("ours:{rate}/s"), round, figures);
-            }
-            if let Some(debezium) = &debezium {
-                let figures = measure(stage, debezium.topic(), INSERT, rate, commits).await?;
-                if round > 0 {
-                    board.add(&format!("peer:debezium:{rate}/s"), round, figures);
-                }
-            }
+    let mut board = Board::new("latency", options.json);
+    for round in 1..=options.rounds {
+        let mut relay = ours::start(stage, "relay", &options.set)?;
+        relay.until_says("the relay holds the lease and reads", BOUND).await?;
+        turn(stage, &topic, "ours", EMIT, size, round, &mut board).await?;
+        relay.end().await?;
+        if let Some(debezium) = &debezium {
+            let worker = debezium.start(stage, &client, Aim::Latency).await?;
+            turn(stage, debezium.topic(), "peer:debezium", INSERT, size, round, &mut board).await?;
+            worker.end().await?;
         }
     }
-    if let Some(worker) = worker.take() {
-        worker.end().await?;
-    }
-    relay.end().await?;
     Ok(board.finish(RATIOS, LIMITS, options.require))
+}
+
+/// One contestant, alone on the machine, at each rate in turn; before that once more, uncounted, to be warm.
+async fn turn(
+    stage: &Stage,
+    topic: &Topic,
+    who: &str,
+    write: &str,
+    size: u64,
+    round: u32,
+    board: &mut Board,
+) -> Outcome<()> {
+    measure(stage, topic, write, RATES[1], size / 4).await?;
+    for rate in RATES {
+        // The idle system is watched as long as the busy one.
+        let commits = (size * rate / RATES[1]).max(20);
+        let figures = measure(stage, topic, write, rate, commits).await?;
+        board.add(&format!("{who}:{rate}/s"), round, figures);
+    }
+    Ok(())
 }
 
 /// When each key's message came.

@@ -1,4 +1,4 @@
-//! PGSync, reading the write-ahead log, with the nginx that makes this Elasticsearch one it talks to.
+//! `PGSync`, reading the write-ahead log, with the nginx that makes this Elasticsearch one it talks to.
 
 use std::fs;
 use std::time::{Duration, Instant};
