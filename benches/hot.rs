@@ -1,13 +1,17 @@
-//! The pure parts every event passes: encoding a message, putting offsets back in order, choosing a partition.
+//! The pure parts every event passes: encoding a message, choosing a partition, writing a bulk and reading its answer, the
+//! version guard, putting offsets back in order.
 //!
 //! `cargo bench --workspace --all-features`
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use sync_core::adapter::elasticsearch::{read_bulk, write_bulk};
 use sync_core::adapter::partition_for;
 use sync_core::indexer::settle::Settle;
-use sync_core::{Action, Event};
+use sync_core::port::Write;
+use sync_core::{Action, Event, Version};
 
 const EVENTS: u64 = 1_000;
 
@@ -45,6 +49,40 @@ fn partition(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn write(id: i64) -> Write {
+    let Event { key, .. } = event(id);
+    let document = format!(
+        r#"{{"id": "{key}", "title": "Job number {id}", "description": "{}", "status": "RUNNING"}}"#,
+        "some words about it ".repeat(10)
+    );
+    Write { key, version: Version::from_external(id.unsigned_abs()), document: Some(document) }
+}
+
+fn bulk(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bulk");
+    group.throughput(Throughput::Elements(EVENTS));
+    let writes: Vec<_> = (0..EVENTS.cast_signed()).map(write).collect();
+    group.bench_function("body of documents of 300 bytes", |bencher| bencher.iter(|| write_bulk(black_box(&writes))));
+    let items = vec![r#"{"index":{"status":201}}"#; writes.len()].join(",");
+    let answer = Bytes::from(format!(r#"{{"items":[{items}]}}"#));
+    assert_eq!(read_bulk(answer.clone(), &writes).map(|outcomes| outcomes.len()).ok(), Some(writes.len()));
+    group.bench_function("answer in which all is well", |bencher| {
+        bencher.iter(|| read_bulk(black_box(answer.clone()), &writes));
+    });
+    group.finish();
+}
+
+fn guard(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("guard");
+    group.throughput(Throughput::Elements(EVENTS));
+    group.bench_function("version made and compared", |bencher| {
+        let newest = Version::from_external(EVENTS / 2);
+        let is_newer = |id: &i64| Version::new(black_box(0), *id).is_ok_and(|version| version > newest);
+        bencher.iter(|| (0..EVENTS.cast_signed()).filter(is_newer).count());
+    });
+    group.finish();
+}
+
 fn settle(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("settle");
     group.throughput(Throughput::Elements(EVENTS));
@@ -62,5 +100,5 @@ fn settle(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(hot, encode, partition, settle);
+criterion_group!(hot, encode, partition, bulk, guard, settle);
 criterion_main!(hot);

@@ -11,6 +11,8 @@ mod name;
 mod sink;
 mod verdict;
 
+#[cfg(feature = "testkit")]
+pub use bulk::{read_bulk, write_bulk};
 pub use check::{ClusterReport, check};
 pub use config::{Auth, ElasticsearchConfig, IndexConfig};
 pub use sink::ElasticsearchSink;

@@ -133,6 +133,27 @@ pub(super) fn settle<'a>(
     settled.collect()
 }
 
+/// The body of a bulk of these writes, for benchmarks: every document passes through here.
+///
+/// # Errors
+/// `Refused` for a write that would spoil the bulk for the others.
+#[cfg(feature = "testkit")]
+pub fn write_bulk(writes: &[Write]) -> Result<Bytes, Error> {
+    writes.iter().try_for_each(check)?;
+    body(writes.iter())
+}
+
+/// What an answer to [`write_bulk`]'s body says of each write, for benchmarks. A write whose index is missing is left
+/// out.
+///
+/// # Errors
+/// `Unavailable` when the answer cannot be read, or does not fit the writes.
+#[cfg(feature = "testkit")]
+pub fn read_bulk(answer: Bytes, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
+    let answer = Answer { url: String::new(), status: 200, body: answer };
+    Ok(settle(&answer, "reading the answer to a bulk", writes.iter())?.into_iter().flatten().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
