@@ -57,18 +57,7 @@ impl Index {
 
     /// When `wanted` documents were written, while `program` lives.
     pub(crate) async fn until_written(&self, wanted: u64, program: &mut Program, within: Duration) -> Outcome<Instant> {
-        let began = Instant::now();
-        loop {
-            let written = self.written().await?;
-            if written >= wanted {
-                return Ok(Instant::now());
-            }
-            program.is_alive()?;
-            if began.elapsed() > within {
-                return Err(format!("after {within:?} {written} documents are written, not {wanted}").into());
-            }
-            sleep(BETWEEN).await;
-        }
+        until(wanted, async || self.written().await, program, within).await
     }
 
     /// When a search finds `wanted` documents, while `program` lives.
@@ -79,18 +68,7 @@ impl Index {
         program: &mut Program,
         within: Duration,
     ) -> Outcome<Instant> {
-        let began = Instant::now();
-        loop {
-            let found = self.finds(Some(query)).await?;
-            if found >= wanted {
-                return Ok(Instant::now());
-            }
-            program.is_alive()?;
-            if began.elapsed() > within {
-                return Err(format!("after {within:?} {found} documents are found, not {wanted}").into());
-            }
-            sleep(BETWEEN).await;
-        }
+        until(wanted, async || self.finds(Some(query)).await, program, within).await
     }
 
     /// Fails unless exactly `wanted` documents can be found.
@@ -98,5 +76,26 @@ impl Index {
         self.http.post(format!("{}/_refresh", self.url)).send().await?.error_for_status()?;
         let found = self.finds(None).await?;
         if found == wanted { Ok(()) } else { Err(format!("{} holds {found} documents, not {wanted}", self.url).into()) }
+    }
+}
+
+/// When there are `wanted`, while `program` lives.
+async fn until(
+    wanted: u64,
+    count: impl AsyncFn() -> Outcome<u64>,
+    program: &mut Program,
+    within: Duration,
+) -> Outcome<Instant> {
+    let began = Instant::now();
+    loop {
+        let there = count().await?;
+        if there >= wanted {
+            return Ok(Instant::now());
+        }
+        program.is_alive()?;
+        if began.elapsed() > within {
+            return Err(format!("after {within:?} there are {there} documents, not {wanted}").into());
+        }
+        sleep(BETWEEN).await;
     }
 }

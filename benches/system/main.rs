@@ -9,6 +9,7 @@ mod board;
 mod ceiling;
 mod cli;
 mod contest;
+mod counted;
 mod figures;
 mod index;
 mod jobs;

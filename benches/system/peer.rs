@@ -6,8 +6,13 @@ pub(crate) mod poller;
 
 use std::env;
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
 
 use crate::Outcome;
+use crate::program::Program;
 
 /// Fills in what is in double braces.
 fn filled(template: &str, values: &[(&str, &str)]) -> String {
@@ -22,6 +27,23 @@ fn free_port() -> Outcome<String> {
 /// A directory that `scripts/bench --peers` has filled.
 fn installed(variable: &str) -> Outcome<String> {
     env::var(variable).map_err(|_| format!("{variable} is not set; run scripts/bench with --peers").into())
+}
+
+/// How long a peer may take until it reads what changes.
+const START: Duration = Duration::from_secs(90);
+
+/// Waits until somebody reads the slot, while `program` lives: the server knows.
+async fn until_read(client: &Client, slot: &str, program: &mut Program) -> Outcome<()> {
+    let began = Instant::now();
+    let active = "select active from pg_replication_slots where slot_name = $1::text::name";
+    while !client.query_one(active, &[&slot]).await?.get::<_, bool>(0) {
+        program.is_alive()?;
+        if began.elapsed() > START {
+            return Err(format!("nobody reads slot {slot} after {START:?}").into());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

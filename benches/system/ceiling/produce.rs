@@ -1,18 +1,16 @@
 //! Writing: messages of the same size and headers, idempotent and acknowledged by all, as fast as librdkafka takes them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::Outcome;
+use crate::counted::Counted;
 use crate::figures::Figures;
 
 /// Writes messages to a topic.
@@ -35,28 +33,8 @@ pub(crate) struct Produce {
     set: Vec<String>,
 }
 
-#[derive(Default)]
-struct Counted {
-    stored: AtomicU64,
-    failed: AtomicU64,
-}
-
-struct Context(Arc<Counted>);
-
-impl ClientContext for Context {}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let count = if result.is_ok() { &self.0.stored } else { &self.0.failed };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Produce {
     pub(super) fn run(&self) -> Outcome<Figures> {
-        let counted = Arc::new(Counted::default());
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true").set("acks", "all");
         client.set("partitioner", "murmur2_random").set("message.timeout.ms", "0").set("compression.type", "lz4");
@@ -64,7 +42,7 @@ impl Produce {
             let (name, value) = setting.split_once('=').ok_or("--set takes NAME=VALUE")?;
             client.set(name, value);
         }
-        let producer: ThreadedProducer<Context> = client.create_with_context(Context(Arc::clone(&counted)))?;
+        let (producer, counted) = Counted::producer(&client)?;
         // Connected, and the topic known, before the clock starts: a relay is up when its backlog comes.
         producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(10))?;
         let values: Vec<String> = (0..1_000).map(|place| value(place, self.value)).collect();
@@ -87,10 +65,7 @@ impl Produce {
                 thread::sleep(Duration::from_micros(200));
             }
         }
-        while counted.stored.load(Ordering::Relaxed) < self.events {
-            if counted.failed.load(Ordering::Relaxed) > 0 {
-                return Err("a message was not stored".into());
-            }
+        while counted.stored()? < self.events {
             thread::sleep(Duration::from_micros(200));
         }
         Ok(Figures::rate(self.events, began.elapsed().as_secs_f64()))

@@ -1,13 +1,11 @@
 //! Debezium's outbox event router in a standalone Kafka Connect worker.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use tokio::process::Command;
-use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use super::{filled, free_port, installed};
+use super::{filled, free_port, installed, until_read};
 use crate::Outcome;
 use crate::program::Program;
 use crate::stage::Stage;
@@ -21,9 +19,6 @@ const LOGGING: &str = include_str!("../../peers/debezium/log4j2.properties");
 /// Its outbox table, and what its connector reads it through.
 pub(crate) const TABLE: &str = "public.debezium_outbox";
 const PUBLICATION: &str = "debezium";
-
-/// How long a worker may take until it streams.
-const START: Duration = Duration::from_secs(90);
 
 /// What a worker is set for: its defaults suit neither.
 #[derive(Clone, Copy, Debug)]
@@ -99,21 +94,8 @@ impl Debezium {
         command.arg(format!("-Dlog4j2.configurationFile={logging}")).args(["-cp", &format!("{directory}/connect/*")]);
         command.args(["org.apache.kafka.connect.cli.ConnectStandalone", &worker_file, &connector_file]);
         let mut program = Program::start("Debezium", command)?;
-        streams(client, &slot, &mut program).await?;
+        // Its own interface says that it runs before it does.
+        until_read(client, &slot, &mut program).await?;
         Ok(program)
     }
-}
-
-/// Its own interface says that it runs before it does: the server knows when somebody reads the slot.
-async fn streams(client: &Client, slot: &str, program: &mut Program) -> Outcome<()> {
-    let began = Instant::now();
-    let active = "select active from pg_replication_slots where slot_name = $1::text::name";
-    while !client.query_one(active, &[&slot]).await?.get::<_, bool>(0) {
-        program.is_alive()?;
-        if began.elapsed() > START {
-            return Err(format!("Debezium does not stream after {START:?}").into());
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }

@@ -1,13 +1,11 @@
 //! `PGSync`, reading the write-ahead log, with the nginx that makes this Elasticsearch one it talks to.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use tokio::process::Command;
-use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use super::{filled, free_port, installed};
+use super::{filled, free_port, installed, until_read};
 use crate::Outcome;
 use crate::figures::Figures;
 use crate::program::Program;
@@ -16,9 +14,6 @@ use crate::stage::Stage;
 const ENVIRONMENT: &str = include_str!("../../peers/pgsync/environment");
 const NGINX: &str = include_str!("../../peers/pgsync/nginx.conf");
 const SCHEMA: &str = include_str!("../../peers/pgsync/schema.json");
-
-/// How long it may take until it streams.
-const START: Duration = Duration::from_secs(60);
 
 /// It, and what it needs.
 pub(crate) struct PgSync {
@@ -74,15 +69,7 @@ impl PgSync {
             return Err(format!("PGSync's first run failed: {}", String::from_utf8_lossy(&filled.stderr)).into());
         }
         let mut sync = Program::start("PGSync", pgsync(&["--wal"]))?;
-        let began = Instant::now();
-        let active = "select active from pg_replication_slots where slot_name = $1::text::name";
-        while !client.query_one(active, &[&slot]).await?.get::<_, bool>(0) {
-            sync.is_alive()?;
-            if began.elapsed() > START {
-                return Err(format!("PGSync does not stream after {START:?}").into());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+        until_read(client, &slot, &mut sync).await?;
         Ok(Self { nginx, sync })
     }
 

@@ -1,18 +1,16 @@
 //! The outbox everyone writes by hand: a poller that publishes rows, flags them, and deletes what is flagged.
 
 use std::env;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 
 use crate::Outcome;
+use crate::counted::Counted;
 use crate::program::Program;
 use crate::stage::Stage;
 
@@ -44,42 +42,22 @@ pub(crate) fn start(stage: &Stage) -> Outcome<Program> {
     Program::start("the poller", command)
 }
 
-#[derive(Default)]
-struct Stored {
-    done: AtomicU64,
-    failed: AtomicU64,
-}
-
-struct Context(Arc<Stored>);
-
-impl ClientContext for Context {}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let count = if result.is_ok() { &self.0.done } else { &self.0.failed };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Poller {
     /// Polls until it is ended.
     pub(crate) async fn run(&self) -> Outcome<()> {
         let (mut client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
         tokio::spawn(connection);
-        let stored = Arc::new(Stored::default());
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true").set("compression.type", "lz4");
         config.set("linger.ms", "1").set("partitioner", "murmur2_random");
-        let producer: ThreadedProducer<Context> = config.create_with_context(Context(Arc::clone(&stored)))?;
+        let (producer, counted) = Counted::producer(&config)?;
         let mut deleted = Instant::now();
         loop {
             if deleted.elapsed() > DELETES {
                 client.execute("delete from public.hand_outbox where published", &[]).await?;
                 deleted = Instant::now();
             }
-            if page(&mut client, &producer, &stored).await? == 0 {
+            if page(&mut client, &producer, &counted).await? == 0 {
                 tokio::time::sleep(IDLE).await;
             }
         }
@@ -87,7 +65,7 @@ impl Poller {
 }
 
 /// Publishes the oldest rows and flags them, in one transaction.
-async fn page(client: &mut Client, producer: &ThreadedProducer<Context>, stored: &Stored) -> Outcome<u64> {
+async fn page(client: &mut Client, producer: &ThreadedProducer<Counted>, counted: &Counted) -> Outcome<u64> {
     let transaction = client.transaction().await?;
     let select = transaction
         .prepare_typed(
@@ -98,17 +76,14 @@ async fn page(client: &mut Client, producer: &ThreadedProducer<Context>, stored:
         .await?;
     let rows = transaction.query(&select, &[&PAGE]).await?;
     let mut ids: Vec<i64> = Vec::with_capacity(rows.len());
-    let before = stored.done.load(Ordering::Relaxed);
+    let before = counted.stored()?;
     for row in &rows {
         let (topic, key, payload): (&str, &str, &str) = (row.get(1), row.get(2), row.get(3));
         producer.send(BaseRecord::to(topic).key(key).payload(payload)).map_err(|(error, _)| error)?;
         ids.push(row.get(0));
     }
     let count = ids.len() as u64;
-    while stored.done.load(Ordering::Relaxed) < before + count {
-        if stored.failed.load(Ordering::Relaxed) > 0 {
-            return Err("a message was not stored".into());
-        }
+    while counted.stored()? < before + count {
         producer.flush(Duration::from_secs(1))?;
     }
     transaction.execute("update public.hand_outbox set published = true where id = any ($1)", &[&ids]).await?;
