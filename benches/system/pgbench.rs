@@ -20,8 +20,6 @@ pub(crate) struct Load<'a> {
     pub(crate) script: &'a str,
     /// For how long.
     pub(crate) seconds: u32,
-    /// Transactions a second; as many as there can be when absent.
-    pub(crate) rate: Option<u32>,
 }
 
 impl Load<'_> {
@@ -33,9 +31,6 @@ impl Load<'_> {
         let mut command = Command::new(Path::new(&binaries).join("pgbench"));
         command.args(["--no-vacuum", "--protocol=prepared", "--jobs=1"]);
         command.arg(format!("--client={CLIENTS}")).arg(format!("--time={}", self.seconds));
-        if let Some(rate) = self.rate {
-            command.arg(format!("--rate={rate}"));
-        }
         command.arg("--file").arg(&script).arg(&stage.url).stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.map_err(|error| format!("pgbench cannot be started: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout);

@@ -28,9 +28,6 @@ pub(crate) struct Produce {
     /// Bytes of one message's value.
     #[arg(long)]
     value: usize,
-    /// Properties of the producer that are not its defaults.
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
 }
 
 impl Produce {
@@ -38,10 +35,6 @@ impl Produce {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true").set("acks", "all");
         client.set("partitioner", "murmur2_random").set("message.timeout.ms", "0").set("compression.type", "lz4");
-        for setting in &self.set {
-            let (name, value) = setting.split_once('=').ok_or("--set takes NAME=VALUE")?;
-            client.set(name, value);
-        }
         let (producer, counted) = Counted::producer(&client)?;
         // Connected, and the topic known, before the clock starts: a relay is up when its backlog comes.
         producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(10))?;

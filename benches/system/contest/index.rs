@@ -72,7 +72,7 @@ async fn bulk(stage: &Stage, size: u64, round: u32) -> Outcome<Figures> {
     let index = Index::new(stage, &name);
     index.create(jobs::MAPPING).await?;
     let url = format!("{}/{name}", stage.elasticsearch);
-    let arguments = ["bulk", "--url", &stage.url, "--index", &url, "--documents", "2000", "--in-flight", "4"];
+    let arguments = ["bulk", "--url", &stage.url, "--index", &url, "--documents", "4000", "--in-flight", "4"];
     let figures = ceiling::measure(&arguments).await?;
     index.holds(size).await?;
     stage.forget_indexes(&name).await?;

@@ -67,7 +67,7 @@ async fn ours(stage: &Stage, options: &Options, round: u32, board: &mut Board) -
     let client = stage.database().await?;
     let topic = Topic::new(&stage.brokers, &stage.name).await?;
     let hot = format!("\\set id random(1, {HOT})\nselect outbox.emit('{}', :id::text);\n", stage.name);
-    let load = |seconds| Load { script: &hot, seconds, rate: None };
+    let load = |seconds| Load { script: &hot, seconds };
     let mut relay = ours::start(stage, "relay", &options.set)?;
     relay.until_says("the relay holds the lease and reads", BOUND).await?;
     let drained = async |relay: &mut crate::program::Program| {
@@ -137,7 +137,7 @@ async fn poller(stage: &Stage, options: &Options, round: u32, board: &mut Board)
     drained(&mut poller).await?;
     board.add("peer:poller before", round, drained(&mut poller).await?);
     let pinned = pin(stage).await?;
-    Load { script: &insert, seconds, rate: None }.run(stage).await?;
+    Load { script: &insert, seconds }.run(stage).await?;
     let figures = drained(&mut poller).await?;
     board.add("peer:poller pinned", round, figures.with("dead_events", dead(&client, "public.hand_outbox").await?));
     drop(pinned);

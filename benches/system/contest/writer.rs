@@ -112,7 +112,7 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
             }
             let program = reader.start(stage, options).await?;
             let before = rings.heard();
-            let rate = Load { script, seconds, rate: None }.run(stage).await?;
+            let rate = Load { script, seconds }.run(stage).await?;
             let mut figures = Figures { rate: Some(rate), ..Figures::default() };
             if *reader == Reader::Relay {
                 let rung = rings.heard() - before;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use tokio::process::Command;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::Outcome;
 use crate::counted::Counted;
@@ -17,12 +17,18 @@ use crate::stage::Stage;
 /// Its table.
 pub(crate) const TABLE: &str = include_str!("../../data/poller.sql");
 
-/// Rows of one poll. More did not make it faster; fewer made it slower.
+/// Rows of one poll.
 const PAGE: i64 = 1_000;
 /// How long it waits when there is nothing.
 const IDLE: Duration = Duration::from_millis(10);
+/// How often it looks whether a page is stored. Flushing, the client would look ten times a second.
+const LOOK: Duration = Duration::from_millis(1);
 /// How often what is flagged is deleted.
 const DELETES: Duration = Duration::from_secs(1);
+
+const SELECT: &str = "select id, topic, key, payload::text from public.hand_outbox
+                       where not published order by id limit $1 for update skip locked";
+const UPDATE: &str = "update public.hand_outbox set published = true where id = any ($1)";
 
 /// What the child process is told.
 #[derive(Debug, Args)]
@@ -51,13 +57,15 @@ impl Poller {
         config.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true").set("compression.type", "lz4");
         config.set("linger.ms", "1").set("partitioner", "murmur2_random");
         let (producer, counted) = Counted::producer(&config)?;
+        let select = client.prepare(SELECT).await?;
+        let update = client.prepare(UPDATE).await?;
         let mut deleted = Instant::now();
         loop {
             if deleted.elapsed() > DELETES {
                 client.execute("delete from public.hand_outbox where published", &[]).await?;
                 deleted = Instant::now();
             }
-            if page(&mut client, &producer, &counted).await? == 0 {
+            if page(&mut client, &select, &update, &producer, &counted).await? == 0 {
                 tokio::time::sleep(IDLE).await;
             }
         }
@@ -65,16 +73,15 @@ impl Poller {
 }
 
 /// Publishes the oldest rows and flags them, in one transaction.
-async fn page(client: &mut Client, producer: &ThreadedProducer<Counted>, counted: &Counted) -> Outcome<u64> {
+async fn page(
+    client: &mut Client,
+    select: &Statement,
+    update: &Statement,
+    producer: &ThreadedProducer<Counted>,
+    counted: &Counted,
+) -> Outcome<u64> {
     let transaction = client.transaction().await?;
-    let select = transaction
-        .prepare_typed(
-            "select id, topic, key, payload::text from public.hand_outbox
-              where not published order by id limit $1 for update skip locked",
-            &[],
-        )
-        .await?;
-    let rows = transaction.query(&select, &[&PAGE]).await?;
+    let rows = transaction.query(select, &[&PAGE]).await?;
     let mut ids: Vec<i64> = Vec::with_capacity(rows.len());
     let before = counted.stored()?;
     for row in &rows {
@@ -84,9 +91,9 @@ async fn page(client: &mut Client, producer: &ThreadedProducer<Counted>, counted
     }
     let count = ids.len() as u64;
     while counted.stored()? < before + count {
-        producer.flush(Duration::from_secs(1))?;
+        tokio::time::sleep(LOOK).await;
     }
-    transaction.execute("update public.hand_outbox set published = true where id = any ($1)", &[&ids]).await?;
+    transaction.execute(update, &[&ids]).await?;
     transaction.commit().await?;
     Ok(count)
 }
