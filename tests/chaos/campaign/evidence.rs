@@ -11,6 +11,7 @@ use sync_core::{ErrorKind, Version};
 use tokio::task::spawn_blocking;
 use tokio_postgres::Client;
 
+use super::pair::{Committed, EVENTS};
 use super::plan::Mode;
 use super::site::{Site, Stream};
 use crate::chaos::topic::Topic;
@@ -84,16 +85,18 @@ impl Evidence {
             Mode::ExactlyOnce => Delivery::ExactlyOnce,
             Mode::Direct => Delivery::Unseen,
         });
-        let (client, lost) = (site.client().await, site.lost().await);
-        self.lost = lost.events();
+        let (client, mut lost) = (site.client().await, site.lost().await);
         // Of a history that is not known a new one may have to be told apart; more than that excuses repeats.
         let histories = client.query_one("select count(*) from outbox.history", &[]).await.unwrap().get::<_, i64>(0);
         assert!(histories <= 1 + 2 * lost.promotions(), "{histories} histories after {} promotions", lost.promotions());
         // Per key, ids are in the order of the commits.
-        for row in client.query("select topic, key, id from outbox.events order by id", &[]).await.unwrap() {
-            oracle.committed(row.get(0), row.get(1), row.get(2));
+        for row in client.query(EVENTS, &[]).await.unwrap() {
+            let event = Committed { topic: row.get(0), key: row.get(1), id: row.get(2), created_at: row.get(3) };
+            oracle.committed(&event.topic, &event.key, event.id);
+            lost.has_come_back(&event);
             self.events += 1;
         }
+        self.lost = lost.events();
         for row in client.query("select subscription, done, last from positions order by n", &[]).await.unwrap() {
             let done: i64 = row.get(1);
             oracle.recorded(row.get(0), (u64::try_from(done).unwrap(), row.get(2)));

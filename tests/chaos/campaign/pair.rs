@@ -86,13 +86,17 @@ impl Pair {
 
 /// An event as nobody else can be: ids, keys and versions are given out again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct LostEvent {
-    topic: String,
-    key: String,
-    id: i64,
+pub struct Committed {
+    pub topic: String,
+    pub key: String,
+    pub id: i64,
     /// In microseconds.
-    created_at: i64,
+    pub created_at: i64,
 }
+
+/// All of them.
+pub const EVENTS: &str = "select topic, key, id, (extract(epoch from created_at) * 1000000)::bigint as created_at
+    from outbox.events order by id";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct LostLetter {
@@ -107,7 +111,7 @@ struct LostLetter {
 pub struct Lost {
     /// How often that happened.
     promotions: i64,
-    events: BTreeSet<LostEvent>,
+    events: BTreeSet<Committed>,
     letters: BTreeSet<LostLetter>,
 }
 
@@ -118,7 +122,7 @@ impl Lost {
             answer.lines().map(|row| serde_json::from_str(row).unwrap()).collect()
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let event = |row: Value| LostEvent {
+        let event = |row: Value| Committed {
             topic: text(&row["topic"]).unwrap(),
             key: text(&row["key"]).unwrap(),
             id: row["id"].as_i64().unwrap(),
@@ -130,13 +134,11 @@ impl Lost {
             offset: row["offset"].as_i64().unwrap(),
             key: text(&row["key"]),
         };
-        let events = "select topic, key, id, (extract(epoch from created_at) * 1000000)::bigint as created_at
-                        from outbox.events";
         let letters = "select topic, origin_partition as partition, origin_offset as \"offset\", key
                          from outbox.dead_letters";
         Self {
             promotions: 1,
-            events: rows(events).into_iter().map(event).collect(),
+            events: rows(EVENTS).into_iter().map(event).collect(),
             letters: rows(letters).into_iter().map(letter).collect(),
         }
     }
@@ -150,6 +152,12 @@ impl Lost {
         self.promotions += more.promotions;
         self.events.extend(more.events);
         self.letters.extend(more.letters);
+    }
+
+    /// This event is there after all: a transaction that was prepared outlives the promotion that lost its commit, and is
+    /// committed once more.
+    pub fn has_come_back(&mut self, event: &Committed) {
+        self.events.remove(event);
     }
 
     pub fn promotions(&self) -> i64 {
@@ -186,12 +194,12 @@ impl Lost {
 }
 
 /// The event a message says it is.
-fn event_of(message: &Incoming) -> Option<LostEvent> {
+fn event_of(message: &Incoming) -> Option<Committed> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     let (_, id) = message.headers.iter().find(|(name, _)| name == "id")?;
     let value: Value = serde_json::from_slice(message.value.as_deref()?).ok()?;
     let created_at: Timestamp = value["timestamp"].as_str()?.parse().ok()?;
-    Some(LostEvent {
+    Some(Committed {
         topic: message.partition.topic.to_string(),
         key: text(message.key.as_deref()?)?,
         id: text(id)?.parse().ok()?,

@@ -110,6 +110,56 @@ async fn after_a_promotion_that_lost_commits_the_index_takes_what_is_published_e
     a_standby_that_lacks_commits_takes_over(Delivery::ExactlyOnce).await;
 }
 
+/// The event is the same on both sides to its last bit, so nothing but the epoch tells that it has to be published again.
+async fn a_transaction_outlives_the_promotion_that_lost_its_commit(delivery: Delivery) {
+    let mut primary = Cluster::start(&["max_prepared_transactions = 5"]);
+    let mut deployment = deployment_of(domain_on(&primary).await, delivery);
+    let mut standby = primary.standby();
+    deployment.set("postgres.url", url_of_all(&[&primary, &standby], APP));
+    let [mut relay, mut indexer] = ["relay", "indexer"].map(|role| deployment.runner(role, role));
+    relay.start();
+    indexer.start();
+    let prepared = "begin; set local outbox.wake = off; insert into jobs (title) values ('prepared');
+        prepare transaction 'outlives'";
+    deployment.domain.execute(prepared).await;
+    deployment.domain.execute("insert into jobs (title) select 'job ' || n from generate_series(1, 20) n").await;
+    deployment.until_nothing_is_behind().await;
+    deployment.domain.until_equal().await;
+    standby.until_caught_up(&primary);
+
+    standby.cut_off();
+    deployment.domain.execute("commit prepared 'outlives'").await;
+    deployment.until_nothing_is_behind().await;
+    deployment.domain.until_equal().await;
+    let job = "select e.id from outbox.events e join jobs j on e.key = j.id::text where j.title = 'prepared'";
+    let id = deployment.domain.count(job).await;
+    primary.stop_immediately();
+    standby.promote();
+    deployment.domain.follow(standby.url(APP)).await;
+    assert_eq!(deployment.domain.count(&format!("select count(*) from ({job}) e")).await, 0, "its commit is lost");
+    deployment.domain.execute("commit prepared 'outlives'").await;
+    assert_eq!(deployment.domain.count(job).await, id);
+    deployment.until_nothing_is_behind().await;
+    deployment.domain.until_equal().await;
+
+    let topic = Topic::new(&deployment.domain.topic);
+    let messages = spawn_blocking(move || topic.read_all()).await.unwrap();
+    let epochs: Vec<_> = messages.iter().filter(|message| message.id == id).map(|message| message.epoch).collect();
+    assert_eq!(epochs, [0, 1], "it is published in both histories");
+    assert_eq!(relay.stop().await.code, Some(0));
+    assert_eq!(indexer.stop().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_transaction_whose_commit_a_promotion_lost_is_published_when_it_is_committed_again() {
+    a_transaction_outlives_the_promotion_that_lost_its_commit(Delivery::AtLeastOnce).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_transaction_whose_commit_a_promotion_lost_is_published_exactly_once_in_each_history() {
+    a_transaction_outlives_the_promotion_that_lost_its_commit(Delivery::ExactlyOnce).await;
+}
+
 /// Writes until messages say that they are of this epoch.
 async fn until_published_in(domain: &Domain, epoch: i32) {
     let said = async || {
