@@ -25,6 +25,45 @@ comment on function outbox.key(text[]) is
 '''\'' inside a value escaped by ''\''; one value is the key itself; null if any is null, and emit refuses a null '
 'key.';
 
+-- Waking ----------------------------------------------------------------------------------------------------------
+
+-- Whether a relay that wants this topic is asleep. One expression that names every subscription, made anew whenever
+-- one of them comes, goes or wants other topics: asking outbox.doorbells cost a writer three times as much.
+create function outbox.must_ring(topic text) returns boolean language sql volatile as 'select false';
+
+create function outbox.rewire_bells() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    asleep text;
+begin
+    -- One after the other, and each sees the bells of those before it.
+    perform pg_advisory_xact_lock(outbox.wake_class(), -2);
+    select string_agg(format(
+               '%snot pg_catalog.pg_try_advisory_xact_lock_shared(%s, %s)',
+               case when d.topics is not null then format('$1 operator(pg_catalog.=) any (%L::text[]) and ', d.topics) end,
+               outbox.wake_class(), d.id), ' or ' order by d.id)
+      into asleep from outbox.doorbells d;
+    execute format(
+        'create or replace function outbox.must_ring(topic text) returns boolean language sql volatile as %L',
+        format('select case when pg_catalog.current_setting(''outbox.wake'', true) operator(pg_catalog.=) ''off'' '
+               'then false else %s end', coalesce(asleep, 'false')));
+    return null;
+end
+$$;
+
+create trigger rewire_bells after insert or update or delete on outbox.doorbells
+    for each statement execute function outbox.rewire_bells();
+
+-- NOTIFY takes a lock of the whole cluster at commit, so it is sent only to relays that sleep: these hold their lock
+-- exclusively. A writer that does get a relay's lock keeps it until after its commit: that relay cannot fall asleep
+-- before seeing the event.
+create function outbox.ring(topic text) returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    select pg_notify('outbox', d.subscription) from outbox.doorbells d
+     where case when d.topics is null or ring.topic = any (d.topics)
+                then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end
+$$;
+
 -- Refusals --------------------------------------------------------------------------------------------------------
 
 -- Says which of these is wrong with an event, and is only called when one of them is. It returns text, although it
@@ -85,12 +124,18 @@ begin
     end if;
 
     -- A statement of its own, before the event: the version is drawn under the row lock, and so is then the event's
-    -- id, which makes both grow in the order in which the transactions of this key commit.
-    insert into outbox.versions as v (topic, key, version, updated_at)
-    values (emit.topic, emit.key, nextval('outbox.version_seq'), clock_timestamp())
-    on conflict on constraint versions_pkey
-        do update set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
+    -- id, which makes both grow in the order in which the transactions of this key commit. Whoever waited for the row
+    -- draws anew. An update alone is cheaper than an insert that finds a conflict, and nearly every key is known.
+    update outbox.versions v set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
+     where v.topic = emit.topic and v.key = emit.key
     returning v.version into drawn;
+    if drawn is null then
+        insert into outbox.versions as v (topic, key, version, updated_at)
+        values (emit.topic, emit.key, nextval('outbox.version_seq'), clock_timestamp())
+        on conflict on constraint versions_pkey
+            do update set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
+        returning v.version into drawn;
+    end if;
 
     insert into outbox.events (topic, key, version, action, payload, headers)
     values (emit.topic, emit.key, drawn, emit.action, emit.payload,
@@ -100,12 +145,9 @@ begin
                       || coalesce(emit.headers, '{}')
                  else emit.headers end);
 
-    -- A relay that sleeps holds its lock exclusively: only then is NOTIFY worth its cluster-wide lock at commit. A
-    -- writer that does get the lock keeps it until after its commit: no relay can fall asleep before seeing the event.
-    perform pg_notify('outbox', d.subscription) from outbox.doorbells d
-    where case when current_setting('outbox.wake', true) = 'off' then false
-               when d.topics is null or emit.topic = any (d.topics)
-               then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    if outbox.must_ring(emit.topic) then
+        perform outbox.ring(emit.topic);
+    end if;
     -- A commit that a crash may take back must not have been published: its version would be given out again.
     if current_setting('synchronous_commit') = 'off' then
         perform set_config('synchronous_commit', 'local', true);
@@ -147,11 +189,9 @@ begin
     from bumped;
     get diagnostics written = row_count;
 
-    perform pg_notify('outbox', d.subscription) from outbox.doorbells d
-    where written > 0
-      and case when current_setting('outbox.wake', true) = 'off' then false
-               when d.topics is null or append_many.topic = any (d.topics)
-               then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    if written > 0 and outbox.must_ring(append_many.topic) then
+        perform outbox.ring(append_many.topic);
+    end if;
     -- A commit that a crash may take back must not have been published: its version would be given out again.
     if current_setting('synchronous_commit') = 'off' then
         perform set_config('synchronous_commit', 'local', true);

@@ -116,19 +116,25 @@ begin
     end if;
     k := case tg_op when 'DELETE' then %3$s else %4$s end;%11$s
     -- As in outbox.emit: the version in a statement of its own, then the event, then the bell.
-    insert into outbox.versions as v (topic, key, version, updated_at)
-    values (%1$L, k, nextval('outbox.version_seq'), clock_timestamp())
-    on conflict on constraint versions_pkey
-        do update set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
-    returning v.version into drawn;
+    if tg_op <> 'INSERT' then
+        update outbox.versions v set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
+         where v.topic = %1$L and v.key = k
+        returning v.version into drawn;
+    end if;
+    if drawn is null then
+        insert into outbox.versions as v (topic, key, version, updated_at)
+        values (%1$L, k, nextval('outbox.version_seq'), clock_timestamp())
+        on conflict on constraint versions_pkey
+            do update set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
+        returning v.version into drawn;
+    end if;
     insert into outbox.events (topic, key, version, action, headers)
     values (%1$L, k, drawn, case tg_op when 'DELETE' then %8$s else %9$s end,
             case when current_setting('outbox.traceparent', true) <> ''
                  then jsonb_build_object('traceparent', current_setting('outbox.traceparent', true)) end);
-    perform pg_notify('outbox', d.subscription) from outbox.doorbells d
-    where case when current_setting('outbox.wake', true) = 'off' then false
-               when d.topics is null or %1$L = any (d.topics)
-               then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    if outbox.must_ring(%1$L) then
+        perform outbox.ring(%1$L);
+    end if;
     -- A commit that a crash may take back must not have been published: its version would be given out again.
     if current_setting('synchronous_commit') = 'off' then
         perform set_config('synchronous_commit', 'local', true);

@@ -1,9 +1,10 @@
 //! Writers ring only for relays that sleep.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::{BOUND, events, refused, word};
@@ -141,4 +142,27 @@ async fn doorbells_follow_the_subscriptions() {
         client.batch_execute(change).await.unwrap();
         assert_eq!(word(&client, bells).await, expected, "{change}");
     }
+}
+
+/// What writers ask is a function that names every subscription: neither may leave out the other's.
+#[tokio::test]
+async fn subscriptions_that_come_at_the_same_time_are_both_rung() {
+    let (first, url) = fresh_outbox().await;
+    let second = connect(&url).await;
+    let (sleeper, mut hearing) = listener(&url).await;
+    first.batch_execute("begin; insert into outbox.subscriptions (name) values ('a')").await.unwrap();
+    let coming = second.batch_execute("insert into outbox.subscriptions (name) values ('b')");
+    let committing = async {
+        sleep(Duration::from_millis(200)).await;
+        first.batch_execute("commit").await
+    };
+    let (came, committed) = tokio::join!(coming, committing);
+    came.and(committed).unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(word(&sleeper, &format!("({SLEEP} '{name}')")).await, "true");
+    }
+    first.batch_execute("select outbox.emit('jobs', 'a')").await.unwrap();
+    let mut rung = heard(&sleeper, &mut hearing).await;
+    rung.sort();
+    assert_eq!(rung, ["a", "b"]);
 }
