@@ -25,6 +25,8 @@ pub(crate) struct Relay {
     pub(crate) batch_bytes: usize,
     /// Batches that are published and not yet acknowledged, at most.
     pub(crate) in_flight: usize,
+    /// How long to wait for more commits while they come steadily, at most.
+    pub(crate) linger: Duration,
     /// How often to look when nothing rings.
     pub(crate) poll_interval: Duration,
     /// Only events of these topics; all when absent.
@@ -70,6 +72,7 @@ impl Default for Relay {
             batch_events: 1_000,
             batch_bytes: 4 << 20,
             in_flight: 8,
+            linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
             topics: None,
         }
@@ -91,6 +94,7 @@ impl Relay {
             batch_events: section.integer("batch_events", 1..=1_000_000).unwrap_or(default.batch_events),
             batch_bytes: section.size("batch_bytes", 1 << 10..=256 << 20).unwrap_or(default.batch_bytes),
             in_flight: section.integer("in_flight", 1..=1_000).unwrap_or(default.in_flight),
+            linger: section.duration("linger", Duration::ZERO..=Duration::from_secs(1)).unwrap_or(default.linger),
             poll_interval: section
                 .duration("poll_interval", Duration::from_millis(10)..=Duration::from_secs(600))
                 .unwrap_or(default.poll_interval),

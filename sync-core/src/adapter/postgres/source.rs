@@ -2,6 +2,7 @@
 
 mod cursor;
 mod ledger;
+mod linger;
 mod reader;
 mod wake;
 mod window;
@@ -34,6 +35,9 @@ pub struct SourceConfig {
     pub batch_events: usize,
     /// Bytes of keys, payloads and headers in one batch, about: the event that passes it is the batch's last.
     pub batch_bytes: usize,
+    /// While commits come steadily, how long to wait for more of them before the next window, at most: four times as long
+    /// as the last one took to read. Every window costs the database, however little is in it. Zero waits never.
+    pub linger: Duration,
     /// How often to look when nothing rings, as a safety net.
     pub poll_interval: Duration,
 }
@@ -47,6 +51,7 @@ impl Default for SourceConfig {
             lease: Duration::from_secs(10),
             batch_events: 1_000,
             batch_bytes: 4 << 20,
+            linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
         }
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{RowStream, Statement};
 
 use super::SourceConfig;
 use super::ledger::Ledger;
+use super::linger::{Window, linger};
 use super::wake::Wake;
 use super::window::{WINDOW, event, size};
 use crate::adapter::postgres::connect::Session;
@@ -34,6 +35,12 @@ pub(super) struct PostgresReader {
     wake: Wake,
     position: Position,
     open: Option<Pin<Box<RowStream>>>,
+    /// When the open window was asked for, how many of its events were read, and how many the one before it had.
+    asked: Instant,
+    events: usize,
+    before: usize,
+    /// The next window is not asked for before this.
+    rested: Instant,
     reported: Instant,
     /// Where windows are entered, when the position is kept elsewhere.
     ledger: Option<Ledger>,
@@ -65,6 +72,10 @@ impl PostgresReader {
             wake,
             position,
             open: None,
+            asked: Instant::now(),
+            events: 0,
+            before: 0,
+            rested: Instant::now(),
             reported: Instant::now(),
             ledger,
         })
@@ -73,6 +84,8 @@ impl PostgresReader {
     /// Starts reading the window that is to be read next; `false` when there is nothing new.
     async fn open_window(&mut self) -> Result<bool, Error> {
         if self.position.hi.is_none() {
+            sleep_until(self.rested).await;
+            (self.asked, self.before, self.events) = (Instant::now(), self.events, 0);
             let row = self.session.client.query_one(&self.snapshot, &[]).await;
             let row = row.map_err(|failure| from_postgres(READING, failure))?;
             let hi: String = row.get(0);
@@ -101,6 +114,7 @@ impl PostgresReader {
             };
             let event = event(&row)?;
             self.position.last = event.id;
+            self.events += 1;
             bytes += size(&event);
             events.push(event);
             if events.len() >= self.config.batch_events || bytes >= self.config.batch_bytes {
@@ -118,6 +132,8 @@ impl PostgresReader {
     /// Leaves the window: all of it is read.
     fn close_window(&mut self) {
         self.open = None;
+        let last = Window { took: self.asked.elapsed(), events: self.events, before: self.before };
+        self.rested = Instant::now() + linger(last, self.config.batch_events, self.config.linger);
         if let Some(hi) = self.position.hi.take() {
             self.position.lo = hi;
         }
