@@ -18,7 +18,7 @@ use crate::support::cluster::{Cluster, url_of_all};
 use crate::support::domain::Domain;
 use crate::support::postgres::database;
 use crate::support::proxy::{Link, Proxy};
-use crate::support::runner::Deployment;
+use crate::support::runner::{Deployment, Runner};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -53,14 +53,27 @@ async fn recorded_in_kafka(deployment: &Deployment) -> History {
     History { epoch: mark.epoch, token: mark.history }
 }
 
-async fn a_standby_that_lacks_commits_takes_over(delivery: Delivery) {
-    let mut primary = Cluster::start(&[]);
+/// A primary of these settings, its standby, and a deployment that knows both.
+async fn primary_and_standby(settings: &[&str], delivery: Delivery) -> (Cluster, Cluster, Deployment) {
+    let primary = Cluster::start(settings);
     let mut deployment = deployment_of(domain_on(&primary).await, delivery);
-    let mut standby = primary.standby();
+    let standby = primary.standby();
     deployment.set("postgres.url", url_of_all(&[&primary, &standby], APP));
-    let [mut relay, mut indexer] = ["relay", "indexer"].map(|role| deployment.runner(role, role));
-    relay.start();
-    indexer.start();
+    (primary, standby, deployment)
+}
+
+/// A relay and an indexer at work.
+fn started(deployment: &Deployment) -> [Runner; 2] {
+    ["relay", "indexer"].map(|role| {
+        let mut runner = deployment.runner(role, role);
+        runner.start();
+        runner
+    })
+}
+
+async fn a_standby_that_lacks_commits_takes_over(delivery: Delivery) {
+    let (mut primary, mut standby, mut deployment) = primary_and_standby(&[], delivery).await;
+    let [mut relay, mut indexer] = started(&deployment);
     deployment.domain.execute("insert into jobs (title) select 'kept ' || n from generate_series(1, 200) n").await;
     deployment.until_nothing_is_behind().await;
     deployment.domain.until_equal().await;
@@ -112,13 +125,9 @@ async fn after_a_promotion_that_lost_commits_the_index_takes_what_is_published_e
 
 /// The event is the same on both sides to its last bit, so nothing but the epoch tells that it has to be published again.
 async fn a_transaction_outlives_the_promotion_that_lost_its_commit(delivery: Delivery) {
-    let mut primary = Cluster::start(&["max_prepared_transactions = 5"]);
-    let mut deployment = deployment_of(domain_on(&primary).await, delivery);
-    let mut standby = primary.standby();
-    deployment.set("postgres.url", url_of_all(&[&primary, &standby], APP));
-    let [mut relay, mut indexer] = ["relay", "indexer"].map(|role| deployment.runner(role, role));
-    relay.start();
-    indexer.start();
+    let (mut primary, mut standby, mut deployment) =
+        primary_and_standby(&["max_prepared_transactions = 5"], delivery).await;
+    let [mut relay, mut indexer] = started(&deployment);
     let prepared = "begin; set local outbox.wake = off; insert into jobs (title) values ('prepared');
         prepare transaction 'outlives'";
     deployment.domain.execute(prepared).await;
@@ -177,9 +186,7 @@ async fn two_standbys_take_over_apart(delivery: Delivery) {
     let mut deployment = deployment_of(domain_on(&primary).await, delivery);
     let (mut first, second) = (primary.standby(), primary.standby());
     deployment.set("postgres.url", url_of_all(&[&primary, &first, &second], APP));
-    let [mut relay, mut indexer] = ["relay", "indexer"].map(|role| deployment.runner(role, role));
-    relay.start();
-    indexer.start();
+    let [mut relay, mut indexer] = started(&deployment);
     deployment.domain.execute("insert into jobs (title) select 'job ' || n from generate_series(1, 50) n").await;
     deployment.until_nothing_is_behind().await;
     deployment.domain.until_equal().await;
