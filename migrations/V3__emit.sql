@@ -5,7 +5,7 @@ language sql immutable parallel safe as 'select 1869968482';
 
 comment on function outbox.wake_class() is
 'First half of this engine''s advisory locks (the letters ''outb''). Second half: a subscription''s id while its '
-'relay sleeps, 0 for outbox.maintain, -1 for migrations.';
+'relay sleeps, 0 for outbox.maintain, -1 for migrations, -2 for a change of outbox.must_ring.';
 
 create function outbox.key(variadic parts text[]) returns text
 language sql immutable parallel safe as $$
@@ -28,7 +28,7 @@ comment on function outbox.key(text[]) is
 -- Waking ----------------------------------------------------------------------------------------------------------
 
 -- Whether a relay that wants this topic is asleep. One expression that names every subscription, made anew whenever
--- one of them comes, goes or wants other topics: asking outbox.doorbells cost a writer three times as much.
+-- one of them comes, goes or wants other topics: asking outbox.doorbells cost a writer twice as much.
 create function outbox.must_ring(topic text) returns boolean language sql volatile as 'select false';
 
 create function outbox.rewire_bells() returns trigger
