@@ -27,8 +27,9 @@ comment on function outbox.key(text[]) is
 
 -- Waking ----------------------------------------------------------------------------------------------------------
 
--- Whether a relay that wants this topic is asleep. One expression that names every subscription, made anew whenever
--- one of them comes, goes or wants other topics: asking outbox.doorbells cost a writer twice as much.
+-- Whether a relay that wants this topic is asleep, and this transaction has not rung yet. One expression that names
+-- every subscription, made anew whenever one of them comes, goes or wants other topics: asking outbox.doorbells cost a
+-- writer twice as much.
 create function outbox.must_ring(topic text) returns boolean language sql volatile as 'select false';
 
 create function outbox.rewire_bells() returns trigger
@@ -46,7 +47,9 @@ begin
     execute format(
         'create or replace function outbox.must_ring(topic text) returns boolean language sql volatile as %L',
         format('select case when pg_catalog.current_setting(''outbox.wake'', true) operator(pg_catalog.=) ''off'' '
-               'then false else %s end', coalesce(asleep, 'false')));
+               'then false else (%s) and ($1 operator(pg_catalog.=) any (pg_catalog.string_to_array('
+               'pg_catalog.current_setting(''outbox.rung'', true), '' ''))) is not true end',
+               coalesce(asleep, 'false')));
     return null;
 end
 $$;
@@ -56,12 +59,14 @@ create trigger rewire_bells after insert or update or delete on outbox.doorbells
 
 -- NOTIFY takes a lock of the whole cluster at commit, so it is sent only to relays that sleep: these hold their lock
 -- exclusively. A writer that does get a relay's lock keeps it until after its commit: that relay cannot fall asleep
--- before seeing the event.
+-- before seeing the event. Once a transaction and topic, because the bell is heard at the commit; outbox.rung, which
+-- says so, is forgotten with the transaction, or with the savepoint that takes the bell back, too.
 create function outbox.ring(topic text) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
     select pg_notify('outbox', d.subscription) from outbox.doorbells d
      where case when d.topics is null or ring.topic = any (d.topics)
-                then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end
+                then not pg_try_advisory_xact_lock_shared(outbox.wake_class(), d.id) end;
+    select set_config('outbox.rung', concat_ws(' ', nullif(current_setting('outbox.rung', true), ''), topic), true);
 $$;
 
 -- Refusals --------------------------------------------------------------------------------------------------------

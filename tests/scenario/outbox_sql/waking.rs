@@ -84,6 +84,30 @@ async fn a_writer_notifies_only_the_subscriptions_that_sleep_and_once_a_transact
     assert_eq!(heard(&client, &mut hearing).await, [] as [&str; 0], "the writer asked not to ring");
 }
 
+#[tokio::test]
+async fn what_was_rung_for_one_topic_or_taken_back_with_a_savepoint_is_rung_again_for_what_follows() {
+    let (client, url) = fresh_outbox().await;
+    let subscriptions =
+        "insert into outbox.subscriptions (name, topics) values ('jobs', '{jobs}'), ('staff', '{staff}')";
+    client.batch_execute(subscriptions).await.unwrap();
+    let (sleeper, mut hearing) = listener(&url).await;
+    for name in ["jobs", "staff"] {
+        assert_eq!(word(&sleeper, &format!("{SLEEP} '{name}'")).await, "true");
+    }
+    for (write, expected) in [
+        (
+            "select outbox.emit('jobs', 'a'); select outbox.emit('staff', 'a'); select outbox.emit('jobs', 'b')",
+            ["jobs", "staff"].as_slice(),
+        ),
+        ("savepoint s; select outbox.emit('jobs', 'a'); rollback to s; select outbox.emit('jobs', 'b')", &["jobs"]),
+        ("select outbox.emit('jobs', 'a'); savepoint s; select outbox.emit('staff', 'a'); rollback to s", &["jobs"]),
+        ("savepoint s; select outbox.emit_many('staff', array['a', 'b']); release s", &["staff"]),
+    ] {
+        client.batch_execute(&format!("begin; {write}; commit")).await.unwrap();
+        assert_eq!(heard(&client, &mut hearing).await, expected, "{write}");
+    }
+}
+
 /// Each way to write an event; the table `t` is watched.
 const WAYS: [&str; 3] = [
     "select outbox.emit('jobs', 'a')",
