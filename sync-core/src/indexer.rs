@@ -117,7 +117,7 @@ impl Indexer {
             projection,
             sink,
             config,
-            permits: Semaphore::new(config.in_flight.max(1)),
+            permits: Arc::new(Semaphore::new(config.in_flight.max(1))),
             agreement: Agreement::default(),
             gate: Gate::new(config.in_flight, config.breaker),
             page: Page::default(),

@@ -52,12 +52,16 @@ impl Bench {
     }
 
     fn indexer_of(&self, topic: &str, parking: Parking) -> Indexer {
+        self.indexer_with(topic, parking, IndexerConfig { batch_messages: 10, ..IndexerConfig::default() })
+    }
+
+    fn indexer_with(&self, topic: &str, parking: Parking, config: IndexerConfig) -> Indexer {
         Indexer::new(
             Arc::new(self.bus.subscriber("search", topic)),
             Arc::new(Faulty::new(self.database.clone(), self.reading.clone())),
             Arc::new(Faulty::new(self.index.clone(), self.writing.clone())),
             parking,
-            IndexerConfig { batch_messages: 10, ..IndexerConfig::default() },
+            config,
         )
     }
 
@@ -339,6 +343,27 @@ async fn an_offset_is_committed_only_when_its_documents_are_in_the_index() {
         bench.until_done().await;
     };
     bench.beside(&bench.indexer(), checks).await;
+    bench.assert_equal().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_while_the_index_is_busy_grows_into_one_request() {
+    let bench = Bench::new(1);
+    bench.put("first", "{}").await;
+    let hold = Hold::default();
+    let one_more = [Fault::Hold(hold.clone()), Fault::Pass, Fault::Hold(Hold::default())];
+    bench.writing.then(one_more);
+    let checks = async {
+        hold.reached().await;
+        for number in 0..5 {
+            bench.put(&format!("k{number}"), "{}").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        hold.release();
+        bench.until_done().await;
+    };
+    let config = IndexerConfig { in_flight: 1, ..IndexerConfig::default() };
+    bench.beside(&bench.indexer_with(TOPIC, bench.parking(), config), checks).await;
     bench.assert_equal().await;
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -60,11 +61,13 @@ impl Session {
     pub(super) async fn index(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
         loop {
-            self.start_work()?;
-            let due = self.lanes.values().filter_map(Lane::due).min();
+            let is_ready = self.is_ready();
+            let due = self.lanes.values().filter_map(Lane::due).min().filter(|_| !is_ready);
+            let permit = Arc::clone(&self.worker.permits).acquire_owned();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = until(due) => {}
+                Ok(permit) = permit, if is_ready => self.begin(permit)?,
                 polled = self.consumer.poll() => match polled {
                     Ok(polled) => {
                         failures = 0;
@@ -134,24 +137,30 @@ impl Session {
         Ok(())
     }
 
-    /// Starts a batch wherever one is waiting.
-    fn start_work(&mut self) -> Result<(), Error> {
+    /// Whether a batch waits for nothing but a permit.
+    fn is_ready(&self) -> bool {
         let now = Instant::now();
-        for (partition, lane) in &mut self.lanes {
-            // In a retry topic are only those that failed before: that all of them fail says nothing.
-            let is_retry = self.parking.followed().is_retry(partition);
-            let suspicious = if is_retry { 0 } else { self.worker.config.suspicious };
-            while let Some(batch) = lane.next_batch(partition, self.worker.config.batch_messages, now) {
-                let Batch { next, messages, .. } = batch;
-                let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages };
-                let worker = Arc::clone(&self.worker);
-                let work = async move { Step::Applied(begun, worker.work(batch, suspicious).await) };
-                self.working.spawn(unless(lane.abandoned.clone(), work));
-            }
-            if lane.paused && lane.buffer.len() < self.worker.config.batch_messages {
-                self.consumer.resume(partition)?;
-                lane.paused = false;
-            }
+        self.lanes.values().any(|lane| lane.due().is_some_and(|due| due <= now))
+    }
+
+    /// Starts the batch whose first message waits longest. It is made only now that there is a permit: while it waited,
+    /// it grew.
+    fn begin(&mut self, permit: OwnedSemaphorePermit) -> Result<(), Error> {
+        let waiting = self.lanes.iter_mut().filter_map(|(partition, lane)| Some((lane.due()?, partition, lane)));
+        let Some((_, partition, lane)) = waiting.min_by_key(|(due, ..)| *due) else { return Ok(()) };
+        let limit = self.worker.config.batch_messages;
+        let Some(batch) = lane.next_batch(partition, limit, Instant::now()) else { return Ok(()) };
+        // In a retry topic are only those that failed before: that all of them fail says nothing.
+        let is_retry = self.parking.followed().is_retry(partition);
+        let suspicious = if is_retry { 0 } else { self.worker.config.suspicious };
+        let Batch { next, messages, .. } = batch;
+        let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages };
+        let worker = Arc::clone(&self.worker);
+        let work = async move { Step::Applied(begun, worker.work(batch, suspicious, permit).await) };
+        self.working.spawn(unless(lane.abandoned.clone(), work));
+        if lane.paused && lane.buffer.len() < limit {
+            self.consumer.resume(partition)?;
+            lane.paused = false;
         }
         Ok(())
     }

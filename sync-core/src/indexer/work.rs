@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::IndexerConfig;
@@ -25,7 +25,7 @@ pub(super) struct Worker {
     pub(super) projection: Arc<dyn Projection>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) config: IndexerConfig,
-    pub(super) permits: Semaphore,
+    pub(super) permits: Arc<Semaphore>,
     pub(super) agreement: Agreement,
     pub(super) gate: Gate,
     pub(super) page: Page,
@@ -36,15 +36,16 @@ impl Worker {
     /// Works on a batch until every key is in the index or has failed by its own fault.
     ///
     /// `suspicious` failures of a batch of which nothing is taken are no poison: it is tried again as a whole.
-    pub(super) async fn work(&self, mut batch: Batch, suspicious: usize) -> Rest {
+    pub(super) async fn work(&self, mut batch: Batch, suspicious: usize, permit: OwnedSemaphorePermit) -> Rest {
         let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
         // Neighbours in the table's index and in the sink's are near each other there, too.
         keys.sort_unstable();
         let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
         let mut taken = 0;
+        let mut permit = Some(permit);
         let mut patience = Patience::new(&self.config, &self.progress, &batch.partition, batch.next);
         while !keys.is_empty() {
-            let attempt = self.attempt(keys).await;
+            let attempt = self.attempt(keys, permit.take()).await;
             taken += attempt.taken;
             failed.extend(attempt.failed);
             unnoted.extend(attempt.unnoted);
@@ -67,10 +68,14 @@ impl Worker {
         Rest { failures: batch.poison.into_iter().chain(failed).collect(), unnoted }
     }
 
-    /// Loads and applies these keys once, page by page.
-    async fn attempt(&self, keys: Vec<String>) -> Attempt {
+    /// Loads and applies these keys once, page by page. Without a permit it waits for one.
+    async fn attempt(&self, keys: Vec<String>, permit: Option<OwnedSemaphorePermit>) -> Attempt {
         let mut attempt = Attempt::default();
-        let Ok(_permit) = self.permits.acquire().await else {
+        let permit = match permit {
+            Some(permit) => Ok(permit),
+            None => Arc::clone(&self.permits).acquire_owned().await,
+        };
+        let Ok(_permit) = permit else {
             attempt.wait(keys, Error::new(ErrorKind::Internal, "no more permits"));
             return attempt;
         };
