@@ -215,6 +215,7 @@ create table outbox.watches (
     parent_key    text[],
     lookup        text,
     always        boolean not null,
+    each          text not null,
     function      text not null,
     watched_at    timestamptz not null default pg_catalog.clock_timestamp(),
     primary key (relation, topic)
@@ -222,6 +223,7 @@ create table outbox.watches (
 
 comment on table outbox.watches is 'What outbox.watch has installed.';
 comment on column outbox.watches.relation_name is 'The table''s name when it was watched, for when it is gone.';
+comment on column outbox.watches.each is 'Whether its triggers are for each ''row'' or ''statement''.';
 comment on column outbox.watches.function is 'The trigger function in schema outbox.';
 
 revoke all on all tables in schema outbox from public;

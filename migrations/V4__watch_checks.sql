@@ -189,4 +189,30 @@ begin
 end
 $$;
 
+-- A trigger for statements sees only those that name its own table, and none of a replication's.
+create function outbox.check_each(w outbox.watches) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    if (w.each in ('row', 'statement')) is not true then
+        raise exception 'outbox.watch: each is ''row'' or ''statement'', not %', quote_nullable(w.each) using
+            errcode = 'invalid_parameter_value';
+    elsif w.each = 'row' then
+        return;
+    elsif w.lookup is not null or w.parent is not null or outbox.unique_index(w.relation, w.key) is null
+          or exists (select from pg_attribute a
+                      where a.attrelid = w.relation and a.attname = any (w.key) and not a.attnotnull) then
+        raise exception 'outbox.watch: each => ''statement'' needs a unique key of % itself, of columns that are '
+                        'not null', w.relation using errcode = 'feature_not_supported', hint = 'Leave each out.';
+    elsif w.always then
+        raise exception 'outbox.watch: each => ''statement'' cannot be watched always' using
+            errcode = 'feature_not_supported', hint = 'A replication applies rows without statements. Leave each out.';
+    elsif exists (select from pg_class c where c.oid = w.relation and (c.relkind = 'p' or c.relispartition))
+          or exists (select from pg_inherits i where w.relation in (i.inhrelid, i.inhparent)) then
+        raise exception 'outbox.watch: each => ''statement'' is not for partitions, nor for tables that have or are '
+                        'children, as % has or is', w.relation using
+            errcode = 'feature_not_supported', hint = 'Leave each out.';
+    end if;
+end
+$$;
+
 revoke all on all functions in schema outbox from public;

@@ -107,6 +107,19 @@ pub(crate) async fn watched_tables(database: &Postgres, topic: &str) -> Result<V
     Ok(row.get(0))
 }
 
+/// Those of them of which writes through another table are not seen: watched for each statement, and made a partition or
+/// a child since.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn half_watched_tables(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
+    let client = database.client().await?;
+    let sql = "select coalesce(array_agg(relation_name order by relation_name), '{}') from outbox.watches \
+               where topic = $1 and each = 'statement' and relation in (select inhrelid from pg_inherits)";
+    let row = client.query_one(sql, &[&topic]).await.map_err(|error| failed("asking for watched tables", error))?;
+    Ok(row.get(0))
+}
+
 /// Where the subscription `name` stands; `None` before its relay ran for the first time.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ mod installing;
 mod partitions;
 mod referring;
 mod refusing;
+mod statements;
 
 use std::pin::pin;
 

@@ -188,6 +188,26 @@ async fn a_column_that_is_set_after_indexing_must_be_ignored_by_the_watch() {
 }
 
 #[tokio::test]
+async fn a_table_watched_for_each_statement_that_becomes_a_partition_is_found_by_check() {
+    let stage = Stage::migrated("direct").await;
+    let each = format!(
+        "select outbox.watch('jobs', '{}', 'id', ignore => array['es_synced_at'], each => 'statement')",
+        stage.name
+    );
+    stage.sql(&each).await;
+    assert_eq!(stage.runner.run(&["check"]).code, Some(0));
+    stage.sql("create table whole (like jobs) partition by range (id)").await;
+    stage.sql("alter table whole attach partition jobs for values from (0) to (100)").await;
+    let ended = stage.runner.run(&["check", "--json"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all());
+    let found = failed(&ended, "indexes.jobs");
+    assert!(
+        found.contains("public.jobs, watched for each statement") && found.contains("outbox.watch again"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
 async fn a_projection_that_does_not_fit_is_found_by_check() {
     let stage = Stage::migrated("direct").await;
     for (sql, mend) in [

@@ -40,7 +40,10 @@ async fn what_cannot_be_watched_is_refused_with_the_reason() {
         "create table t (id int primary key, \"Name\" text, d date, day date, f float8, stamp timestamptz);
          create table bare (id int); create view v as select * from t; create temp table temporary (id int primary key);
          create domain odd as int not null; create domain dated as date; create table o (id odd primary key, d dated);
-         create table two (a int, b int, primary key (a, b))",
+         create table two (a int, b int, primary key (a, b)); create table maybe (id int unique);
+         create table whole (id int primary key) partition by range (id);
+         create table leaf partition of whole for values from (0) to (9);
+         create table above (id int primary key); create table below (primary key (id)) inherits (above)",
     )
     .await;
     for (arguments, code, words) in [
@@ -87,6 +90,17 @@ async fn what_cannot_be_watched_is_refused_with_the_reason() {
         ("'t', 'x', lookup => 'select $1::text'", "42601", "only column by column"),
         ("'t', 'x', lookup => 'select ($1).*'", "42601", "only column by column"),
         ("'t', 'x', lookup => 'select $2.id'", "42601", "only column by column"),
+        ("'t', 'x', each => 'transaction'", "22023", "each is 'row' or 'statement', not 'transaction'"),
+        ("'t', 'x', each => null", "22023", "not NULL"),
+        ("'t', 'x', 'id', parent => 'o', each => 'statement'", "0A000", "needs a unique key of public.t itself"),
+        ("'t', 'x', lookup => 'select ($1).id', each => 'statement'", "0A000", "needs a unique key"),
+        ("'bare', 'x', 'id', each => 'statement'", "0A000", "needs a unique key of public.bare itself"),
+        ("'maybe', 'x', 'id', each => 'statement'", "0A000", "of columns that are not null"),
+        ("'t', 'x', always => true, each => 'statement'", "0A000", "cannot be watched always; A replication applies"),
+        ("'whole', 'x', each => 'statement'", "0A000", "is not for partitions"),
+        ("'leaf', 'x', each => 'statement'", "0A000", "is not for partitions"),
+        ("'above', 'x', each => 'statement'", "0A000", "nor for tables that have or are children"),
+        ("'below', 'x', each => 'statement'", "0A000", "Leave each out"),
     ] {
         let sql = format!("select outbox.watch({arguments})");
         let (said_code, said) = db.refused(&sql).await;

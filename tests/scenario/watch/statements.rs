@@ -1,0 +1,82 @@
+//! Watches for statements: the same events as those for rows, fewer and in the order of the keys.
+
+use std::collections::BTreeMap;
+
+use super::{JOBS, NOTHING, Watched};
+
+/// For each topic the keys it was told of, each with what was said last.
+fn last_words(written: &[String]) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+    let mut topics: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for event in written {
+        let [topic, key, action] = event.split(' ').collect::<Vec<_>>()[..] else { panic!("{event}") };
+        topics.entry(topic).or_default().insert(key, action);
+    }
+    topics
+}
+
+#[tokio::test]
+async fn a_watch_for_statements_says_of_every_key_what_one_for_rows_says() {
+    let watches = |topic: &str, each: &str| {
+        format!(
+            "select outbox.watch('jobs', '{topic}', each => '{each}'),
+                    outbox.watch('jobs', '{topic}-ignoring', ignore => array['synced'], each => '{each}'),
+                    outbox.watch('jobs', '{topic}-listing', columns => array['title'], each => '{each}'),
+                    outbox.watch('jobs', '{topic}-two', array['id', 'title'], each => '{each}')"
+        )
+    };
+    let setup = format!(
+        "create table jobs (id int primary key, title text not null default 'a:b', n int, synced timestamptz,
+                            above int references jobs on update cascade on delete set null, unique (id, title));
+         {}; {}",
+        watches("row", "row"),
+        watches("statement", "statement")
+    );
+    let mut db = Watched::new(&setup).await;
+    for sql in [
+        "insert into jobs (id, above) values (1, null), (2, 1), (3, 1), (4, 2)",
+        "insert into jobs (id) select 10 where false",
+        "update jobs set title = title, synced = synced",
+        "update jobs set synced = now()",
+        "update jobs set synced = null, n = 1 where id < 3",
+        "update jobs set title = case id when 2 then title else 'c' end",
+        "update jobs set id = id + 1 where id = 4",
+        "update jobs set id = id + 100 where id in (1, 3)",
+        "update jobs set id = id - 1 where id in (5, 103)",
+        "update jobs set id = 101 + (id - 101) * 2, n = 2",
+        "insert into jobs (id, title) values (101, 'd'), (7, 'e') on conflict (id) do update set title = excluded.title",
+        "insert into jobs (id) values (7) on conflict do nothing",
+        "with gone as (delete from jobs where id = 7 returning 1), more as (insert into jobs (id) values (8), (9))
+         update jobs set n = 5 where id < 9",
+        "begin; insert into jobs (id) values (20); savepoint s; insert into jobs (id) values (21); rollback to s;
+         update jobs set id = 22 where id = 20; delete from jobs where id = 22; commit",
+        "create table moved as select * from jobs; delete from jobs; insert into jobs select * from moved",
+        "delete from jobs where above is null",
+        "delete from jobs where false",
+        "alter table jobs add later text; update jobs set later = 'x'",
+        "alter table jobs rename to tasks; update tasks set later = 'y'; alter table tasks rename to jobs",
+        "truncate jobs",
+    ] {
+        let written = db.after(sql).await;
+        let topics = last_words(&written);
+        for kind in ["", "-ignoring", "-listing", "-two"] {
+            let [row, statement] = ["row", "statement"].map(|each| topics.get(format!("{each}{kind}").as_str()));
+            assert_eq!(statement, row, "{kind} {sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_writes_each_key_once_and_in_the_order_of_the_keys() {
+    let mut db = Watched::new(&format!("{JOBS}; select outbox.watch('jobs', 'jobs', each => 'statement')")).await;
+    assert_eq!(
+        db.after("insert into jobs values (3), (10), (2)").await,
+        ["jobs 10 INDEX", "jobs 2 INDEX", "jobs 3 INDEX"]
+    );
+    assert_eq!(
+        db.after("update jobs set id = id + 5 where id in (3, 2)").await.len(),
+        4,
+        "two keys are gone, two have come"
+    );
+    assert_eq!(db.after("update jobs set n = 1 where id = 8").await, ["jobs 8 INDEX"]);
+    assert_eq!(db.after("update jobs set n = 1 where id = 8").await, NOTHING);
+}
