@@ -28,6 +28,9 @@ pub(crate) struct Bulk {
     /// Requests at a time.
     #[arg(long)]
     in_flight: usize,
+    /// Of every document.
+    #[arg(long, default_value_t = 1)]
+    version: u64,
 }
 
 impl Bulk {
@@ -59,7 +62,8 @@ impl Bulk {
             let mut text = String::new();
             for row in rows {
                 let (key, document): (&str, &str) = (row.get(0), row.get(1));
-                text += &format!(r#"{{"index":{{"_id":"{key}","version":1,"version_type":"external"}}}}"#);
+                text +=
+                    &format!(r#"{{"index":{{"_id":"{key}","version":{},"version_type":"external"}}}}"#, self.version);
                 text += &format!("\n{document}\n");
             }
             Body { text: text.into(), documents: rows.len() as u64 }

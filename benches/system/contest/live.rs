@@ -15,16 +15,61 @@ use crate::peer::pgsync::PgSync;
 use crate::program::Program;
 use crate::stage::Stage;
 use crate::topic::Topic;
-use crate::{Outcome, jobs, ours};
+use crate::{Outcome, ceiling, jobs, ours};
 
 /// Rows of the table.
 const SIZE: u64 = 100_000;
 /// Rows that change together.
 const TRANSACTION: usize = 1_000;
 
+/// A variant of ours. Each has a topic, a subscription and an index of its own, so that none has to catch up with what
+/// was written while it was another's turn.
+struct Variant {
+    what: &'static str,
+    bus: &'static str,
+    /// What the triggers are for.
+    each: &'static str,
+}
+
+const OURS: [Variant; 4] = [
+    Variant { what: "ours", bus: "kafka", each: "row" },
+    Variant { what: "ours:statement", bus: "kafka", each: "statement" },
+    Variant { what: "ours:direct", bus: "direct", each: "row" },
+    Variant { what: "ours:direct:statement", bus: "direct", each: "statement" },
+];
+
+impl Variant {
+    /// Of its topic, subscription and index.
+    fn name(&self, stage: &Stage) -> String {
+        format!("{}_{}_{}", stage.name, self.bus, self.each)
+    }
+
+    async fn turn(&self, stage: &Stage, client: &Client, table: &Table, more: &[String]) -> Outcome<Figures> {
+        let name = self.name(stage);
+        client.execute("select outbox.watch('public.jobs', $1, each => $2)", &[&name, &self.each]).await?;
+        let mut settings = jobs::settings(&name, &name);
+        settings.push(format!("kafka.group={name}"));
+        settings.extend(["bus", "subscription", "topics"].map(|key| {
+            let value = if key == "bus" { self.bus } else { &name };
+            format!("relay.{key}={value}")
+        }));
+        settings.extend_from_slice(more);
+        let mut sync = ours::start(stage, "relay,indexer", &settings)?;
+        let index = Index::new(stage, &name);
+        index.until_finds("*", table.size(), &mut sync, BOUND).await?;
+        let figures = table.change(client, &index, &mut sync).await?;
+        let figures = sync.usage(figures)?;
+        sync.end().await?;
+        client.execute("select outbox.unwatch('public.jobs')", &[]).await?;
+        Ok(figures)
+    }
+}
+
 const RATIOS: &[Ratio] = &[
+    Ratio { name: "ratio_peer", ours: "ours:statement", others: &["peer:pgsync"], of: "rate", least: None },
     Ratio { name: "ratio_peer", ours: "ours:direct", others: &["peer:pgsync"], of: "rate", least: None },
     Ratio { name: "ratio_peer", ours: "ours", others: &["peer:pgsync"], of: "rate", least: Some(12.0) },
+    Ratio { name: "ratio_ceiling", ours: "ours", others: &["ceiling:bulk"], of: "rate", least: None },
 ];
 
 pub(crate) async fn run(options: &Options) -> Outcome<bool> {
@@ -36,9 +81,14 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     let client = stage.database().await?;
     jobs::fill(stage, &client, size).await?;
     let table = Table::of(&client).await?;
-    let _topic = Topic::new(&stage.brokers, &stage.name).await?;
-    client.execute("select outbox.watch('public.jobs', $1)", &[&stage.name]).await?;
-    client.execute("select outbox.emit_many($1, array(select id::text from public.jobs))", &[&stage.name]).await?;
+    let mut topics = Vec::new();
+    for variant in &OURS {
+        let name = variant.name(stage);
+        client.execute("select outbox.emit_many($1, array(select id::text from public.jobs))", &[&name]).await?;
+        if variant.bus == "kafka" {
+            topics.push(Topic::new(&stage.brokers, &name).await?);
+        }
+    }
     let mut board = Board::new("live", options.json);
     // The first turns warm the servers, and are not counted.
     for round in 0..=options.rounds {
@@ -47,10 +97,10 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
                 board.add(what, round, figures)
             }
         };
-        for bus in ["kafka", "direct"] {
-            let what = if bus == "kafka" { "ours" } else { "ours:direct" };
-            tell(what, ours(stage, &client, &table, bus, &options.set).await?);
+        for variant in &OURS {
+            tell(variant.what, variant.turn(stage, &client, &table, &options.set).await?);
         }
+        tell("ceiling:bulk", bulk(stage, table.size(), round).await?);
         if options.peers {
             tell("peer:pgsync", pgsync(stage, &client, &table, round).await?);
         }
@@ -58,23 +108,22 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     Ok(board.finish(RATIOS, &[], options.require))
 }
 
-async fn ours(stage: &Stage, client: &Client, table: &Table, bus: &str, more: &[String]) -> Outcome<Figures> {
-    let name = format!("{}_{bus}", stage.name);
-    let mut settings = jobs::settings(&stage.name, &name);
-    settings.extend([format!("kafka.group={name}"), format!("relay.bus={bus}"), format!("relay.subscription={bus}")]);
-    settings.extend_from_slice(more);
-    let mut sync = ours::start(stage, "relay,indexer", &settings)?;
+/// The same documents once more into an index that has them, from memory, with nobody else at work.
+async fn bulk(stage: &Stage, size: u64, round: u32) -> Outcome<Figures> {
+    let name = format!("{}_bulk_{round}", stage.name);
     let index = Index::new(stage, &name);
-    index.until_finds("*", table.size(), &mut sync, BOUND).await?;
-    let figures = table.change(client, &index, &mut sync).await?;
-    let figures = sync.usage(figures)?;
-    sync.end().await?;
+    index.create(jobs::MAPPING).await?;
+    let url = format!("{}/{name}", stage.elasticsearch);
+    let arguments = ["bulk", "--url", &stage.url, "--index", &url, "--documents", "4000", "--in-flight", "4"];
+    ceiling::measure(&[&arguments[..], &["--version", "1"]].concat()).await?;
+    index.holds(size).await?;
+    let figures = ceiling::measure(&[&arguments[..], &["--version", "2"]].concat()).await?;
+    index.holds(size).await?;
+    stage.forget_indexes(&name).await?;
     Ok(figures)
 }
 
-/// The watch is taken off meanwhile: it reads the log, and would pay for events it does not use.
 async fn pgsync(stage: &Stage, client: &Client, table: &Table, round: u32) -> Outcome<Figures> {
-    client.execute("select outbox.unwatch('public.jobs')", &[]).await?;
     let name = format!("pgsync{round}");
     let mut sync = PgSync::start(stage, client, &name).await?;
     let index = Index::new(stage, &name);
@@ -83,7 +132,6 @@ async fn pgsync(stage: &Stage, client: &Client, table: &Table, round: u32) -> Ou
     let figures = sync.usage(figures)?;
     sync.end().await?;
     stage.forget_indexes(&name).await?;
-    client.execute("select outbox.watch('public.jobs', $1)", &[&stage.name]).await?;
     Ok(figures)
 }
 
