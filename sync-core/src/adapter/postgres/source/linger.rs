@@ -2,12 +2,12 @@
 //!
 //! A window costs the same whether it holds one event or a hundred. Under steady small commits, one after the other
 //! takes the processors from those who commit, and each holds next to nothing. So the next one waits in proportion to
-//! what the last one took: little on a server that is idle, longer the more it has to do.
+//! what the last one took and to how much it found: next to nothing where little is committed, longer the more there is.
 
 use std::time::Duration;
 
-/// Of five parts of the time, one is spent reading.
-const SHARE: u32 = 4;
+/// Half of what it took for each event, up to this many: then of five parts of the time one is spent reading.
+const MOST: usize = 8;
 
 /// What the window that was read last was like.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub(super) fn linger(last: Window, batch_events: usize, longest: Duration) -> Du
     if last.before == 0 || last.events == 0 || last.events >= batch_events {
         return Duration::ZERO;
     }
-    last.took.saturating_mul(SHARE).min(longest)
+    (last.took / 2).saturating_mul(last.events.min(MOST) as u32).min(longest)
 }
 
 #[cfg(test)]
@@ -40,10 +40,11 @@ mod tests {
     }
 
     #[test]
-    fn a_small_window_is_followed_by_a_wait_that_grows_with_what_it_took_up_to_a_limit() {
-        assert_eq!(after(1, 1), Duration::from_millis(4));
+    fn a_small_window_is_followed_by_a_wait_that_grows_with_what_it_took_and_found_up_to_a_limit() {
+        assert_eq!(after(2, 1), Duration::from_millis(1));
+        assert_eq!(after(2, 3), Duration::from_millis(3));
         assert_eq!(after(2, 99), Duration::from_millis(8));
-        assert_eq!(after(3, 1), LONGEST);
+        assert_eq!(after(3, 8), LONGEST);
     }
 
     #[test]

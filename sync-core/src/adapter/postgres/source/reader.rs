@@ -152,8 +152,9 @@ impl Reader for PostgresReader {
             let before = self.position.clone();
             let events = self.gather().await?;
             if !events.is_empty() {
-                // The session answers in order: while rows of the window wait to be taken, it would answer nothing else.
-                if self.open.is_none() {
+                // Where commits are rare, the next one may as well ring: the batch need not wait for an answer. And the
+                // session answers in order: while rows of the window wait to be taken, it would answer nothing else.
+                if self.before > 0 && self.open.is_none() {
                     self.wake.busy(&self.session).await?;
                 }
                 let mark = match &mut self.ledger {
