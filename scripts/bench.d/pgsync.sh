@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# PGSync, one of the programs the engine is measured against, with the Redis and the nginx it wants.
+# PGSync, one of the programs the engine is measured against, with the nginx it wants.
 
 PGSYNC_VERSION=7.3.0
 
@@ -15,7 +15,6 @@ pgsync_ready() {
 }
 
 missing_pgsync_packages() {
-    have redis-server || echo redis-server
     have nginx || echo nginx-light
     # The module is there without it, but not what puts pip into the environment.
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3-venv
@@ -28,7 +27,7 @@ install_pgsync_packages() {
     without_system_services install_packages "$missing"
 }
 
-# Debian's packages would start a Redis and a web server of the system at once. Whoever has a policy already keeps it.
+# Debian's package would start a web server of the system at once. Whoever has a policy already keeps it.
 without_system_services() {
     local policy=/usr/sbin/policy-rc.d
     if [[ $(id -u) != 0 || -e $policy ]]; then
