@@ -1,5 +1,5 @@
-//! The pure parts every event passes: encoding a message, choosing a partition, writing a bulk and reading its answer, the
-//! version guard, putting offsets back in order.
+//! The pure parts every event passes: reading a row's headers, encoding a message, choosing a partition, writing a bulk
+//! and reading its answer, the version guard, putting offsets back in order.
 //!
 //! `cargo bench --workspace --all-features`
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sync_core::adapter::elasticsearch::{read_bulk, write_bulk};
 use sync_core::adapter::partition_for;
+use sync_core::adapter::postgres::read_headers;
 use sync_core::indexer::settle::Settle;
 use sync_core::port::Write;
 use sync_core::{Action, Event, Version};
@@ -26,6 +27,17 @@ fn event(id: i64) -> Event {
         headers: vec![("traceparent".to_owned(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned())],
         created_at: jiff::Timestamp::UNIX_EPOCH,
     }
+}
+
+fn parse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    group.throughput(Throughput::Elements(EVENTS));
+    let text = r#"{"tenant": "7", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#;
+    assert_eq!(read_headers(1, text).map(|headers| headers.len()).ok(), Some(2));
+    group.bench_function("two headers of a row", |bencher| {
+        bencher.iter(|| (0..EVENTS.cast_signed()).filter(|id| read_headers(*id, black_box(text)).is_ok()).count());
+    });
+    group.finish();
 }
 
 fn encode(criterion: &mut Criterion) {
@@ -100,5 +112,5 @@ fn settle(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(hot, encode, partition, bulk, guard, settle);
+criterion_group!(hot, parse, encode, partition, bulk, guard, settle);
 criterion_main!(hot);

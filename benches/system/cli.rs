@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::ceiling::Ceiling;
 use crate::peer::poller::Poller;
+use crate::scale::Scale;
 
 /// Measures ours, its peers and the raw ceilings by turns, on the servers the environment names.
 #[derive(Debug, Parser)]
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Pinned(Options),
     /// What an event costs as the backlog grows.
     Growth(Options),
+    /// What is full first as changes grow: a simulation, without servers.
+    Scale(Scale),
     /// A hand-written poller, in a process of its own.
     #[command(hide = true)]
     Poller(Poller),

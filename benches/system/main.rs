@@ -17,6 +17,7 @@ mod ours;
 mod peer;
 mod pgbench;
 mod program;
+mod scale;
 mod stage;
 mod topic;
 
@@ -44,6 +45,7 @@ async fn main() -> ExitCode {
         Command::Writer(options) => contest::writer::run(&options).await,
         Command::Pinned(options) => contest::pinned::run(&options).await,
         Command::Growth(options) => contest::growth::run(&options).await,
+        Command::Scale(scale) => scale.run().map(|()| true),
         Command::Poller(poller) => poller.run().await.map(|()| true),
         Command::Ceiling(ceiling) => ceiling::run(&ceiling).await.map(|()| true),
     };

@@ -14,4 +14,6 @@ pub use dead_letters::PostgresDeadLetters;
 pub use emit::{Emit, emit};
 pub use migrate::{migrate, pending};
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
+#[cfg(feature = "testkit")]
+pub use source::read_headers;
 pub use source::{PostgresSource, SourceConfig};

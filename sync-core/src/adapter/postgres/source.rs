@@ -7,6 +7,9 @@ mod reader;
 mod wake;
 mod window;
 
+#[cfg(feature = "testkit")]
+pub use window::read_headers;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,8 +38,9 @@ pub struct SourceConfig {
     pub batch_events: usize,
     /// Bytes of keys, payloads and headers in one batch, about: the event that passes it is the batch's last.
     pub batch_bytes: usize,
-    /// While commits come steadily, how long to wait for more of them before the next window, at most: four times as long
-    /// as the last one took to read. Every window costs the database, however little is in it. Zero waits never.
+    /// While commits come steadily, how long to wait for more of them before the next window, at most: half of what the
+    /// last one took for each of its events, up to eight. Every window costs the database, however little is in it. Zero
+    /// waits never.
     pub linger: Duration,
     /// How often to look when nothing rings, as a safety net.
     pub poll_interval: Duration,

@@ -42,7 +42,7 @@ pub(super) fn event(row: &Row) -> Result<Event, Error> {
             Error::new(ErrorKind::Contract, format!("event {id} of the outbox has the unknown action {action:?}"))
         })?,
         payload: row.try_get(5).map_err(unreadable)?,
-        headers: headers.map_or_else(|| Ok(Vec::new()), |text| self::headers(id, text))?,
+        headers: headers.map_or_else(|| Ok(Vec::new()), |text| read_headers(id, text))?,
         created_at,
     })
 }
@@ -53,8 +53,11 @@ pub(super) fn size(event: &Event) -> usize {
     event.key.len() + event.payload.as_ref().map_or(0, String::len) + headers + 64
 }
 
-/// Headers as `outbox.emit` stores them: one flat object of texts.
-fn headers(id: i64, text: &str) -> Result<Vec<(String, String)>, Error> {
+/// Headers of the event `id`, as `outbox.emit` stores them: one flat object of texts.
+///
+/// # Errors
+/// `Contract` when they are anything else.
+pub fn read_headers(id: i64, text: &str) -> Result<Vec<(String, String)>, Error> {
     let parsed: std::collections::BTreeMap<String, String> = serde_json::from_str(text).map_err(|error| {
         Error::new(
             ErrorKind::Contract,
@@ -71,9 +74,9 @@ mod tests {
 
     #[test]
     fn headers_that_are_no_flat_object_of_texts_are_refused_by_event() {
-        assert_eq!(headers(1, r#"{"a":"b"}"#).unwrap(), [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(read_headers(1, r#"{"a":"b"}"#).unwrap(), [("a".to_owned(), "b".to_owned())]);
         for text in ["[]", "{\"a\":1}", "{\"a\":{\"b\":\"c\"}}", "nonsense"] {
-            let error = headers(41, text).unwrap_err();
+            let error = read_headers(41, text).unwrap_err();
             assert!(error.to_string().contains("event 41"), "{error}");
         }
     }
