@@ -206,13 +206,20 @@ begin
     elsif w.always then
         raise exception 'outbox.watch: each => ''statement'' cannot be watched always' using
             errcode = 'feature_not_supported', hint = 'A replication applies rows without statements. Leave each out.';
-    elsif exists (select from pg_class c where c.oid = w.relation and (c.relkind = 'p' or c.relispartition))
+    elsif exists (select from pg_class c where c.oid = w.relation and c.relkind = 'p')
           or exists (select from pg_inherits i where w.relation in (i.inhrelid, i.inhparent)) then
         raise exception 'outbox.watch: each => ''statement'' is not for partitions, nor for tables that have or are '
                         'children, as % has or is', w.relation using
             errcode = 'feature_not_supported', hint = 'Leave each out.';
     end if;
 end
+$$;
+
+-- What the key is made of, for messages.
+create function outbox.made_of(w outbox.watches) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select case when w.lookup is null then format('%s(%s)', w.relation, array_to_string(w.key, ', '))
+                else format('lookup of %s', w.relation) end
 $$;
 
 revoke all on all functions in schema outbox from public;

@@ -107,12 +107,12 @@ pub(crate) async fn watched_tables(database: &Postgres, topic: &str) -> Result<V
     Ok(row.get(0))
 }
 
-/// Those of them of which writes through another table are not seen: watched for each statement, and made a partition or
-/// a child since.
+/// The tables that are watched for `topic` by triggers for statements, and became partitions or children after that: what
+/// is written through the table above them fires no such trigger. (A table above others fires its own.)
 ///
 /// # Errors
 /// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
-pub(crate) async fn half_watched_tables(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
+pub(crate) async fn children_watched_by_statement(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
     let client = database.client().await?;
     let sql = "select coalesce(array_agg(relation_name order by relation_name), '{}') from outbox.watches \
                where topic = $1 and each = 'statement' and relation in (select inhrelid from pg_inherits)";

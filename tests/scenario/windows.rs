@@ -165,13 +165,18 @@ async fn a_transaction_that_writes_an_event_is_durable_once_committed() {
     let (client, _) = fresh_outbox().await;
     client
         .batch_execute(
-            "create table t (id int primary key); select outbox.watch('t', 'jobs'); set synchronous_commit = off",
+            "create table t (id int primary key); select outbox.watch('t', 'jobs');
+             create table s (id int primary key); select outbox.watch('s', 'jobs', each => 'statement');
+             set synchronous_commit = off",
         )
         .await
         .unwrap();
-    for write in
-        ["select outbox.emit('jobs', 'a')", "select outbox.emit_many('jobs', array['a'])", "insert into t values (1)"]
-    {
+    for write in [
+        "select outbox.emit('jobs', 'a')",
+        "select outbox.emit_many('jobs', array['a'])",
+        "insert into t values (1)",
+        "insert into s values (1)",
+    ] {
         client.batch_execute("begin").await.unwrap();
         client.batch_execute(write).await.unwrap();
         let setting: String = client.query_one("show synchronous_commit", &[]).await.unwrap().get(0);

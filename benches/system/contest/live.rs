@@ -49,10 +49,8 @@ impl Variant {
         client.execute("select outbox.watch('public.jobs', $1, each => $2)", &[&name, &self.each]).await?;
         let mut settings = jobs::settings(&name, &name);
         settings.push(format!("kafka.group={name}"));
-        settings.extend(["bus", "subscription", "topics"].map(|key| {
-            let value = if key == "bus" { self.bus } else { &name };
-            format!("relay.{key}={value}")
-        }));
+        settings.extend([format!("relay.bus={}", self.bus), format!("relay.subscription={name}")]);
+        settings.push(format!("relay.topics={name}"));
         settings.extend_from_slice(more);
         let mut sync = ours::start(stage, "relay,indexer", &settings)?;
         let index = Index::new(stage, &name);
@@ -66,8 +64,15 @@ impl Variant {
 }
 
 const RATIOS: &[Ratio] = &[
-    Ratio { name: "ratio_peer", ours: "ours:statement", others: &["peer:pgsync"], of: "rate", least: None },
-    Ratio { name: "ratio_peer", ours: "ours:direct", others: &["peer:pgsync"], of: "rate", least: None },
+    Ratio { name: "ratio_peer_statement", ours: "ours:statement", others: &["peer:pgsync"], of: "rate", least: None },
+    Ratio { name: "ratio_peer_direct", ours: "ours:direct", others: &["peer:pgsync"], of: "rate", least: None },
+    Ratio {
+        name: "ratio_peer_direct_statement",
+        ours: "ours:direct:statement",
+        others: &["peer:pgsync"],
+        of: "rate",
+        least: None,
+    },
     Ratio { name: "ratio_peer", ours: "ours", others: &["peer:pgsync"], of: "rate", least: Some(12.0) },
     Ratio { name: "ratio_ceiling", ours: "ours", others: &["ceiling:bulk"], of: "rate", least: None },
 ];
@@ -151,11 +156,15 @@ impl Table {
         self.portions.iter().map(|portion| portion.len() as u64).sum()
     }
 
-    /// Changes every row, as fast as the database takes it, and waits until `index` finds all of it.
+    /// Changes every row, as fast as the database takes it, and waits until `index` finds all of it. Before that one
+    /// row, for as long as it takes: the index may be there already, and its sync not up yet.
     async fn change(&self, client: &Client, index: &Index, sync: &mut Program) -> Outcome<Figures> {
-        let mark = rand::random::<u32>() % 1_000_000_000;
+        let [probe, mark] = [1_000_000_000, 0].map(|from| from + rand::random::<u32>() % 1_000_000_000);
         let update = "update public.jobs set salary = $2, updated_at = now() where id = any ($1::text[]::uuid[])";
         let update = client.prepare_typed(update, &[Type::TEXT_ARRAY, Type::INT4]).await?;
+        let first: Vec<_> = self.portions.iter().flatten().take(1).collect();
+        client.execute(&update, &[&first, &probe.cast_signed()]).await?;
+        index.until_finds(&format!("salary:{probe}"), 1, sync, BOUND).await?;
         let mut began = None;
         for portion in &self.portions {
             client.execute(&update, &[portion, &mark.cast_signed()]).await?;

@@ -61,12 +61,12 @@ impl Session {
     pub(super) async fn index(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         let mut failures = 0;
         loop {
-            let is_ready = self.is_ready();
-            let due = self.lanes.values().filter_map(Lane::due).min().filter(|_| !is_ready);
+            let due = self.lanes.values().filter_map(Lane::due).min();
+            let is_ready = due.is_some_and(|due| due <= Instant::now());
             let permit = Arc::clone(&self.worker.permits).acquire_owned();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                () = until(due) => {}
+                () = until(due), if !is_ready => {}
                 Ok(permit) = permit, if is_ready => self.begin(permit)?,
                 polled = self.consumer.poll() => match polled {
                     Ok(polled) => {
@@ -137,12 +137,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a batch waits for nothing but a permit.
-    fn is_ready(&self) -> bool {
-        let now = Instant::now();
-        self.lanes.values().any(|lane| lane.due().is_some_and(|due| due <= now))
-    }
-
     /// Starts the batch whose first message waits longest. It is made only now that there is a permit: while it waited,
     /// it grew.
     fn begin(&mut self, permit: OwnedSemaphorePermit) -> Result<(), Error> {
@@ -206,7 +200,7 @@ impl Session {
         }
     }
 
-    /// Finishes what was polled before the shutdown.
+    /// Finishes the batches that were begun. What was polled and waits comes again.
     pub(super) async fn drain(&mut self) {
         while let Some(step) = self.working.join_next().await {
             if let Err(error) = step.map_err(unexpected).and_then(|step| self.go_on(step)) {
@@ -214,9 +208,7 @@ impl Session {
             }
         }
     }
-}
 
-impl Session {
     /// Abandons what is in work, and gives the consumer back to be closed.
     pub(super) async fn end(mut self) -> Box<dyn Consumer> {
         self.working.shutdown().await;

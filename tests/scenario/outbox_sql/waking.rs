@@ -108,19 +108,24 @@ async fn what_was_rung_for_one_topic_or_taken_back_with_a_savepoint_is_rung_agai
     }
 }
 
-/// Each way to write an event; the table `t` is watched.
-const WAYS: [&str; 3] = [
+/// Each way to write an event; the tables `t` and `s` are watched, for rows and for statements.
+const WAYS: [&str; 4] = [
     "select outbox.emit('jobs', 'a')",
     "select outbox.emit_many('jobs', array['a'])",
     "insert into t select count(*) from t",
+    "insert into s select count(*) from s",
 ];
+
+const WATCHED: &str = "
+    create table t (id int primary key); select outbox.watch('t', 'jobs');
+    create table s (id int primary key); select outbox.watch('s', 'jobs', each => 'statement')";
 
 #[tokio::test]
 async fn a_relay_cannot_fall_asleep_while_a_writer_is_open() {
     let (writer, url) = fresh_outbox().await;
     let relay = connect(&url).await;
     relay.batch_execute("insert into outbox.subscriptions (name) values ('s')").await.unwrap();
-    relay.batch_execute("create table t (id int primary key); select outbox.watch('t', 'jobs')").await.unwrap();
+    relay.batch_execute(WATCHED).await.unwrap();
     for way in WAYS {
         writer.batch_execute(&format!("begin; {way}")).await.unwrap();
         assert_eq!(word(&relay, &format!("{SLEEP} 's'")).await, "false", "{way}");
@@ -135,7 +140,7 @@ async fn a_prepared_transaction_may_write_events_when_it_does_not_ring() {
     let (client, url) = fresh_outbox().await;
     let relay = connect(&url).await;
     relay.batch_execute("insert into outbox.subscriptions (name) values ('s')").await.unwrap();
-    relay.batch_execute("create table t (id int primary key); select outbox.watch('t', 'jobs')").await.unwrap();
+    relay.batch_execute(WATCHED).await.unwrap();
     assert_eq!(word(&relay, &format!("{SLEEP} 's'")).await, "true");
     for (before, way) in WAYS.into_iter().enumerate() {
         let name = servers::unique("prepared");

@@ -80,3 +80,15 @@ async fn a_statement_writes_each_key_once_and_in_the_order_of_the_keys() {
     assert_eq!(db.after("update jobs set n = 1 where id = 8").await, ["jobs 8 INDEX"]);
     assert_eq!(db.after("update jobs set n = 1 where id = 8").await, NOTHING);
 }
+
+#[tokio::test]
+async fn a_statement_with_a_key_that_is_too_long_is_refused_and_a_trace_goes_with_its_events() {
+    let mut db =
+        Watched::new("create table t (id text primary key); select outbox.watch('t', 'keys', each => 'statement')")
+            .await;
+    let (code, said) = db.refused("insert into t values ('a'), (repeat('x', 513))").await;
+    assert!(code == "22023" && said.contains("keys\" has 513 bytes") && said.contains("public.t(id)"), "{said}");
+    assert_eq!(db.after("set outbox.traceparent = '00-1-2-03'; insert into t values ('a')").await, ["keys a INDEX"]);
+    let headers = db.client.query_one("select headers->>'traceparent' from outbox.events", &[]).await.unwrap();
+    assert_eq!(headers.get::<_, &str>(0), "00-1-2-03");
+}

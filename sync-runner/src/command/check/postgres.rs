@@ -102,14 +102,17 @@ async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
     let part = format!("indexes.{name}");
     let topic = &index.topic;
     let asked = async {
-        Ok((outbox::watched_tables(database, topic).await?, outbox::half_watched_tables(database, topic).await?))
+        Ok((
+            outbox::watched_tables(database, topic).await?,
+            outbox::children_watched_by_statement(database, topic).await?,
+        ))
     };
     match asked.await {
-        Ok((_, half)) if !half.is_empty() => {
+        Ok((_, children)) if !children.is_empty() => {
             let what = format!(
-                "{}, watched for each statement of topic {topic:?}, is a partition or a child by now: what is written \
-                 through another table is not seen; call outbox.watch again without each",
-                half.join(", ")
+                "topic {topic:?}, watched with each => 'statement': what is written through the tables above these is \
+                 not seen, since they became partitions or children: {}; call outbox.watch again without each",
+                children.join(", ")
             );
             Finding::failed(part, "watched", &Error::new(ErrorKind::Configuration, what))
         }

@@ -149,7 +149,7 @@ impl Reader for PostgresReader {
             if self.open.is_none() && !self.open_window().await? {
                 return Ok(None);
             }
-            let before = self.position.clone();
+            let from = self.position.clone();
             let events = self.gather().await?;
             if !events.is_empty() {
                 // Where commits are rare, the next one may as well ring: the batch need not wait for an answer. And the
@@ -158,7 +158,7 @@ impl Reader for PostgresReader {
                     self.wake.busy(&self.session).await?;
                 }
                 let mark = match &mut self.ledger {
-                    Some(ledger) => Some(ledger.mark(&before, &self.position).await?),
+                    Some(ledger) => Some(ledger.mark(&from, &self.position).await?),
                     None => None,
                 };
                 return Ok(Some(self.batch(events, mark)));

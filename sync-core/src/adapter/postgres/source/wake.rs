@@ -2,7 +2,8 @@
 //!
 //! The subscription's advisory lock means "asleep". Writers hold it shared until they commit; the reader tries to take
 //! it exclusively when it has caught up. Refused: some writer is open, so look again soon. Taken: look once more, then
-//! sleep; a writer that cannot get the lock shared rings with `NOTIFY` instead.
+//! sleep; a writer that cannot get the lock shared rings with `NOTIFY` instead. A reader that is woken keeps the lock
+//! until events come steadily: where they are rare, each rings.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ impl Wake {
         Ok(Self { bell, lock, unlock, asleep: false, nap: FIRST_NAP })
     }
 
-    /// Events were found: writers need not ring any more.
+    /// Events come steadily: writers need not ring any more.
     pub(super) async fn busy(&mut self, session: &Session) -> Result<(), Error> {
         self.nap = FIRST_NAP;
         if self.asleep {
