@@ -203,6 +203,10 @@ begin
                       where a.attrelid = w.relation and a.attname = any (w.key) and not a.attnotnull) then
         raise exception 'outbox.watch: each => ''statement'' needs a unique key of % itself, of columns that are '
                         'not null', w.relation using errcode = 'feature_not_supported', hint = 'Leave each out.';
+    elsif w.columns is not null then
+        -- Rows are paired by their key: one that took another's key may equal it in these columns, and differ in others.
+        raise exception 'outbox.watch: each => ''statement'' cannot be given with columns' using
+            errcode = 'feature_not_supported', hint = 'Name what does not count, with ignore, or leave each out.';
     elsif w.always then
         raise exception 'outbox.watch: each => ''statement'' cannot be watched always' using
             errcode = 'feature_not_supported', hint = 'A replication applies rows without statements. Leave each out.';

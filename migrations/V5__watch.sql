@@ -15,7 +15,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
         ' || '':'' || ' order by part.place)
     from (
         select named.place,
-               format('%s.%I%s::text', of_row, a.attname,
+               format('%s.%I%s::text collate "C"', of_row, a.attname,
                       case when b.atttypid = 'numeric'::regtype and b.atttypmod <> a.atttypmod
                            then '::' || format_type(b.atttypid, b.atttypmod)
                            when a.atttypid <> b.atttypid then '::' || format_type(b.atttypid, -1) end) as value
@@ -159,7 +159,7 @@ $$;
 -- SQL that writes events about the keys a query returns, each once. As outbox.append_many does it, ids being drawn behind
 -- the lock of each key, but without an array of the keys: a statement may change more rows than fit into one. `action` may
 -- ask for bumped.key.
-create function outbox.write_sql(w outbox.watches, keys text, action text) returns text
+create function outbox.write_sql(w outbox.watches, keys text, action text, more text default '') returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select format($sql$
         with bumped as (
@@ -168,9 +168,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                    case when octet_length(changed.k) between 1 and 512 then changed.k
                         else outbox.refuse(%1$L, changed.k, 'INDEX', null, %2$L) end,
                    nextval('outbox.version_seq'), clock_timestamp()
-            from (select written.k from (
-                %3$s
-            ) as written (k) order by written.k collate "C") as changed
+            from (select written.k from (%3$s) as written (k) order by written.k collate "C") as changed
             on conflict on constraint versions_pkey
                 do update set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
             returning v.key, v.version
@@ -179,7 +177,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
         select %1$L, bumped.key, bumped.version, %4$s,
                case when current_setting('outbox.traceparent', true) <> ''
                     then jsonb_build_object('traceparent', current_setting('outbox.traceparent', true)) end
-        from bumped;$sql$, w.topic, outbox.made_of(w), keys, action)
+        from bumped%5$s;$sql$, w.topic, outbox.made_of(w), keys, action, more)
 $$;
 
 -- The function of a watch for statements. Rows of before and after are paired by their key. Of one that a statement and
@@ -192,8 +190,7 @@ declare
     events bigint;
 begin
     if tg_op = 'TRUNCATE' then
-        perform outbox.append_selected(%1$L,
-            %2$L || outbox.truncated_rows(tg_relid, tg_name), 'DELETE', %3$L);
+        perform outbox.append_selected(%1$L, %2$L || outbox.truncated_rows(tg_relid, tg_name), 'DELETE', %3$L);
         return null;
     elsif tg_op = 'INSERT' then%4$s
     elsif tg_op = 'DELETE' then%5$s
@@ -218,7 +215,8 @@ $body$,
                 from old_rows as old full join new_rows as new on %1$s = %2$s
                 group by 1 having count(*) > 1 or bool_or(%1$s is null or %2$s is null or %3$s)',
                    outbox.key_sql(w, 'old'), outbox.key_sql(w, 'new'), outbox.changed_sql(w)),
-            format('case when bumped.key in (select %s from new_rows as new) then ''INDEX'' else ''DELETE'' end',
+            'case when still.k is not null then ''INDEX'' else ''DELETE'' end',
+            format(' left join (select distinct %s from new_rows as new) as still (k) on still.k = bumped.key',
                    outbox.key_sql(w, 'new'))))
 $$;
 
@@ -317,7 +315,9 @@ begin
     perform outbox.unwatch(relation, topic);
 
     execute format('create function outbox.%I() returns trigger language plpgsql security definer
-                    set search_path = pg_catalog, pg_temp as %L', w.function,
+                    set search_path = pg_catalog, pg_temp%s as %L', w.function,
+                   -- A plan made for one row must not be one that takes for ever with many.
+                   case when each = 'statement' then ' set enable_nestloop = off' end,
                    case when each = 'statement' then outbox.statement_body(w)
                         when lookup is null then outbox.key_body(w) else outbox.lookup_body(w) end);
     execute format('revoke all on function outbox.%I() from public', w.function);
@@ -371,7 +371,7 @@ lookup: for a row that concerns many keys, one select of them as text, with the 
 always: also where session_replication_role is replica.
 each: ''row'', or ''statement'' for a table that changes by many rows at a time: less than half the price for '
 'those, a quarter more for one. It needs a unique key of the table itself, and sees nothing that is written through '
-'another table: leave it out before you make the table a partition or a child.
+'another table: leave it out before you make the table a partition or a child, and watch again when a column is renamed.
 Call it as the owner of the table and of the outbox. It takes a lock that waits for open writers of the table. Call '
 'it again when a column of the key was renamed, or a leaf was added that may be truncated by itself.
 Not seen: detached and dropped leaves. A change of a table watched by lookup does not reach the row that another '

@@ -97,6 +97,7 @@ async fn what_cannot_be_watched_is_refused_with_the_reason() {
         ("'bare', 'x', 'id', each => 'statement'", "0A000", "needs a unique key of public.bare itself"),
         ("'maybe', 'x', 'id', each => 'statement'", "0A000", "of columns that are not null"),
         ("'t', 'x', always => true, each => 'statement'", "0A000", "cannot be watched always; A replication applies"),
+        ("'t', 'x', columns => array['d'], each => 'statement'", "0A000", "cannot be given with columns"),
         ("'whole', 'x', each => 'statement'", "0A000", "is not for partitions"),
         ("'leaf', 'x', each => 'statement'", "0A000", "is not for partitions"),
         ("'above', 'x', each => 'statement'", "0A000", "nor for tables that have or are children"),

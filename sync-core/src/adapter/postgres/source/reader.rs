@@ -152,6 +152,7 @@ impl Reader for PostgresReader {
             let from = self.position.clone();
             let events = self.gather().await?;
             if !events.is_empty() {
+                self.wake.found();
                 // Where commits are rare, the next one may as well ring: the batch need not wait for an answer. And the
                 // session answers in order: while rows of the window wait to be taken, it would answer nothing else.
                 if self.before > 0 && self.open.is_none() {

@@ -40,9 +40,13 @@ impl Wake {
         Ok(Self { bell, lock, unlock, asleep: false, nap: FIRST_NAP })
     }
 
+    /// Events were found: the next look may come soon.
+    pub(super) fn found(&mut self) {
+        self.nap = FIRST_NAP;
+    }
+
     /// Events come steadily: writers need not ring any more.
     pub(super) async fn busy(&mut self, session: &Session) -> Result<(), Error> {
-        self.nap = FIRST_NAP;
         if self.asleep {
             self.asleep = false;
             session.client.query_one(&self.unlock, &[]).await.map_err(listening)?;
