@@ -219,11 +219,4 @@ begin
 end
 $$;
 
--- What the key is made of, for messages.
-create function outbox.made_of(w outbox.watches) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    select case when w.lookup is null then format('%s(%s)', w.relation, array_to_string(w.key, ', '))
-                else format('lookup of %s', w.relation) end
-$$;
-
 revoke all on all functions in schema outbox from public;

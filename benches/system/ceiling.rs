@@ -11,9 +11,11 @@ use std::process::Stdio;
 use clap::Subcommand;
 use tokio::process::Command;
 
-use crate::Outcome;
 use crate::figures::Figures;
+use crate::index::Index;
 use crate::program::own_usage;
+use crate::stage::Stage;
+use crate::{Outcome, jobs};
 
 /// Which one.
 #[derive(Debug, Subcommand)]
@@ -35,6 +37,23 @@ pub(crate) async fn run(ceiling: &Ceiling) -> Outcome<()> {
     };
     println!("{}", serde_json::to_string(&own_usage(figures))?);
     Ok(())
+}
+
+/// All documents of the table into a new index, so many times over: the figures of the last time.
+pub(crate) async fn bulk(stage: &Stage, size: u64, times: u64) -> Outcome<Figures> {
+    let name = format!("{}_bulk", stage.name);
+    let index = Index::new(stage, &name);
+    index.create(jobs::MAPPING).await?;
+    let url = format!("{}/{name}", stage.elasticsearch);
+    let mut figures = Figures::default();
+    for version in 1..=times {
+        let version = version.to_string();
+        let arguments = ["bulk", "--url", &stage.url, "--index", &url, "--version", &version];
+        figures = measure(&[&arguments[..], &["--documents", "4000", "--in-flight", "4"]].concat()).await?;
+        index.holds(size).await?;
+    }
+    stage.forget_indexes(&name).await?;
+    Ok(figures)
 }
 
 /// Starts one, waits for it and reads its figures.

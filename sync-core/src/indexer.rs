@@ -112,6 +112,8 @@ impl Indexer {
         parking: Parking,
         config: IndexerConfig,
     ) -> Self {
+        // No batch would ever begin.
+        let config = IndexerConfig { batch_messages: config.batch_messages.max(1), ..config };
         let progress = IndexerProgress::default();
         let worker = Arc::new(Worker {
             projection,

@@ -29,7 +29,7 @@ pub(crate) struct Bulk {
     #[arg(long)]
     in_flight: usize,
     /// Of every document.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long)]
     version: u64,
 }
 

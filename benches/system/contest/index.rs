@@ -32,7 +32,7 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
             }
         };
         tell("ours", index(stage, &topic, size, round, &options.set).await?);
-        tell("ceiling:bulk", bulk(stage, size, round).await?);
+        tell("ceiling:bulk", ceiling::bulk(stage, size, 1).await?);
     }
     Ok(board.finish(RATIOS, &[], options.require))
 }
@@ -62,18 +62,6 @@ async fn index(stage: &Stage, topic: &Topic, size: u64, round: u32, more: &[Stri
     let ended = index.until_written(size, &mut indexer, BOUND).await?;
     let figures = indexer.usage(Figures::rate(size, (ended - began).as_secs_f64()))?;
     indexer.end().await?;
-    index.holds(size).await?;
-    stage.forget_indexes(&name).await?;
-    Ok(figures)
-}
-
-async fn bulk(stage: &Stage, size: u64, round: u32) -> Outcome<Figures> {
-    let name = format!("{}_bulk_{round}", stage.name);
-    let index = Index::new(stage, &name);
-    index.create(jobs::MAPPING).await?;
-    let url = format!("{}/{name}", stage.elasticsearch);
-    let arguments = ["bulk", "--url", &stage.url, "--index", &url, "--documents", "4000", "--in-flight", "4"];
-    let figures = ceiling::measure(&arguments).await?;
     index.holds(size).await?;
     stage.forget_indexes(&name).await?;
     Ok(figures)

@@ -105,27 +105,13 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
         for variant in &OURS {
             tell(variant.what, variant.turn(stage, &client, &table, &options.set).await?);
         }
-        tell("ceiling:bulk", bulk(stage, table.size(), round).await?);
+        // The same documents once more into an index that has them, with nobody else at work.
+        tell("ceiling:bulk", ceiling::bulk(stage, table.size(), 2).await?);
         if options.peers {
             tell("peer:pgsync", pgsync(stage, &client, &table, round).await?);
         }
     }
     Ok(board.finish(RATIOS, &[], options.require))
-}
-
-/// The same documents once more into an index that has them, from memory, with nobody else at work.
-async fn bulk(stage: &Stage, size: u64, round: u32) -> Outcome<Figures> {
-    let name = format!("{}_bulk_{round}", stage.name);
-    let index = Index::new(stage, &name);
-    index.create(jobs::MAPPING).await?;
-    let url = format!("{}/{name}", stage.elasticsearch);
-    let arguments = ["bulk", "--url", &stage.url, "--index", &url, "--documents", "4000", "--in-flight", "4"];
-    ceiling::measure(&[&arguments[..], &["--version", "1"]].concat()).await?;
-    index.holds(size).await?;
-    let figures = ceiling::measure(&[&arguments[..], &["--version", "2"]].concat()).await?;
-    index.holds(size).await?;
-    stage.forget_indexes(&name).await?;
-    Ok(figures)
 }
 
 async fn pgsync(stage: &Stage, client: &Client, table: &Table, round: u32) -> Outcome<Figures> {

@@ -82,7 +82,7 @@ async fn a_statement_writes_each_key_once_and_in_the_order_of_the_keys() {
 
 /// The plan of the function is made for what comes first.
 #[tokio::test]
-async fn many_rows_are_no_slower_each_than_few_whatever_the_memory_and_whatever_came_first() {
+async fn a_statement_of_many_rows_ends_whatever_the_memory_and_whatever_came_first() {
     let setup = "create table t (id int primary key, n int); insert into t select generate_series(1, 20000);
                  select outbox.watch('t', 't', each => 'statement'); set work_mem = '64kB'; set statement_timeout = '20s'";
     for first in ["update t set n = 1", "update t set n = 1 where id = 1"] {

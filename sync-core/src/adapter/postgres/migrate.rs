@@ -8,15 +8,16 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 8] = [
+const MIGRATIONS: [(&str, &str); 9] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
     ("V4__watch_checks", include_str!("../../../../migrations/V4__watch_checks.sql")),
-    ("V5__watch", include_str!("../../../../migrations/V5__watch.sql")),
-    ("V6__maintain", include_str!("../../../../migrations/V6__maintain.sql")),
-    ("V7__exactly_once", include_str!("../../../../migrations/V7__exactly_once.sql")),
-    ("V8__agreement", include_str!("../../../../migrations/V8__agreement.sql")),
+    ("V5__watch_triggers", include_str!("../../../../migrations/V5__watch_triggers.sql")),
+    ("V6__watch", include_str!("../../../../migrations/V6__watch.sql")),
+    ("V7__maintain", include_str!("../../../../migrations/V7__maintain.sql")),
+    ("V8__exactly_once", include_str!("../../../../migrations/V8__exactly_once.sql")),
+    ("V9__agreement", include_str!("../../../../migrations/V9__agreement.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

@@ -1,9 +1,6 @@
--- Watching tables: triggers that write events for changes of rows.
+-- What the triggers of a watched table do: the text of their functions.
 --
--- outbox.watch generates one trigger function for each table and topic, with the names of the columns written into it.
--- The functions before it each write a part of that function, from a row of outbox.watches that was checked.
-
--- Parts of the generated function ---------------------------------------------------------------------------------
+-- Each function here writes a part of it, from a row of outbox.watches that was checked.
 
 -- SQL for the key in the row `of_row`, as outbox.key would make it. A child's column is first cast to the type of the
 -- parent's, for a number with its scale, so that both write the same key.
@@ -87,6 +84,33 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from pg_class c where c.oid = relation
 $$;
 
+-- What the key is made of, for messages.
+create function outbox.made_of(w outbox.watches) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select case when w.lookup is null then format('%s(%s)', w.relation, array_to_string(w.key, ', '))
+                else format('lookup of %s', w.relation) end
+$$;
+
+-- SQL for the headers of an event: the trace that the session was told of.
+create function outbox.headers_sql() returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select $sql$case when current_setting('outbox.traceparent', true) <> ''
+                     then jsonb_build_object('traceparent', current_setting('outbox.traceparent', true)) end$sql$
+$$;
+
+-- SQL for what follows events of a topic, as in outbox.emit.
+create function outbox.bell_sql(topic text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select format($sql$
+    if outbox.must_ring(%1$L) then
+        perform outbox.ring(%1$L);
+    end if;
+    -- A commit that a crash may take back must not have been published: its version would be given out again.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;$sql$, topic)
+$$;
+
 -- The function of a watch for rows with a key. A child without a parent (a null key) concerns nobody.
 create function outbox.key_body(w outbox.watches) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -123,15 +147,7 @@ begin
     end if;
     insert into outbox.events (topic, key, version, action, headers)
     values (%1$L, k, drawn, case tg_op when 'DELETE' then %8$s else %9$s end,
-            case when current_setting('outbox.traceparent', true) <> ''
-                 then jsonb_build_object('traceparent', current_setting('outbox.traceparent', true)) end);
-    if outbox.must_ring(%1$L) then
-        perform outbox.ring(%1$L);
-    end if;
-    -- A commit that a crash may take back must not have been published: its version would be given out again.
-    if current_setting('synchronous_commit') = 'off' then
-        perform set_config('synchronous_commit', 'local', true);
-    end if;
+            %12$s);%13$s
     return null;
 end
 $body$,
@@ -153,13 +169,14 @@ $body$,
                 then format($checked$
     if (octet_length(k) between 1 and 512) is not true then
         perform outbox.refuse(%L, k, 'INDEX', null, %L);
-    end if;$checked$, w.topic, outbox.made_of(w)) else '' end)
+    end if;$checked$, w.topic, outbox.made_of(w)) else '' end,
+        outbox.headers_sql(), outbox.bell_sql(w.topic))
 $$;
 
 -- SQL that writes events about the keys a query returns, each once. As outbox.append_many does it, ids being drawn behind
--- the lock of each key, but without an array of the keys: a statement may change more rows than fit into one. `action` may
--- ask for bumped.key.
-create function outbox.write_sql(w outbox.watches, keys text, action text, more text default '') returns text
+-- the lock of each key, but without an array of the keys: a statement may change more rows than fit into one. `joined`
+-- follows the keys, as bumped, in the FROM clause, and `action` may ask for both.
+create function outbox.write_sql(w outbox.watches, keys text, action text, joined text default '') returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select format($sql$
         with bumped as (
@@ -168,16 +185,14 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                    case when octet_length(changed.k) between 1 and 512 then changed.k
                         else outbox.refuse(%1$L, changed.k, 'INDEX', null, %2$L) end,
                    nextval('outbox.version_seq'), clock_timestamp()
-            from (select written.k from (%3$s) as written (k) order by written.k collate "C") as changed
+            from (select written.k from (%3$s) as written (k) order by written.k) as changed
             on conflict on constraint versions_pkey
                 do update set version = nextval('outbox.version_seq'), updated_at = clock_timestamp()
             returning v.key, v.version
         )
         insert into outbox.events (topic, key, version, action, headers)
-        select %1$L, bumped.key, bumped.version, %4$s,
-               case when current_setting('outbox.traceparent', true) <> ''
-                    then jsonb_build_object('traceparent', current_setting('outbox.traceparent', true)) end
-        from bumped%5$s;$sql$, w.topic, outbox.made_of(w), keys, action, more)
+        select %1$L, bumped.key, bumped.version, %4$s, %5$s
+        from bumped%6$s;$sql$, w.topic, outbox.made_of(w), keys, action, outbox.headers_sql(), joined)
 $$;
 
 -- The function of a watch for statements. Rows of before and after are paired by their key. Of one that a statement and
@@ -197,13 +212,9 @@ begin
     else%6$s
     end if;
     get diagnostics events = row_count;
-    if events > 0 and outbox.must_ring(%1$L) then
-        perform outbox.ring(%1$L);
-    end if;
-    -- A commit that a crash may take back must not have been published: its version would be given out again.
-    if current_setting('synchronous_commit') = 'off' then
-        perform set_config('synchronous_commit', 'local', true);
-    end if;
+    if events = 0 then
+        return null;
+    end if;%7$s
     return null;
 end
 $body$,
@@ -211,13 +222,16 @@ $body$,
         outbox.write_sql(w, format('select distinct %s from new_rows as new', outbox.key_sql(w, 'new')), '''INDEX'''),
         outbox.write_sql(w, format('select distinct %s from old_rows as old', outbox.key_sql(w, 'old')), '''DELETE'''),
         outbox.write_sql(w,
-            format('select coalesce(%2$s, %1$s)
-                from old_rows as old full join new_rows as new on %1$s = %2$s
-                group by 1 having count(*) > 1 or bool_or(%1$s is null or %2$s is null or %3$s)',
+            -- The offset keeps whole rows out of the grouping.
+            format('select pair.k
+                from (select coalesce(%2$s, %1$s) as k, %1$s is null or %2$s is null or %3$s as changed
+                        from old_rows as old full join new_rows as new on %1$s = %2$s offset 0) as pair
+                group by pair.k having count(*) > 1 or bool_or(pair.changed)',
                    outbox.key_sql(w, 'old'), outbox.key_sql(w, 'new'), outbox.changed_sql(w)),
             'case when still.k is not null then ''INDEX'' else ''DELETE'' end',
             format(' left join (select distinct %s from new_rows as new) as still (k) on still.k = bumped.key',
-                   outbox.key_sql(w, 'new'))))
+                   outbox.key_sql(w, 'new'))),
+        outbox.bell_sql(w.topic))
 $$;
 
 -- The function of a watch with a lookup.
@@ -250,151 +264,5 @@ $body$,
         w.topic, outbox.made_of(w), outbox.lookup_sql(w, 'old'), outbox.lookup_sql(w, 'new'),
         E', lateral (\n' || outbox.lookup_sql(w, 'new') || E'\n) as looked (up)')
 $$;
-
--- Watching --------------------------------------------------------------------------------------------------------
-
-create function outbox.unwatch(relation regclass, topic text default null) returns int
-language plpgsql set search_path = pg_catalog, pg_temp set client_min_messages = warning as $$
-declare
-    w outbox.watches;
-    removed int := 0;
-begin
-    for w in
-        select * from outbox.watches old
-        where old.relation = unwatch.relation and (unwatch.topic is null or old.topic = unwatch.topic)
-    loop
-        -- The triggers go with their function, from the table and from every leaf.
-        execute format('drop function if exists outbox.%I() cascade', w.function);
-        delete from outbox.watches old where old.relation = w.relation and old.topic = w.topic;
-        removed := removed + 1;
-    end loop;
-    return removed;
-end
-$$;
-
-comment on function outbox.unwatch(regclass, text) is
-'Removes all that outbox.watch installed on the table for this topic (null: for every topic) and returns how many '
-'watches that were. Of a table that was dropped, give the oid in outbox.watches.';
-
-create function outbox.watch(
-    relation   regclass,
-    topic      text,
-    key        text[]   default null,
-    columns    text[]   default null,
-    ignore     text[]   default '{}',
-    parent     regclass default null,
-    parent_key text[]   default null,
-    lookup     text     default null,
-    always     boolean  default false,
-    each       text     default 'row'
-) returns text
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_variable
-declare
-    w outbox.watches;
-    hash text := left(encode(sha256(convert_to(topic, 'UTF8')), 'hex'), 8);
-    trigger_name text := format('outbox_%s_%s', left(topic, 32), hash);
-    kind record;
-    place record;
-begin
-    w.relation := relation;
-    w.relation_name := relation::text;
-    w.topic := topic;
-    w.key := case when key is null and parent is null and lookup is null then outbox.primary_key(relation) else key end;
-    w.columns := columns;
-    w.ignore := coalesce(ignore, '{}');
-    w.parent := parent;
-    w.parent_key := coalesce(parent_key, outbox.primary_key(parent));
-    w.lookup := lookup;
-    w.always := coalesce(always, false);
-    w.each := each;
-    w.function := format('watch_%s_%s', relation::oid, hash);
-    w.watched_at := clock_timestamp();
-    perform outbox.check_watch(w);
-    perform outbox.check_each(w);
-    perform outbox.unwatch(relation, topic);
-
-    execute format('create function outbox.%I() returns trigger language plpgsql security definer
-                    set search_path = pg_catalog, pg_temp%s as %L', w.function,
-                   -- A plan made for one row must not be one that takes for ever with many.
-                   case when each = 'statement' then ' set enable_nestloop = off' end,
-                   case when each = 'statement' then outbox.statement_body(w)
-                        when lookup is null then outbox.key_body(w) else outbox.lookup_body(w) end);
-    execute format('revoke all on function outbox.%I() from public', w.function);
-    execute format('comment on function outbox.%I() is %L', w.function,
-                   format('Writes the changes of %s to topic %s. Generated by outbox.watch.', relation, topic));
-
-    for kind in
-        select kinds.* from (values
-            ('row', '_row', 'insert or delete', 'for each row'),
-            ('row', '_update', 'update', format('for each row when (%s)', outbox.changed_sql(w))),
-            ('statement', '_insert', 'insert', 'referencing new table as new_rows for each statement'),
-            ('statement', '_delete', 'delete', 'referencing old table as old_rows for each statement'),
-            ('statement', '_update', 'update',
-             'referencing old table as old_rows new table as new_rows for each statement')
-        ) as kinds (each, suffix, event, how)
-        where kinds.each = w.each
-    loop
-        execute format('create trigger %I after %s on %s %s execute function outbox.%I()',
-                       trigger_name || kind.suffix, kind.event, relation, kind.how, w.function);
-    end loop;
-    for place in
-        select relation as of union
-        select t.relid from pg_partition_tree(relation) t join pg_class c on c.oid = t.relid
-        where t.isleaf and c.relkind = 'r'
-    loop
-        execute format('create trigger %I before truncate on %s for each statement execute function outbox.%I()',
-                       trigger_name || '_truncate', place.of, w.function);
-    end loop;
-    if w.always then
-        for place in
-            select t.tgrelid::regclass as of, t.tgname from pg_trigger t
-            where t.tgfoid = format('outbox.%I()', w.function)::regprocedure
-        loop
-            execute format('alter table %s enable always trigger %I', place.of, place.tgname);
-        end loop;
-    end if;
-
-    insert into outbox.watches select (w).*;
-    return 'outbox.' || w.function;
-end
-$$;
-
-comment on function outbox.watch(regclass, text, text[], text[], text[], regclass, text[], text, boolean, text) is
-'Writes an event to topic for every change of a row of the table; called again, it replaces the watch.
-key: the columns of the key, in order (null: the primary key); several are joined as outbox.key does it.
-columns: only updates that change one of these count, or one of the key. ignore: updates that change nothing but '
-'these do not.
-parent, parent_key: key refers to a row of this other table, whose key the events are about; a child without a '
-'parent is nobody''s.
-lookup: for a row that concerns many keys, one select of them as text, with the row as ($1).column.
-always: also where session_replication_role is replica.
-each: ''row'', or ''statement'' for a table that changes by many rows at a time: less than half the price for '
-'those, a quarter more for one. It needs a unique key of the table itself, and sees nothing that is written through '
-'another table: leave it out before you make the table a partition or a child, and watch again when a column is renamed.
-Call it as the owner of the table and of the outbox. It takes a lock that waits for open writers of the table. Call '
-'it again when a column of the key was renamed, or a leaf was added that may be truncated by itself.
-Not seen: detached and dropped leaves. A change of a table watched by lookup does not reach the row that another '
-'transaction, open at the same time, is just making refer to it. Reconciliation finds both.';
-
-create function outbox.watch(
-    relation   regclass,
-    topic      text,
-    key        text,
-    columns    text[]   default null,
-    ignore     text[]   default '{}',
-    parent     regclass default null,
-    parent_key text[]   default null,
-    lookup     text     default null,
-    always     boolean  default false,
-    each       text     default 'row'
-) returns text
-language sql set search_path = pg_catalog, pg_temp as $$
-    select outbox.watch(relation, topic, case when key is not null then array[key] end, columns, ignore, parent,
-                        parent_key, lookup, always, each)
-$$;
-
-comment on function outbox.watch(regclass, text, text, text[], text[], regclass, text[], text, boolean, text) is
-'The same with one column as the key.';
 
 revoke all on all functions in schema outbox from public;
