@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::client::{aside, off_thread};
 use super::config::KafkaConfig;
 use super::delivery::{Batch, Deliveries};
-use super::error::translate;
+use super::error::{kind_of_delivery, translate};
 use super::producing::{KnownTopics, Limits, headers};
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
@@ -171,7 +171,7 @@ impl Session {
             let Some(producer) = &self.producer else { return Err(self.deliveries.failure()) };
             let Err((error, back)) = producer.send(record) else { return Ok(()) };
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
-                return Err(self.refusal(message, &error));
+                return Err(self.refusal(producer, message, &error));
             }
             record = back;
             tokio::time::sleep(wait).await;
@@ -180,11 +180,15 @@ impl Session {
     }
 
     /// A message could not even be queued: what is queued behind it must not be either.
-    fn refusal(&self, message: &Outgoing, error: &KafkaError) -> Error {
+    fn refusal(&self, producer: &ThreadedProducer<Deliveries>, message: &Outgoing, error: &KafkaError) -> Error {
         let what = |why: &dyn fmt::Display| {
             format!("kafka: a message to topic {:?} could not be queued: {why}", message.topic)
         };
-        self.deliveries.fail_with(error, what);
+        // A producer beyond repair says only that it is; why is known here before its callback has said it.
+        match producer.client().fatal_error() {
+            Some((code, reason)) => self.deliveries.fail(kind_of_delivery(code), what(&reason)),
+            None => self.deliveries.fail_with(error, what),
+        }
         self.deliveries.failure()
     }
 
