@@ -14,10 +14,8 @@
 //! While a system is down a batch waits in place, and no try is counted. What fails by its own fault goes to
 //! [`Parking`], and the rest of its batch is not held up.
 
-mod agreement;
 mod batch;
 mod failure;
-mod gate;
 mod lane;
 mod message;
 mod note;
@@ -35,12 +33,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::agreement::Agreement;
-use self::gate::Gate;
 pub use self::parking::Parking;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
 use self::session::Session;
-use self::work::{Page, Worker};
+use self::work::Worker;
+use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
@@ -115,14 +112,12 @@ impl Indexer {
         // No batch would ever begin.
         let config = IndexerConfig { batch_messages: config.batch_messages.max(1), ..config };
         let progress = IndexerProgress::default();
+        let IndexerConfig { batch_messages, batch_bytes, in_flight, breaker, .. } = config;
+        let applier = ApplierConfig { page_keys: batch_messages, batch_bytes, in_flight, breaker };
         let worker = Arc::new(Worker {
-            projection,
-            sink,
+            applier: Applier::new(projection, sink, applier),
             config,
-            permits: Arc::new(Semaphore::new(config.in_flight.max(1))),
-            agreement: Agreement::default(),
-            gate: Gate::new(config.in_flight, config.breaker),
-            page: Page::default(),
+            permits: Arc::new(Semaphore::new(in_flight.max(1))),
             progress: progress.clone(),
         });
         Self { subscriber, worker, parking: Arc::new(parking), config, progress }
@@ -169,7 +164,7 @@ impl Indexer {
     /// Joins the group, works and leaves it.
     async fn one_membership(&self, shutdown: &CancellationToken) -> Result<(), Error> {
         let subscribed = async {
-            self.worker.sink.prepare().await?;
+            self.worker.applier.sink().prepare().await?;
             self.subscriber.subscribe().await
         };
         let consumer = tokio::select! {

@@ -13,6 +13,7 @@
 //! - [`port`]: what the rooms need of the world, as traits;
 //! - [`policy`]: decisions without doing;
 //! - [`relay`]: outbox → bus;
+//! - `applier`: rows → index, for the two below;
 //! - [`indexer`]: bus → index;
 //! - [`repair`]: does the index agree with the database?
 //! - [`alerts`]: dead letters → people;
@@ -24,6 +25,7 @@
 
 pub mod adapter;
 pub mod alerts;
+mod applier;
 pub mod error;
 pub mod event;
 pub mod indexer;

@@ -8,6 +8,7 @@ mod dead_letters;
 mod history;
 mod ledger;
 mod projection;
+mod runs;
 mod sink;
 mod source;
 mod transactor;
@@ -21,6 +22,7 @@ pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selec
 pub use history::History;
 pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use projection::{Current, Projection};
+pub use runs::{PastRun, Run, RunKind, Runs};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
 pub use transactor::{Transactions, Transactor};

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub(crate) enum Command {
     /// Lists, tries again or discards what could not be applied: the dead letters.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Puts every row of a projection into its index while live changes go on; goes on where an earlier one was.
+    Backfill(BackfillArgs),
+    /// Lists the backfills that were run, the newest first.
+    Runs(RunsArgs),
     /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
     Demo(DemoArgs),
 }
@@ -190,6 +195,37 @@ pub(crate) struct DlqChosenArgs {
     /// Which letters.
     #[command(flatten)]
     pub(crate) selection: DlqSelection,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+/// For `backfill`.
+#[derive(Debug, Args)]
+pub(crate) struct BackfillArgs {
+    /// The index, as its section [indexes.NAME] calls it.
+    #[arg(value_name = "INDEX")]
+    pub(crate) index: String,
+    /// Rows read in a second, at most.
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) rate: Option<NonZeroU32>,
+    /// Begins anew where an earlier one was not finished.
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+/// For `runs`.
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Only of this index.
+    #[arg(long)]
+    pub(crate) index: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
     /// How to print.
     #[command(flatten)]
     pub(crate) output: JsonArgs,

@@ -1,11 +1,13 @@
 //! What the commands do, one file each.
 
+mod backfill;
 mod check;
 mod demo;
 mod dlq;
 mod init;
 mod migrate;
 mod run;
+mod runs;
 mod status;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Check(args) => args.json,
         Command::Migrate(args) => args.output.json,
         Command::Status(args) => args.output.json,
+        Command::Backfill(args) => args.output.json,
+        Command::Runs(args) => args.output.json,
         Command::Dlq(DlqCommand::List(args)) => args.output.json,
         Command::Dlq(DlqCommand::Show(args)) => args.output.json,
         Command::Dlq(DlqCommand::Replay(args) | DlqCommand::Discard(args)) => args.output.json,
@@ -61,6 +65,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(args) => migrate::migrate(&load(log::start_if_asked)?, &args).await,
         Command::Run(args) => run::run(&load(log::start)?, &args).await,
         Command::Status(args) => status::status(&load(log::start_if_asked)?, &args).await,
+        Command::Backfill(args) => backfill::backfill(&load(log::start_if_asked)?, &args).await,
+        Command::Runs(args) => runs::runs(&load(log::start_if_asked)?, &args).await,
         Command::Dlq(command) => dlq::dlq(&load(log::start_if_asked)?, &command).await,
         Command::Demo(args) => demo::demo(&load(log::start_if_asked)?, &args).await,
     }

@@ -83,7 +83,8 @@ missing as (
                    ('history', 'select'), ('history', 'insert'), ('history', 'update'),
                    ('dead_letters', 'select'), ('dead_letters', 'insert'), ('dead_letters', 'update'),
                    ('dead_letters', 'delete'),
-                   ('windows', 'select'), ('windows', 'insert'), ('windows', 'delete'))
+                   ('windows', 'select'), ('windows', 'insert'), ('windows', 'delete'),
+                   ('runs', 'select'), ('runs', 'insert'), ('runs', 'update'))
            as wanted (name, privilege) on wanted.name = c.relname
      where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
     union all

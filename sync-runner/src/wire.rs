@@ -4,7 +4,9 @@ mod bus_ends;
 mod indexers;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
@@ -16,8 +18,8 @@ use sync_core::adapter::kafka::{
     TransactorConfig,
 };
 use sync_core::adapter::postgres::{
-    Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
-    SyncedAt,
+    Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresRuns, PostgresSource, ProjectionConfig,
+    RunsConfig, SourceConfig, SyncedAt,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
@@ -26,6 +28,7 @@ use sync_core::indexer::IndexerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{AlertHandler, Clock, Source};
 use sync_core::relay::{Relay, RelayConfig};
+use sync_core::repair::{Backfill, BackfillConfig, BackfillOf};
 
 use self::bus_ends::BusEnds;
 pub(crate) use self::indexers::{IndexerOf, IndexersOf};
@@ -33,6 +36,9 @@ use crate::config::{Bus, Config, Credentials, Delivery, Index, Mechanism, Retrie
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
+
+/// How long a long repair whose process died is left to it.
+const RUN_LEASE: Duration = Duration::from_secs(15);
 
 /// What the configuration names, connected to nothing yet.
 #[derive(Debug)]
@@ -165,6 +171,42 @@ impl<'a> Wire<'a> {
             Ok(Replayer { index: name.clone(), projection: self.projection(name, index), sink: self.sink(index)? })
         };
         self.config.indexes.iter().map(of).collect()
+    }
+
+    /// What puts every row into an index, so many in a second at most.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn backfill(
+        &self,
+        name: &str,
+        index: &Index,
+        per_second: Option<NonZeroU32>,
+    ) -> Result<Backfill, Error> {
+        let settings = &self.config.indexer;
+        let config = BackfillConfig {
+            page_keys: settings.batch_messages,
+            batch_bytes: settings.batch_bytes,
+            in_flight: settings.in_flight,
+            suspicious: settings.suspicious,
+            per_second,
+            ..BackfillConfig::default()
+        };
+        Ok(Backfill::new(
+            BackfillOf { index: name.to_owned(), topic: index.topic.clone() },
+            Arc::new(self.projection(name, index)),
+            Arc::new(self.sink(index)?),
+            Arc::new(self.runs()),
+            Arc::new(self.dead_letters()),
+            clock(),
+            config,
+        ))
+    }
+
+    /// Long repairs, as they are run.
+    pub(crate) fn runs(&self) -> PostgresRuns {
+        let config = RunsConfig { holder: self.holder.clone(), lease: RUN_LEASE };
+        PostgresRuns::new(self.database.clone(), config)
     }
 
     /// What could not be applied.

@@ -1,4 +1,4 @@
-//! Source, projection and dead letters on a real PostgreSQL.
+//! Source, projection, dead letters and runs on a real PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::Action;
 use sync_core::adapter::postgres::{
-    PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, SyncedAt,
+    PostgresDeadLetters, PostgresProjection, PostgresRuns, PostgresSource, ProjectionConfig, RunsConfig, SourceConfig,
+    SyncedAt,
 };
-use sync_core::port::{DeadLetters, LedgerSource, Projection, Source};
+use sync_core::port::{DeadLetters, LedgerSource, Projection, Runs, Source};
 use sync_core::testkit::conformance::{self, Outbox, Rows, Transaction};
 use tokio_postgres::Client;
 
@@ -167,6 +168,18 @@ async fn the_table_of_dead_letters_keeps_the_promises_of_dead_letters() {
     conformance::unannounced(async || {
         let (_, url) = fresh_outbox().await;
         Arc::new(PostgresDeadLetters::new(database(&url)))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_table_of_runs_keeps_the_promises_of_runs() {
+    conformance::runs(async |lease| {
+        let (_, url) = fresh_outbox().await;
+        ["one", "other"].map(|holder| {
+            let config = RunsConfig { holder: holder.to_owned(), lease };
+            Arc::new(PostgresRuns::new(database(&url), config)) as Arc<dyn Runs>
+        })
     })
     .await;
 }

@@ -229,6 +229,14 @@ impl Projection for Slow {
         self.0.scan(after, limit).await
     }
 
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        self.0.keys(after, limit).await
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        self.0.estimate().await
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.0.mark_synced(keys).await
     }

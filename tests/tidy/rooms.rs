@@ -8,7 +8,7 @@ use super::{assert_none, sources};
 const CORE: &str = "sync-core/src";
 
 /// What each part of the core may name beside itself; later ones know earlier ones.
-const KNOWS: [(&str, &[&str]); 11] = [
+const KNOWS: [(&str, &[&str]); 12] = [
     ("error", &[]),
     ("version", &["error"]),
     ("event", &["error", "version"]),
@@ -16,8 +16,10 @@ const KNOWS: [(&str, &[&str]); 11] = [
     ("policy", &["error", "version", "event"]),
     // The rooms: ports, never an adapter and never each other.
     ("relay", &["error", "version", "event", "port", "policy"]),
-    ("indexer", &["error", "version", "event", "port", "policy"]),
-    ("repair", &["error", "version", "event", "port", "policy"]),
+    // What two of them share.
+    ("applier", &["error", "version", "event", "port", "policy"]),
+    ("indexer", &["error", "version", "event", "port", "policy", "applier"]),
+    ("repair", &["error", "version", "event", "port", "policy", "applier"]),
     ("alerts", &["error", "version", "event", "port", "policy"]),
     ("adapter", &["error", "version", "event", "port", "policy"]),
     // Suites that judge adapters know none of them.

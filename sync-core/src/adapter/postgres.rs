@@ -1,4 +1,4 @@
-//! PostgreSQL: the outbox as a source, the projection, dead letters.
+//! PostgreSQL: the outbox as a source, the projection, dead letters, runs.
 
 mod connect;
 mod dead_letters;
@@ -7,6 +7,7 @@ mod error;
 mod history;
 mod migrate;
 mod projection;
+mod runs;
 mod source;
 
 pub use connect::{Postgres, PostgresConfig};
@@ -14,6 +15,7 @@ pub use dead_letters::PostgresDeadLetters;
 pub use emit::{Emit, emit};
 pub use migrate::{migrate, pending};
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
+pub use runs::{PostgresRuns, RunsConfig};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;
 pub use source::{PostgresSource, SourceConfig};

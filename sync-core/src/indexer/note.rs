@@ -1,11 +1,11 @@
-//! Notes at the source of documents that are in the index.
+//! Notes at the source for which somebody held the rows.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::patience::Patience;
-use crate::error::{Error, Remedy};
+use crate::applier::note;
 use crate::policy::backoff::Backoff;
 use crate::port::Projection;
 
@@ -14,28 +14,6 @@ use crate::port::Projection;
 const TRIES: u32 = 9;
 
 const BETWEEN: Backoff = Backoff { first: Duration::from_millis(10), ceiling: Duration::from_millis(500) };
-
-/// Notes these keys and says whose rows somebody holds. A row that does not take its note by its own fault (a check it
-/// breaks, a trigger that raises) is left without: its document is in the index all the same.
-pub(super) async fn note(projection: &dyn Projection, keys: &[String]) -> Result<Vec<String>, Error> {
-    let mut held = Vec::new();
-    let mut waiting = vec![keys];
-    while let Some(keys) = waiting.pop() {
-        match projection.mark_synced(keys).await {
-            Ok(some) => held.extend(some),
-            Err(error) if matches!(error.remedy(), Remedy::TryLater | Remedy::Park) => match keys {
-                [] => {}
-                [key] => tracing::warn!(key, %error, "in the index, and its row does not take the note of it"),
-                keys => {
-                    let (first, second) = keys.split_at(keys.len() / 2);
-                    waiting.extend([second, first]);
-                }
-            },
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(held)
-}
 
 /// Notes these keys once their rows are free, or gives them up: then the note comes with the row's next change.
 pub(super) async fn note_later(projection: &dyn Projection, mut keys: Vec<String>, mut patience: Patience<'_>) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::applier::Written;
 use crate::error::{Error, ErrorKind};
 use crate::port::Partition;
 
@@ -75,16 +76,10 @@ impl IndexerProgress {
         self.0.messages.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn applied(&self) {
-        self.0.applied.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn deleted(&self) {
-        self.0.deleted.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn stale(&self) {
-        self.0.stale.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn written(&self, written: Written) {
+        self.0.applied.fetch_add(written.applied, Ordering::Relaxed);
+        self.0.deleted.fetch_add(written.deleted, Ordering::Relaxed);
+        self.0.stale.fetch_add(written.stale, Ordering::Relaxed);
     }
 
     pub(super) fn retried(&self, count: u64) {

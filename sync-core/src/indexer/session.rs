@@ -170,10 +170,10 @@ impl Session {
                 }
                 let (worker, parking) = (Arc::clone(&self.worker), Arc::clone(&self.parking));
                 let finish = async move {
-                    let Worker { projection, config, progress, .. } = &*worker;
+                    let Worker { applier, config, progress, .. } = &*worker;
                     let patience = || Patience::new(config, progress, &begun.partition, begun.next);
                     parking.settle(failures, &begun.partition, patience(), config, progress).await;
-                    note::note_later(&**projection, unnoted, patience()).await;
+                    note::note_later(applier.projection(), unnoted, patience()).await;
                     Step::Finished(begun)
                 };
                 self.working.spawn(unless(lane.abandoned.clone(), finish));

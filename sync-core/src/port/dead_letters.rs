@@ -14,8 +14,16 @@ pub struct Origin {
     pub topic: String,
     /// The partition; `-1` for an event that never reached the bus.
     pub partition: i32,
-    /// The offset there, or the event's id in the outbox.
+    /// The offset there, or the event's id in the outbox; `-1` when a repair came upon the key, not a message.
     pub offset: i64,
+}
+
+impl Origin {
+    /// Of a key of `topic` that a repair came upon.
+    #[must_use]
+    pub fn repair(topic: &str) -> Self {
+        Self { topic: topic.to_owned(), partition: 0, offset: -1 }
+    }
 }
 
 /// An event that was set aside.

@@ -49,6 +49,18 @@ pub trait Projection: Debug + Send + Sync + 'static {
     /// As for [`load`](Self::load).
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error>;
 
+    /// The same keys without their documents, and beside them any that have none.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error>;
+
+    /// About how many keys there are. Costs little, and may be wrong by far.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    async fn estimate(&self) -> Result<u64, Error>;
+
     /// Notes at the source that these keys' documents are in the index, and says of which it did not, because somebody
     /// holds their rows: it never waits for a row. A projection that keeps no such note does nothing. May be repeated.
     ///

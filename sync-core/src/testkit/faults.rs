@@ -224,7 +224,17 @@ impl<P: Projection> Projection for Faulty<P> {
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
-        self.inner.scan(after, limit).await
+        let lose = self.script.before().await?;
+        let current = self.inner.scan(after, limit).await?;
+        if lose { Err(lost()) } else { Ok(current) }
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        self.inner.keys(after, limit).await
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        self.inner.estimate().await
     }
 
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {

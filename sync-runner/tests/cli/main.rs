@@ -1,6 +1,7 @@
 //! Promises of the binary, kept by running it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod backfill;
 mod configuration;
 mod dead_letters;
 mod outage;

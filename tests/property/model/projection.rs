@@ -35,6 +35,14 @@ impl Projection for StormyProjection {
         self.inner.scan(after, limit).await
     }
 
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        self.inner.keys(after, limit).await
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        self.inner.estimate().await
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.weather.call(self.inner.mark_synced(keys)).await
     }

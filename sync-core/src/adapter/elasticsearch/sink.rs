@@ -125,7 +125,7 @@ impl ElasticsearchSink {
             alias = self.index.alias(),
             index = missing,
             "the index is gone; where no other has taken its place, one is created from the configured mapping, and \
-             lacks every document until it changes; outbox.emit_many writes events for all"
+             lacks every document until it changes; a backfill brings all"
         );
         self.prepare_concrete().await
     }

@@ -197,6 +197,14 @@ impl Projection for MemoryDatabase {
         keys.map(|key| state.current(key)).collect()
     }
 
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        Ok(self.scan(after, limit).await?.into_iter().map(|current| current.key).collect())
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        Ok(self.readable()?.rows.len() as u64)
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         let mut state = self.lock();
         let (held, free): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|key| state.held.contains(key));

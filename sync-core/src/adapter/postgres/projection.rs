@@ -5,6 +5,7 @@ mod synced_at;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
@@ -48,6 +49,8 @@ pub struct PostgresProjection {
 struct Statements {
     load: String,
     scan: String,
+    keys: String,
+    plan: String,
     synced_at: Option<SyncedAtStatement>,
 }
 
@@ -136,11 +139,16 @@ impl PostgresProjection {
                  order by key limit $4) as p\n{versions} p.key::text\norder by p.key"
             ),
         );
+        let keys = format!(
+            "select key::text from (\n{sql}\n) as projection\n\
+             where $1::text is null or key > $1::text::{key_type}\norder by key limit $2"
+        );
+        let plan = format!("explain (format json) select from (\n{sql}\n) as projection");
         let synced_at = match &self.config.synced_at {
             Some(synced_at) => Some(SyncedAtStatement::new(synced_at, &self.config.index, client).await?),
             None => None,
         };
-        Ok(Statements { load, scan, synced_at })
+        Ok(Statements { load, scan, keys, plan, synced_at })
     }
 
     /// Runs a wrapped statement, once more when the history has to be noted first: somebody has to be the first to
@@ -252,6 +260,23 @@ impl Projection for PostgresProjection {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows(&client, &statements.scan, &[&after, &self.config.topic], &[&limit]).await?;
         rows.iter().map(|row| self.current(self.read(row, OF)?, row)).collect()
+    }
+
+    async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        let client = self.database.timed().await?;
+        let statements = self.statements(&client).await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query(&client, &statements.keys, &[&after, &limit]).await?;
+        rows.iter().map(|row| self.read(row, OF)).collect()
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        let client = self.database.timed().await?;
+        let statements = self.statements(&client).await?;
+        let rows = self.query(&client, &statements.plan, &[]).await?;
+        let plan = rows.first().map(|row| self.read::<Value>(row, OF)).transpose()?;
+        let rows = plan.as_ref().and_then(|plan| plan.pointer("/0/Plan/Plan Rows")).and_then(Value::as_f64);
+        Ok(rows.unwrap_or_default() as u64)
     }
 
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {

@@ -38,6 +38,7 @@ pub async fn projection(fresh: impl AsyncFn() -> Box<dyn Rows>) {
     there_is_one_answer_a_key_in_the_order_asked(&*fresh().await).await;
     a_version_grows_with_every_change_and_a_delete_has_one_too(&*fresh().await).await;
     a_scan_meets_every_document_once(&*fresh().await).await;
+    keys_are_scanned_without_documents_and_counted_roughly(&*fresh().await).await;
     marking_changes_no_version(&*fresh().await).await;
     marking_waits_for_no_row_and_says_which_it_left_out(&*fresh().await).await;
     rows_are_of_the_history_that_was_agreed_upon(&*fresh().await).await;
@@ -67,6 +68,19 @@ async fn there_is_one_answer_a_key_in_the_order_asked(rows: &dyn Rows) {
     for document in current.iter().filter_map(|current| current.document.as_ref()) {
         assert!(!document.contains('\n'), "a document is on one line: {document}");
     }
+}
+
+async fn keys_are_scanned_without_documents_and_counted_roughly(rows: &dyn Rows) {
+    for key in ["c", "a", "b"] {
+        rows.put(key, "x").await;
+    }
+    let keys = async |after, limit| rows.projection().keys(after, limit).await.expect("the database is up");
+    let all = keys(None, 10).await;
+    let scanned = rows.projection().scan(None, 10).await.expect("the database is up");
+    assert_eq!(all, scanned.into_iter().map(|current| current.key).collect::<Vec<_>>());
+    assert_eq!(keys(None, 2).await, all[..2]);
+    assert_eq!(keys(Some(&all[1]), 10).await, all[2..]);
+    rows.projection().estimate().await.expect("the database is up");
 }
 
 async fn a_version_grows_with_every_change_and_a_delete_has_one_too(rows: &dyn Rows) {

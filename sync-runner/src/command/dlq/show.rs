@@ -58,6 +58,7 @@ impl<'a> Letter<'a> {
     /// Everything, a line each.
     pub(super) fn text(&self) -> String {
         let origin = match (self.partition, self.offset) {
+            (Some(_), Some(..0)) => format!("topic {}, found by a repair", self.topic),
             (Some(partition), Some(offset)) => format!("topic {}, partition {partition}, offset {offset}", self.topic),
             (None, _) | (_, None) => format!("topic {}, never published", self.topic),
         };

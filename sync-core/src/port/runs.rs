@@ -1,0 +1,97 @@
+//! Long repairs as they are run: so that one goes on where it was, and people see what was done when.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::error::Error;
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunKind {
+    /// Every row of the projection into the index.
+    Backfill,
+}
+
+impl RunKind {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backfill => "backfill",
+        }
+    }
+}
+
+/// A run in the hands of whoever began it or took it up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// All keys up to this one are done, in the projection's order; `None`: none yet.
+    pub after: Option<String>,
+    /// What was done so far, by name.
+    pub counts: BTreeMap<String, u64>,
+    /// When it was begun for the first time.
+    pub began_at: Timestamp,
+}
+
+/// A run as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastRun {
+    /// As it was recorded last.
+    pub run: Run,
+    /// What it does.
+    pub kind: String,
+    /// The index.
+    pub index: String,
+    /// When it was done, or given up; `None` while it may go on.
+    pub ended_at: Option<Timestamp>,
+    /// Whether it was given up for another one.
+    pub was_abandoned: bool,
+}
+
+/// Keeps runs. Of one kind and index, one at a time is unfinished.
+#[async_trait]
+pub trait Runs: Debug + Send + Sync + 'static {
+    /// Takes up the unfinished run of this kind and index, or begins one. It is then this holder's, until it is finished,
+    /// let go, or not recorded for as long as the store's lease says. May be repeated; dropped half-way, it may have
+    /// happened.
+    ///
+    /// # Errors
+    /// `Fenced` while it is somebody else's, saying whose and for how long; `Unavailable`, `Denied`, `Configuration`.
+    async fn begin(&self, kind: RunKind, index: &str) -> Result<Run, Error>;
+
+    /// Records how far it has come, and keeps it this holder's.
+    ///
+    /// # Errors
+    /// `Fenced` when it is somebody else's by now, or over; `Unavailable`, `Denied`, `Configuration`.
+    async fn record(&self, run: &Run) -> Result<(), Error>;
+
+    /// Records it and lets it go: whoever begins next takes it up.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    async fn release(&self, run: &Run) -> Result<(), Error>;
+
+    /// Records it as done.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    async fn finish(&self, run: &Run) -> Result<(), Error>;
+
+    /// Gives up the unfinished run of this kind and index, whoever holds it, so that the next one begins anew. Says
+    /// whether there was one.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn abandon(&self, kind: RunKind, index: &str) -> Result<bool, Error>;
+
+    /// The last `limit` runs, of this index if one is named, the newest first.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn list(&self, index: Option<&str>, limit: usize) -> Result<Vec<PastRun>, Error>;
+}

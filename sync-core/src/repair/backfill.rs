@@ -1,0 +1,272 @@
+//! Every row of the projection into the index, through the same guard as live changes.
+//!
+//! ```text
+//!  scan in the order of keys ──page──▶ apply ──in order──▶ record how far
+//! ```
+//!
+//! Live changes go on meanwhile: of the row that was scanned and the change, the newer version stays. A row behind the
+//! scan that is written later has an event of its own.
+
+mod pace;
+mod page;
+mod progress;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, pin_mut, stream};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::pace::Pace;
+use self::page::Page;
+pub use self::progress::{BackfillCounts, BackfillProgress};
+use crate::applier::{Applier, ApplierConfig};
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::policy::backoff::Backoff;
+use crate::policy::breaker::BreakerConfig;
+use crate::port::{Clock, DeadLetters, Projection, Run, RunKind, Runs, Sink};
+
+/// How often it is recorded how far a run has come.
+const RECORD: Duration = Duration::from_secs(1);
+
+/// How a backfill works.
+#[derive(Clone, Copy, Debug)]
+pub struct BackfillConfig {
+    /// Rows read at once, at most.
+    pub page_keys: usize,
+    /// Bytes of documents in one request to the sink, about. A larger single document goes alone.
+    pub batch_bytes: usize,
+    /// Pages in work at the same time.
+    pub in_flight: usize,
+    /// Rows read in a second, at most; `None` is as fast as it goes.
+    pub per_second: Option<NonZeroU32>,
+    /// When the sink is taken to be down, and is only asked now and then.
+    pub breaker: BreakerConfig,
+    /// Delays while a system is down or full, and while another process holds the run.
+    pub backoff: Backoff,
+    /// When that many keys of a page or more fail and none is taken, nothing is parked and the backfill ends. Zero:
+    /// whatever fails is parked.
+    pub suspicious: usize,
+}
+
+impl Default for BackfillConfig {
+    fn default() -> Self {
+        Self {
+            page_keys: 4_000,
+            batch_bytes: 8 << 20,
+            in_flight: 4,
+            per_second: None,
+            breaker: BreakerConfig { open_for: Duration::from_secs(2), ..BreakerConfig::default() },
+            backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
+            suspicious: 10,
+        }
+    }
+}
+
+/// What is backfilled: an index, and the topic whose keys it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackfillOf {
+    /// The index, as its runs and dead letters name it.
+    pub index: String,
+    /// The topic it follows.
+    pub topic: String,
+}
+
+/// How a backfill ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackfillEnd {
+    /// Every row that there was when it was passed is in the index, or parked.
+    Finished,
+    /// It was told to stop; the next one goes on from there.
+    Stopped,
+}
+
+/// Puts every row of a projection into its index.
+#[derive(Debug)]
+pub struct Backfill {
+    of: BackfillOf,
+    applier: Applier,
+    runs: Arc<dyn Runs>,
+    letters: Arc<dyn DeadLetters>,
+    clock: Arc<dyn Clock>,
+    config: BackfillConfig,
+    progress: BackfillProgress,
+}
+
+impl Backfill {
+    /// A backfill that does nothing until it is run. Documents the index does not take go to `letters`.
+    #[must_use]
+    pub fn new(
+        of: BackfillOf,
+        projection: Arc<dyn Projection>,
+        sink: Arc<dyn Sink>,
+        runs: Arc<dyn Runs>,
+        letters: Arc<dyn DeadLetters>,
+        clock: Arc<dyn Clock>,
+        config: BackfillConfig,
+    ) -> Self {
+        let BackfillConfig { page_keys, batch_bytes, in_flight, breaker, .. } = config;
+        let applier = Applier::new(projection, sink, ApplierConfig { page_keys, batch_bytes, in_flight, breaker });
+        Self { of, applier, runs, letters, clock, config, progress: BackfillProgress::default() }
+    }
+
+    /// Counters that stay up to date while it runs.
+    #[must_use]
+    pub fn progress(&self) -> BackfillProgress {
+        self.progress.clone()
+    }
+
+    /// Goes through all rows, from where the last unfinished backfill of this index was, and through outages of the
+    /// database and the index. While another process works on it, it waits.
+    ///
+    /// On `shutdown` it ends what is in flight and records where it is. Dropping it is a crash: the next one does again
+    /// what was not recorded, which the guard makes harmless.
+    ///
+    /// # Errors
+    /// What a person has to mend, as the ports say; `Configuration` also when a whole page is refused; `Fenced` when
+    /// another process has taken the run. The next one goes on from there.
+    pub async fn run(&self, shutdown: &CancellationToken) -> Result<BackfillEnd, Error> {
+        let prepared = self.patiently(shutdown, async || self.applier.sink().prepare().await).await?;
+        let begun = self.patiently(shutdown, async || self.runs.begin(RunKind::Backfill, &self.of.index).await).await?;
+        let (Some(()), Some(mut run)) = (prepared, begun) else { return Ok(BackfillEnd::Stopped) };
+        self.progress.begin(&run, self.applier.projection().estimate().await);
+        let ended = self.pages(&mut run, shutdown).await;
+        match ended {
+            Ok(()) if !shutdown.is_cancelled() => {
+                let never = CancellationToken::new();
+                self.patiently(&never, async || self.runs.finish(&run).await).await?;
+                Ok(BackfillEnd::Finished)
+            }
+            Ok(()) => {
+                self.let_go(&run).await;
+                Ok(BackfillEnd::Stopped)
+            }
+            Err(error) => {
+                self.let_go(&run).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Passes all pages behind the run's place, until `shutdown`.
+    async fn pages(&self, run: &mut Run, shutdown: &CancellationToken) -> Result<(), Error> {
+        let scan = Scan { after: run.after.clone(), pace: Pace::new(self.config.per_second), is_over: false };
+        let pages = stream::unfold(scan, |scan| self.next_page(scan, shutdown));
+        let done = pages.map(async |page| self.finish(page?, shutdown).await).buffered(self.config.in_flight.max(1));
+        pin_mut!(done);
+        let mut record = interval(RECORD);
+        record.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = record.tick() => self.record(run).await?,
+                done = done.next() => match done {
+                    None | Some(Ok(None)) => return Ok(()),
+                    Some(Ok(Some(done))) => {
+                        self.progress.add(&done);
+                        run.after = Some(done.last);
+                        run.counts = self.progress.counts().into();
+                    }
+                    Some(Err(error)) => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// The next page, unless there is none or nobody wants it.
+    async fn next_page(&self, mut scan: Scan, shutdown: &CancellationToken) -> Option<(Result<Page, Error>, Scan)> {
+        if scan.is_over {
+            return None;
+        }
+        shutdown.run_until_cancelled(scan.pace.wait()).await?;
+        let limit = scan.pace.at_once(self.config.page_keys);
+        let read = self.patiently(shutdown, async || self.read(scan.after.as_deref(), limit).await).await;
+        let page = match read {
+            Ok(Some((page, is_last))) => {
+                scan.is_over = is_last;
+                page
+            }
+            Ok(None) => return None,
+            Err(error) => {
+                scan.is_over = true;
+                return Some((Err(error), scan));
+            }
+        };
+        let last = page.last()?.to_owned();
+        scan.pace.spend(page.len());
+        scan.after = Some(last);
+        Some((Ok(page), scan))
+    }
+
+    /// Reads a page with its documents. Where one row makes that fail, only its keys: they are loaded in smaller and
+    /// smaller parts, until it is alone.
+    async fn read(&self, after: Option<&str>, limit: usize) -> Result<(Page, bool), Error> {
+        match self.applier.scan(after, limit).await {
+            Ok((rows, is_last)) => Ok((Page::Rows(rows), is_last)),
+            Err(error) if error.remedy() == Remedy::Park => {
+                let keys = self.applier.projection().keys(after, limit).await?;
+                let is_last = keys.len() < limit;
+                Ok((Page::Keys(keys), is_last))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has it again until it succeeds or fails by something that waiting does not mend; `None` at a shutdown.
+    async fn patiently<T>(
+        &self,
+        shutdown: &CancellationToken,
+        mut doing: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mut failures = 0;
+        loop {
+            let Some(outcome) = shutdown.run_until_cancelled(doing()).await else { return Ok(None) };
+            match outcome {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if error.remedy() == Remedy::Retry => {
+                    failures += 1;
+                    self.wait_out(failures, &error, shutdown).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn wait_out(&self, failures: u32, error: &Error, shutdown: &CancellationToken) {
+        let delay = self.config.backoff.delay(failures, rand::random());
+        // An outage of hours is told a dozen times, not thousands.
+        if failures.is_power_of_two() {
+            tracing::warn!(index = self.of.index, %error, failures, "waiting {delay:?}");
+        }
+        self.progress.waiting(Some(error));
+        shutdown.run_until_cancelled(sleep(delay)).await;
+        self.progress.waiting(None);
+    }
+
+    /// Records how far it has come. While the database is down, that is done later.
+    async fn record(&self, run: &Run) -> Result<(), Error> {
+        match self.runs.record(run).await {
+            Err(error) if error.kind() == ErrorKind::Fenced || error.remedy() != Remedy::Retry => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn let_go(&self, run: &Run) {
+        if let Err(error) = self.runs.release(run).await {
+            tracing::warn!(index = self.of.index, %error, "where the backfill was is not recorded; a part is done again");
+        }
+    }
+}
+
+/// Where the scan is.
+struct Scan {
+    after: Option<String>,
+    pace: Pace,
+    is_over: bool,
+}
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests;
