@@ -9,8 +9,9 @@ use crate::support::pipeline::Way;
 use crate::support::runner::{Deployment, Runner};
 use crate::support::servers;
 
-/// What the relay's process may take at its peak, in bytes.
-const MEMORY: u64 = 100_000_000;
+/// What the relay's process may take at its peak, in bytes: on a busy machine all it may hold is full, some eleven batches
+/// of four megabytes. The events together are larger than that.
+const MEMORY: u64 = 150_000_000;
 
 /// How long a million events may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(600);
@@ -93,7 +94,7 @@ async fn one_transaction_of_very_many_events_is_relayed_in_little_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_transaction_of_large_events_is_relayed_in_little_memory() {
-    in_little_memory(10_000 * servers::scale(), write_large).await;
+    in_little_memory(20_000 * servers::scale(), write_large).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

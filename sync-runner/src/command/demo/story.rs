@@ -110,7 +110,7 @@ impl Story {
 
     pub(super) fn end(&mut self, scene: &Scene, elapsed: Duration) -> Result<(), Error> {
         render::text(&format!(
-            "\nDone in {:.1} s. Left for you to look at: database, topic and index {}.",
+            "\nDone in {:.1} s. Database, topic and index {} stay as long as these servers do.",
             elapsed.as_secs_f64(),
             scene.name
         ))
