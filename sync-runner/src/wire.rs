@@ -2,6 +2,7 @@
 
 mod bus_ends;
 mod indexers;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -10,16 +11,11 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::elasticsearch::{
-    self, Auth, ClusterReport, ElasticsearchConfig, ElasticsearchSink, IndexConfig,
-};
-use sync_core::adapter::kafka::{
-    self, KafkaConfig, KafkaTransactor, Sasl, SaslMechanism, TopicConfig, TopicReport, TransactionReport,
-    TransactorConfig,
-};
+use sync_core::adapter::elasticsearch::{self, ClusterReport, ElasticsearchSink, IndexConfig};
+use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
 use sync_core::adapter::postgres::{
-    Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresRuns, PostgresSource, ProjectionConfig,
-    RunsConfig, SourceConfig, SyncedAt,
+    Postgres, PostgresDeadLetters, PostgresProjection, PostgresRuns, PostgresSource, ProjectionConfig, RunsConfig,
+    SourceConfig, SyncedAt,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
@@ -32,7 +28,7 @@ use sync_core::repair::{Backfill, BackfillConfig, BackfillOf};
 
 use self::bus_ends::BusEnds;
 pub(crate) use self::indexers::{IndexerOf, IndexersOf};
-use crate::config::{Bus, Config, Credentials, Delivery, Index, Mechanism, Retries, Security};
+use crate::config::{Bus, Config, Delivery, Index, Retries};
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
@@ -55,15 +51,7 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn new(config: &'a Config) -> Result<Self, Error> {
-        let settings = &config.postgres;
-        let database = Postgres::new(&PostgresConfig {
-            url: settings.url.expose().to_owned(),
-            password: settings.password.as_ref().map(|password| password.expose().to_owned()),
-            ca_file: settings.ca_file.clone(),
-            pool_size: settings.pool_size,
-            connect_timeout: settings.connect_timeout,
-            statement_timeout: settings.statement_timeout,
-        })?;
+        let database = Postgres::new(&settings::postgres(config))?;
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
         let all = topics(config).into_iter().flat_map(|topic| {
             let retries = retries(config).delays().into_iter().map(move |delay| retry_topic(topic, delay));
@@ -113,7 +101,8 @@ impl<'a> Wire<'a> {
         let relay = match self.config.relay.delivery {
             Delivery::AtLeastOnce => Relay::new(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?, config),
             Delivery::ExactlyOnce => {
-                let transactor = Arc::new(KafkaTransactor::new(&self.kafka(), self.transactor_names())?);
+                let transactor =
+                    Arc::new(KafkaTransactor::new(&settings::kafka(self.config), self.transactor_names())?);
                 Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor, config)
             }
         };
@@ -131,7 +120,7 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration`, `Denied`, `Unavailable`.
     pub(crate) async fn transactions(&self) -> Result<TransactionReport, Error> {
-        kafka::check_transactions(&self.kafka(), &self.transactor_names()).await
+        kafka::check_transactions(&settings::kafka(self.config), &self.transactor_names()).await
     }
 
     /// What makes the indexers of one index.
@@ -262,7 +251,10 @@ impl<'a> Wire<'a> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn sink(&self, index: &Index) -> Result<ElasticsearchSink, Error> {
         let mapping = index.mapping.as_ref().map_or_else(|| "{}".to_owned(), |mapping| mapping.text.clone());
-        ElasticsearchSink::new(&self.elasticsearch(), IndexConfig { alias: index.alias.clone(), mapping })
+        ElasticsearchSink::new(
+            &settings::elasticsearch(self.config),
+            IndexConfig { alias: index.alias.clone(), mapping },
+        )
     }
 
     /// How the cluster is.
@@ -270,24 +262,7 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration`, `Denied`, `Unavailable`.
     pub(crate) async fn cluster(&self) -> Result<ClusterReport, Error> {
-        elasticsearch::check(&self.elasticsearch()).await
-    }
-
-    fn elasticsearch(&self) -> ElasticsearchConfig {
-        let settings = &self.config.elasticsearch;
-        let auth = match &settings.credentials {
-            None => Auth::None,
-            Some(Credentials::Basic { username, password }) => {
-                Auth::Basic { username: username.clone(), password: password.expose().to_owned() }
-            }
-            Some(Credentials::ApiKey(key)) => Auth::ApiKey(key.expose().to_owned()),
-        };
-        ElasticsearchConfig {
-            urls: settings.urls.clone(),
-            auth,
-            ca_file: settings.ca_file.clone(),
-            request_timeout: settings.request_timeout,
-        }
+        elasticsearch::check(&settings::elasticsearch(self.config)).await
     }
 
     /// The brokers, and the topics of all indexes.
@@ -298,45 +273,14 @@ impl<'a> Wire<'a> {
         let mut names: BTreeSet<_> = topics(self.config);
         names.extend(self.config.relay.topics.iter().flatten().map(String::as_str));
         let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
-        kafka::check(&self.kafka(), &names).await
-    }
-
-    fn kafka(&self) -> KafkaConfig {
-        let settings = &self.config.kafka;
-        let sasl = settings.sasl.as_ref().map(|sasl| Sasl {
-            mechanism: match sasl.mechanism {
-                Mechanism::Plain => SaslMechanism::Plain,
-                Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
-                Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
-            },
-            username: sasl.username.clone(),
-            password: sasl.password.expose().to_owned(),
-        });
-        let properties = settings.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-        KafkaConfig {
-            brokers: settings.brokers.join(","),
-            security: match settings.security {
-                Security::Plaintext => kafka::Security::Plaintext,
-                Security::Ssl => kafka::Security::Ssl,
-                Security::SaslPlaintext => kafka::Security::SaslPlaintext,
-                Security::SaslSsl => kafka::Security::SaslSsl,
-            },
-            ca_file: settings.ca_file.clone(),
-            certificate_file: settings.certificate_file.clone(),
-            key_file: settings.key_file.clone(),
-            sasl,
-            topics: TopicConfig {
-                create: settings.topics.create,
-                partitions: settings.topics.partitions,
-                replication: settings.topics.replication,
-            },
-            properties: properties.collect(),
-        }
+        kafka::check(&settings::kafka(self.config), &names).await
     }
 
     fn bus(&self) -> BusEnds {
         match self.config.relay.bus {
-            Bus::Kafka => BusEnds::Kafka(Box::new(self.kafka()), self.config.kafka.group_instance_id.clone()),
+            Bus::Kafka => {
+                BusEnds::Kafka(Box::new(settings::kafka(self.config)), self.config.kafka.group_instance_id.clone())
+            }
             Bus::Direct => BusEnds::Direct(self.direct.clone()),
         }
     }
@@ -376,6 +320,10 @@ fn holder() -> String {
 
 #[cfg(test)]
 mod tests {
+    use sync_core::adapter::elasticsearch::ElasticsearchConfig;
+    use sync_core::adapter::kafka::TopicConfig;
+    use sync_core::adapter::postgres::PostgresConfig;
+
     use super::*;
 
     /// The documented file says them, so that they must not be others.
@@ -397,9 +345,9 @@ mod tests {
         assert_eq!(retries(&config), default.retries);
         let (alerts, default) = (&config.alerts, AlertsConfig::default());
         assert_eq!((alerts.per_minute, alerts.poll_interval), (default.per_minute, default.poll_interval));
-        assert_eq!(wire.kafka().topics, TopicConfig::default());
+        assert_eq!(settings::kafka(&config).topics, TopicConfig::default());
         assert_eq!(wire.transactor_names(), TransactorConfig::default());
-        assert_eq!(wire.elasticsearch().request_timeout, ElasticsearchConfig::default().request_timeout);
+        assert_eq!(settings::elasticsearch(&config).request_timeout, ElasticsearchConfig::default().request_timeout);
     }
 
     #[test]

@@ -135,9 +135,8 @@ impl Backfill {
         let ended = self.pages(&mut run, shutdown).await;
         match ended {
             Ok(()) if !shutdown.is_cancelled() => {
-                let never = CancellationToken::new();
-                self.patiently(&never, async || self.runs.finish(&run).await).await?;
-                Ok(BackfillEnd::Finished)
+                let finished = self.patiently(shutdown, async || self.finish_run(&run).await).await?;
+                Ok(finished.map_or(BackfillEnd::Stopped, |()| BackfillEnd::Finished))
             }
             Ok(()) => {
                 self.let_go(&run).await;
@@ -250,6 +249,17 @@ impl Backfill {
         match self.runs.record(run).await {
             Err(error) if error.kind() == ErrorKind::Fenced || error.remedy() != Remedy::Retry => Err(error),
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Records it as done. Whoever has it by now, or recorded its end when an answer was lost: every row was passed.
+    async fn finish_run(&self, run: &Run) -> Result<(), Error> {
+        match self.runs.finish(run).await {
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                tracing::warn!(index = self.of.index, %error, "every row was passed, and the run was over already");
+                Ok(())
+            }
+            finished => finished,
         }
     }
 

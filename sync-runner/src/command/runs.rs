@@ -1,8 +1,9 @@
 //! `runs`: which long repairs were run, and what they did.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use sync_core::port::{PastRun, Runs};
 
 use crate::cli::RunsArgs;

@@ -152,6 +152,19 @@ async fn of_two_backfills_one_waits_until_the_other_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backfill_whose_run_is_over_when_it_is_done_ends_all_the_same() {
+    let bench = Bench::of(3);
+    let hold = Hold::default();
+    bench.writing.then([Fault::Hold(hold.clone())]);
+    let (counts, ()) = tokio::join!(bench.run(), async {
+        hold.reached().await;
+        assert!(bench.runs.abandon(RunKind::Backfill, "people").await.unwrap());
+        hold.release();
+    });
+    assert_eq!((counts.unwrap().applied, bench.sink.count().await.unwrap()), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changes_between_the_scan_and_its_write_stays_as_it_is_now() {
     let bench = Bench::of(3);
     let hold = Hold::default();

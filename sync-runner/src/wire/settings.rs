@@ -1,0 +1,72 @@
+//! How servers are reached: the configuration in the words of their adapters.
+
+use sync_core::adapter::elasticsearch::{Auth, ElasticsearchConfig};
+use sync_core::adapter::kafka::{self, KafkaConfig, Sasl, SaslMechanism, TopicConfig};
+use sync_core::adapter::postgres::PostgresConfig;
+
+use crate::config::{Config, Credentials, Mechanism, Security};
+
+/// The database.
+pub(super) fn postgres(config: &Config) -> PostgresConfig {
+    let settings = &config.postgres;
+    PostgresConfig {
+        url: settings.url.expose().to_owned(),
+        password: settings.password.as_ref().map(|password| password.expose().to_owned()),
+        ca_file: settings.ca_file.clone(),
+        pool_size: settings.pool_size,
+        connect_timeout: settings.connect_timeout,
+        statement_timeout: settings.statement_timeout,
+    }
+}
+
+/// The brokers.
+pub(super) fn kafka(config: &Config) -> KafkaConfig {
+    let settings = &config.kafka;
+    let sasl = settings.sasl.as_ref().map(|sasl| Sasl {
+        mechanism: match sasl.mechanism {
+            Mechanism::Plain => SaslMechanism::Plain,
+            Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
+            Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
+        },
+        username: sasl.username.clone(),
+        password: sasl.password.expose().to_owned(),
+    });
+    let properties = settings.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    KafkaConfig {
+        brokers: settings.brokers.join(","),
+        security: match settings.security {
+            Security::Plaintext => kafka::Security::Plaintext,
+            Security::Ssl => kafka::Security::Ssl,
+            Security::SaslPlaintext => kafka::Security::SaslPlaintext,
+            Security::SaslSsl => kafka::Security::SaslSsl,
+        },
+        ca_file: settings.ca_file.clone(),
+        certificate_file: settings.certificate_file.clone(),
+        key_file: settings.key_file.clone(),
+        sasl,
+        topics: TopicConfig {
+            create: settings.topics.create,
+            partitions: settings.topics.partitions,
+            replication: settings.topics.replication,
+        },
+        properties: properties.collect(),
+    }
+}
+
+/// The cluster.
+pub(super) fn elasticsearch(config: &Config) -> ElasticsearchConfig {
+    let settings = &config.elasticsearch;
+    let auth = match &settings.credentials {
+        None => Auth::None,
+        Some(Credentials::Basic { username, password }) => {
+            Auth::Basic { username: username.clone(), password: password.expose().to_owned() }
+        }
+        Some(Credentials::ApiKey(key)) => Auth::ApiKey(key.expose().to_owned()),
+    };
+    ElasticsearchConfig {
+        urls: settings.urls.clone(),
+        auth,
+        ca_file: settings.ca_file.clone(),
+        request_timeout: settings.request_timeout,
+    }
+}
