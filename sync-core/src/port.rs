@@ -6,12 +6,14 @@ mod bus;
 mod clock;
 mod dead_letters;
 mod history;
+mod inventory;
 mod ledger;
 mod projection;
 mod runs;
 mod sink;
 mod source;
 mod transactor;
+mod versions;
 
 pub use alerts::{Alert, AlertHandler, Unannounced};
 pub use bus::{
@@ -20,9 +22,11 @@ pub use bus::{
 pub use clock::Clock;
 pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
 pub use history::History;
+pub use inventory::{Inventoried, Inventory, InventoryCursor};
 pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use projection::{Current, Projection};
 pub use runs::{PastRun, Run, RunKind, Runs};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
 pub use transactor::{Transactions, Transactor};
+pub use versions::{KeyState, Versions};

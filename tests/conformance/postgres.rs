@@ -9,7 +9,7 @@ use sync_core::adapter::postgres::{
     PostgresDeadLetters, PostgresProjection, PostgresRuns, PostgresSource, ProjectionConfig, RunsConfig, SourceConfig,
     SyncedAt,
 };
-use sync_core::port::{DeadLetters, LedgerSource, Projection, Runs, Source};
+use sync_core::port::{DeadLetters, LedgerSource, Projection, Runs, Source, Versions};
 use sync_core::testkit::conformance::{self, Outbox, Rows, Transaction};
 use tokio_postgres::Client;
 
@@ -113,7 +113,7 @@ impl RealRows {
 
 #[async_trait]
 impl Rows for RealRows {
-    fn projection(&self) -> &dyn Projection {
+    fn projection(&self) -> &dyn Versions {
         &self.projection
     }
 
@@ -144,6 +144,11 @@ impl Rows for RealRows {
 #[tokio::test]
 async fn a_projection_in_sql_keeps_the_promises_of_a_projection() {
     conformance::projection(async || Box::new(RealRows::new().await) as Box<dyn Rows>).await;
+}
+
+#[tokio::test]
+async fn versions_in_the_outbox_keep_the_promises_of_versions() {
+    conformance::versions(async || Box::new(RealRows::new().await) as Box<dyn Rows>).await;
 }
 
 #[tokio::test]

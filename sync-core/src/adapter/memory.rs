@@ -4,10 +4,12 @@ mod bus;
 mod clock;
 mod database;
 mod dead_letters;
+mod inventory;
 mod runs;
 mod sink;
 mod source;
 mod transactor;
+mod versions;
 
 pub use bus::{MemoryBus, MemorySubscriber};
 pub use clock::ManualClock;

@@ -2,16 +2,20 @@
 
 pub mod bus;
 mod dead_letters;
+mod inventory;
 mod ledger_source;
 mod projection;
 mod runs;
 mod sink;
 mod source;
 pub mod transactions;
+mod versions;
 
 pub use dead_letters::{dead_letters, unannounced};
+pub use inventory::inventory;
 pub use ledger_source::ledger_source;
 pub use projection::{Rows, projection};
 pub use runs::runs;
 pub use sink::sink;
 pub use source::{Outbox, Transaction, source};
+pub use versions::versions;

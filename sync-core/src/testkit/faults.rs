@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
 use crate::port::{
-    Acknowledgement, Current, DeadLetter, DeadLetters, History, Kept, LetterCount, Mark, Outcome, Projection,
-    Publisher, Selection, Sink, Stored, Transactions, Transactor, Write,
+    Acknowledgement, Current, DeadLetter, DeadLetters, History, Inventoried, Inventory, InventoryCursor, Kept,
+    KeyState, LetterCount, Mark, Outcome, Projection, Publisher, Selection, Sink, Stored, Transactions, Transactor,
+    Versions, Write,
 };
+use crate::version::Version;
 
 /// What happens to one call.
 #[derive(Clone, Debug)]
@@ -239,6 +242,44 @@ impl<P: Projection> Projection for Faulty<P> {
 
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.inner.mark_synced(keys).await
+    }
+}
+
+#[async_trait]
+impl<P: Versions> Versions for Faulty<P> {
+    async fn states(&self, keys: &[String]) -> Result<Vec<KeyState>, Error> {
+        let lose = self.script.before().await?;
+        let states = self.inner.states(keys).await?;
+        if lose { Err(lost()) } else { Ok(states) }
+    }
+
+    async fn scan_states(&self, after: Option<&str>, limit: usize) -> Result<Vec<KeyState>, Error> {
+        let lose = self.script.before().await?;
+        let states = self.inner.scan_states(after, limit).await?;
+        if lose { Err(lost()) } else { Ok(states) }
+    }
+
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        self.inner.changed(since, after, limit).await
+    }
+
+    async fn raise(&self, keys: &[String], above: Version) -> Result<(), Error> {
+        let lose = self.script.before().await?;
+        self.inner.raise(keys, above).await?;
+        if lose { Err(lost()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl<P: Inventory> Inventory for Faulty<P> {
+    async fn versions(&self, keys: &[String]) -> Result<Vec<Option<Version>>, Error> {
+        self.inner.versions(keys).await
+    }
+
+    async fn inventory(&self, from: Option<&InventoryCursor>, limit: usize) -> Result<Inventoried, Error> {
+        let lose = self.script.before().await?;
+        let part = self.inner.inventory(from, limit).await?;
+        if lose { Err(lost()) } else { Ok(part) }
     }
 }
 

@@ -12,11 +12,11 @@ use serde_json::value::RawValue;
 use super::bulk;
 use super::client::{Answer, Client, Judged};
 use super::config::{ElasticsearchConfig, IndexConfig};
-use super::error::{Cause, answered, garbled};
+use super::get::{Held, Wanted};
 use super::index::{Index, acknowledged};
 use super::meta;
 use super::name::segment;
-use super::verdict::{Asked, Verdict, verdict};
+use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
 use crate::port::{History, Outcome, Sink, Stored, Write};
 use crate::version::Version;
@@ -105,6 +105,26 @@ impl ElasticsearchSink {
         Ok(hits.into_iter().map(stored).collect())
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn alias(&self) -> &str {
+        self.index.alias()
+    }
+
+    /// Makes every applied write visible to searches.
+    pub(super) async fn refresh(&self, doing: &str) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Refreshed {
+            _shards: Shards,
+        }
+
+        let answer = self.ask(Method::Post, "/_refresh", None, doing).await?;
+        let Refreshed { _shards: shards } = answer.read(doing)?;
+        shards.all_answered(doing)
+    }
+
     async fn concrete(&self) -> Result<Arc<str>, Error> {
         let known = self.concrete.read().unwrap_or_else(PoisonError::into_inner).clone();
         match known {
@@ -131,7 +151,13 @@ impl ElasticsearchSink {
     }
 
     /// Asks the concrete index, once more when it was missing.
-    async fn ask(&self, method: Method, after_index: &str, body: Option<Bytes>, doing: &str) -> Result<Answer, Error> {
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        after_index: &str,
+        body: Option<Bytes>,
+        doing: &str,
+    ) -> Result<Answer, Error> {
         let mut concrete = self.concrete().await?;
         for again in [true, false] {
             let path = format!("/{}{after_index}", segment(&concrete));
@@ -204,55 +230,15 @@ impl Sink for ElasticsearchSink {
     }
 
     async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
-        #[derive(Deserialize)]
-        struct Found<'a> {
-            #[serde(borrow)]
-            docs: Vec<Document<'a>>,
-        }
-        #[derive(Deserialize)]
-        struct Document<'a> {
-            #[serde(rename = "_version")]
-            version: Option<u64>,
-            #[serde(borrow, rename = "_source")]
-            source: Option<&'a RawValue>,
-            error: Option<Cause>,
-        }
-
-        // No document has an empty id; asking for one fails, as does asking for nothing.
-        let asked: Vec<&str> = keys.iter().map(String::as_str).filter(|key| !key.is_empty()).collect();
-        if asked.is_empty() {
-            return Ok(vec![None; keys.len()]);
-        }
-        let doing = format!("reading documents of {}", self.index.alias());
-        let body = serde_json::to_vec(&serde_json::json!({ "ids": asked }))
-            .map_err(|error| Error::new(ErrorKind::Internal, "cannot write a request").with_source(error))?;
-        // Without a filter on the answer: with one, Elasticsearch writes the documents anew and rounds their numbers.
-        let answer = self.ask(Method::Post, "/_mget?realtime=true", Some(body.into()), &doing).await?;
-        let Found { docs } = answer.read(&doing)?;
-        if docs.len() != asked.len() {
-            let why = format!("{} documents for {} keys", docs.len(), asked.len());
-            return Err(garbled(&answer.url, &doing, &answer.body, why));
-        }
-        let mut docs = docs.into_iter();
-        let stored = |key: &String| match if key.is_empty() { None } else { docs.next() } {
-            None | Some(Document { version: None, error: None, .. }) => Ok(None),
-            Some(Document { version: Some(version), source: Some(source), error: None }) => {
-                Ok(Some(Stored { version: Version::from_external(version), document: source.get().to_owned() }))
-            }
-            Some(Document { version: Some(_), source: None, error: None }) => Err(Error::new(
+        let stored = |held: Option<Held>| match held {
+            None => Ok(None),
+            Some(Held { version, source: Some(document) }) => Ok(Some(Stored { version, document })),
+            Some(Held { source: None, .. }) => Err(Error::new(
                 ErrorKind::Configuration,
-                format!("{doing}: documents have no _source; the mapping must not switch it off"),
+                format!("documents of {} have no _source; the mapping must not switch it off", self.index.alias()),
             )),
-            // An error in the place of one document has no status of its own.
-            Some(Document { error: Some(cause), .. }) => match verdict(Asked::Other, 500, cause.kind.as_deref()) {
-                Verdict::IndexMissing => Ok(None),
-                Verdict::Failed(kind) => Err(answered(kind, &answer.url, &doing, answer.status, &cause)),
-                Verdict::Done | Verdict::Stale => {
-                    Err(answered(ErrorKind::Unavailable, &answer.url, &doing, answer.status, &cause))
-                }
-            },
         };
-        keys.iter().map(stored).collect()
+        self.get(keys, Wanted::Documents).await?.into_iter().map(stored).collect()
     }
 
     async fn history(&self) -> Result<Option<History>, Error> {
@@ -272,27 +258,30 @@ impl Sink for ElasticsearchSink {
 
     async fn count(&self) -> Result<u64, Error> {
         #[derive(Deserialize)]
-        struct Shards {
-            failed: u64,
-        }
-        #[derive(Deserialize)]
-        struct Refreshed {
-            _shards: Shards,
-        }
-        #[derive(Deserialize)]
         struct Counted {
             count: u64,
             _shards: Shards,
         }
 
         let doing = format!("counting the documents of {}", self.index.alias());
-        let answer = self.ask(Method::Post, "/_refresh", None, &doing).await?;
-        let Refreshed { _shards: refreshed } = answer.read(&doing)?;
+        self.refresh(&doing).await?;
         let answer = self.ask(Method::Get, "/_count", None, &doing).await?;
-        let Counted { count, _shards: counted } = answer.read(&doing)?;
-        if refreshed.failed + counted.failed > 0 {
-            return Err(Error::new(ErrorKind::Unavailable, format!("{doing}: not every shard answered")));
+        let Counted { count, _shards: shards } = answer.read(&doing)?;
+        shards.all_answered(&doing).map(|()| count)
+    }
+}
+
+/// How many shards of an index did something.
+#[derive(Deserialize)]
+struct Shards {
+    failed: u64,
+}
+
+impl Shards {
+    fn all_answered(&self, doing: &str) -> Result<(), Error> {
+        match self.failed {
+            0 => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unavailable, format!("{doing}: not every shard answered"))),
         }
-        Ok(count)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::event::{Action, Event};
@@ -30,9 +31,11 @@ impl Clone for MemoryDatabase {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    ids: i64,
-    rows: BTreeMap<String, String>,
-    versions: BTreeMap<String, i64>,
+    pub(super) ids: i64,
+    pub(super) rows: BTreeMap<String, String>,
+    pub(super) versions: BTreeMap<String, Clock>,
+    /// The topic that was written to last.
+    pub(super) topic: String,
     synced: BTreeMap<String, u64>,
     held: BTreeSet<String>,
     /// Each committed transaction's events, in the order of the commits. A snapshot is how many there are.
@@ -42,6 +45,20 @@ pub(super) struct State {
     pub(super) windows: Vec<Window>,
     /// All it has had, the present one last; none before anybody has asked.
     histories: Vec<History>,
+}
+
+/// A key's version, and when it got it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) version: i64,
+    pub(super) since: Instant,
+    pub(super) at: Timestamp,
+}
+
+impl Clock {
+    pub(super) fn new(version: i64) -> Self {
+        Self { version, since: Instant::now(), at: Timestamp::now() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +71,7 @@ pub(super) struct Window {
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) position: Position,
-    pub(super) holder: Option<(String, tokio::time::Instant)>,
+    pub(super) holder: Option<(String, Instant)>,
     pub(super) term: i64,
     /// The first window whose mark counts; none while only this position does.
     pub(super) ledger_from: Option<i64>,
@@ -148,11 +165,10 @@ impl MemoryTransaction {
     /// Makes the changes visible.
     pub fn commit(self) {
         let mut state = self.database.lock();
+        state.topic.clone_from(&self.topic);
         let mut events = Vec::with_capacity(self.changes.len());
         for (mut event, document) in self.changes {
-            let version = state.versions.entry(event.key.clone()).or_default();
-            *version += 1;
-            event.version = *version;
+            event.version = state.bump(&event.key);
             match document {
                 Some(document) => state.rows.insert(event.key.clone(), document),
                 None => state.rows.remove(&event.key),
@@ -217,7 +233,7 @@ impl Projection for MemoryDatabase {
 
 impl MemoryDatabase {
     /// The rows, in the history that was agreed to.
-    fn readable(&self) -> Result<MutexGuard<'_, State>, Error> {
+    pub(super) fn readable(&self) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.lock();
         let present = state.history();
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,12 +264,19 @@ impl State {
         self.histories.contains(history)
     }
 
+    /// The next version of a key.
+    pub(super) fn bump(&mut self, key: &str) -> i64 {
+        let clock = Clock::new(self.versions.get(key).map_or(1, |clock| clock.version + 1));
+        self.versions.insert(key.to_owned(), clock);
+        clock.version
+    }
+
+    pub(super) fn version(&self, key: &str) -> Result<Version, Error> {
+        let local = self.versions.get(key).map_or(0, |clock| clock.version);
+        Version::new(self.histories.last().map_or(0, |present| present.epoch), local)
+    }
+
     fn current(&self, key: &str) -> Result<Current, Error> {
-        let version = self.versions.get(key).copied().unwrap_or_default();
-        Ok(Current {
-            key: key.to_owned(),
-            version: Version::new(self.histories.last().map_or(0, |present| present.epoch), version)?,
-            document: self.rows.get(key).cloned(),
-        })
+        Ok(Current { key: key.to_owned(), version: self.version(key)?, document: self.rows.get(key).cloned() })
     }
 }

@@ -16,9 +16,16 @@ const MAX_KEY_BYTES: usize = 512;
 
 /// What is known of one key. Without a document it is a tombstone.
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     version: Version,
     document: Option<String>,
+}
+
+impl State {
+    /// The version of its document, if it has one.
+    pub(super) fn held(&self) -> Option<Version> {
+        self.document.as_ref().map(|_| self.version)
+    }
 }
 
 /// An index in memory. Clones share it.
@@ -35,7 +42,7 @@ impl MemorySink {
         Self::default()
     }
 
-    fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {
+    pub(super) fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {
         // No write leaves the map half-changed, so what a panicking holder left is whole.
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,14 +123,25 @@ fn acceptable(write: &Write) -> Result<(), Error> {
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::*;
+    use crate::port::Inventory;
     use crate::testkit::conformance;
+
+    fn make() -> impl AsyncFn(&str) -> Arc<MemorySink> {
+        let indexes: Mutex<HashMap<String, MemorySink>> = Mutex::default();
+        async move |name| {
+            Arc::new(indexes.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone())
+        }
+    }
 
     #[tokio::test]
     async fn the_memory_sink_keeps_every_promise_of_a_sink() {
-        let indexes: Mutex<HashMap<String, MemorySink>> = Mutex::default();
-        conformance::sink(async |name: &str| {
-            Arc::new(indexes.lock().unwrap().entry(name.to_owned()).or_default().clone()) as Arc<dyn Sink>
-        })
-        .await;
+        let make = make();
+        conformance::sink(async |name: &str| make(name).await as Arc<dyn Sink>).await;
+    }
+
+    #[tokio::test]
+    async fn the_memory_sink_keeps_every_promise_of_an_inventory() {
+        let make = make();
+        conformance::inventory(async |name: &str| make(name).await as Arc<dyn Inventory>).await;
     }
 }

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::adapter::memory::MemoryTransaction;
     use crate::event::Action;
-    use crate::port::{LedgerSource, Projection};
+    use crate::port::{LedgerSource, Versions};
     use crate::testkit::conformance::{self, Outbox, Rows, Transaction};
 
     #[async_trait]
@@ -231,7 +231,7 @@ mod tests {
 
     #[async_trait]
     impl Rows for MemoryDatabase {
-        fn projection(&self) -> &dyn Projection {
+        fn projection(&self) -> &dyn Versions {
             self
         }
 
@@ -273,5 +273,10 @@ mod tests {
     #[tokio::test]
     async fn the_memory_projection_keeps_the_promises_of_a_projection() {
         conformance::projection(async || Box::new(MemoryDatabase::default()) as Box<dyn Rows>).await;
+    }
+
+    #[tokio::test]
+    async fn versions_in_memory_keep_the_promises_of_versions() {
+        conformance::versions(async || Box::new(MemoryDatabase::default()) as Box<dyn Rows>).await;
     }
 }

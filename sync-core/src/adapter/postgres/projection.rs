@@ -1,6 +1,8 @@
 //! The projection: configured SQL that says what the document of each key is now.
 
+mod statements;
 mod synced_at;
+mod versions;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,13 +10,13 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql};
 
+use self::statements::Statements;
 pub use self::synced_at::SyncedAt;
-use self::synced_at::SyncedAtStatement;
 use super::connect::{Failure, Postgres, Timed};
 use super::error::from_postgres;
-use super::history::{self, PRESENT};
+use super::history;
 use crate::error::{Error, ErrorKind};
 use crate::port::{Current, History, Projection};
 use crate::version::Version;
@@ -44,14 +46,18 @@ pub struct PostgresProjection {
     agreed: RwLock<Option<String>>,
 }
 
-/// The configured SQL, wrapped; made once the database has told the type of the key.
-#[derive(Debug)]
-struct Statements {
-    load: String,
-    scan: String,
-    keys: String,
-    plan: String,
-    synced_at: Option<SyncedAtStatement>,
+impl ProjectionConfig {
+    fn failed(&self, failure: Failure) -> Error {
+        from_postgres(format!("indexes.{}.projection failed", self.index), failure)
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::new(ErrorKind::Configuration, format!("indexes.{}.projection: {what}", self.index))
+    }
+
+    fn broken(&self, what: String) -> Error {
+        Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.index))
+    }
 }
 
 impl PostgresProjection {
@@ -74,81 +80,9 @@ impl PostgresProjection {
         if let Some(statements) = known {
             return Ok(statements);
         }
-        let statements = Arc::new(self.wrap(client).await?);
+        let statements = Arc::new(Statements::wrap(&self.config, client).await?);
         *self.statements.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&statements));
         Ok(statements)
-    }
-
-    async fn wrap(&self, client: &Timed) -> Result<Statements, Error> {
-        let sql = self.config.sql.trim().trim_end_matches(';');
-        let probe = client
-            .prepare(&format!("select * from (\n{sql}\n) as projection limit 0"))
-            .await
-            .map_err(|error| self.failed(error))?;
-        let column = |name: &str| probe.columns().iter().find(|column| column.name() == name);
-        let (Some(key), Some(document)) = (column("key"), column("document")) else {
-            let have: Vec<_> = probe.columns().iter().map(tokio_postgres::Column::name).collect();
-            return Err(self.wrong(format!(
-                "its columns are {}, but it must have `key` and `document`",
-                if have.is_empty() { "none".to_owned() } else { have.join(", ") }
-            )));
-        };
-        if !matches!(*document.type_(), Type::JSON | Type::JSONB) {
-            return Err(self.wrong(format!(
-                "its column `document` is of type {}, but must be json or jsonb: jsonb_build_object(…) makes one",
-                document.type_()
-            )));
-        }
-        let key_type: String = client
-            .query_one("select format_type($1, -1)", &[&key.type_().oid()])
-            .await
-            .map_err(|error| self.failed(error))?
-            .get(0);
-        if column("version").is_some() {
-            // Its numbers cannot be compared with those of deletes: a deleted row would stay, a new one be refused.
-            return Err(self.wrong(
-                "it has a column `version`, but versions come from outbox.versions; leave it out, or put it into the \
-                 document under that name"
-                    .to_owned(),
-            ));
-        }
-        // The history is read in the snapshot of the rows; `$3` is the token of the one that was agreed upon. A document
-        // of type json is text already, and passed on as it is.
-        let row = |of: &str, from: &str| {
-            format!(
-                "with here as materialized ({PRESENT})\n\
-                 select {of}, p.document::text, v.version, (select epoch from here),\n\
-                 (select token = coalesce($3::text, token) from here)\n{from}"
-            )
-        };
-        let versions = "left join outbox.versions v on v.topic = $2 and v.key =";
-        // Asked by place, so that neither side has to find its keys again.
-        let load = row(
-            "w.place",
-            &format!(
-                "from unnest($1::text[]) with ordinality as w(key, place)\n\
-                 left join (select * from (\n{sql}\n) as projection where key = any ($1::text[]::{key_type}[])) as p \
-                 on p.key::text = w.key\n{versions} w.key"
-            ),
-        );
-        let scan = row(
-            "p.key::text",
-            &format!(
-                "from (select * from (\n{sql}\n) as projection\n\
-                 where ($1::text is null or key > $1::text::{key_type}) and document is not null\n\
-                 order by key limit $4) as p\n{versions} p.key::text\norder by p.key"
-            ),
-        );
-        let keys = format!(
-            "select key::text from (\n{sql}\n) as projection\n\
-             where $1::text is null or key > $1::text::{key_type}\norder by key limit $2"
-        );
-        let plan = format!("explain (format json) select from (\n{sql}\n) as projection");
-        let synced_at = match &self.config.synced_at {
-            Some(synced_at) => Some(SyncedAtStatement::new(synced_at, &self.config.index, client).await?),
-            None => None,
-        };
-        Ok(Statements { load, scan, keys, plan, synced_at })
     }
 
     /// Runs a wrapped statement, once more when the history has to be noted first: somebody has to be the first to
@@ -168,7 +102,7 @@ impl PostgresProjection {
                 None | Some(Ok(Some(true))) => return Ok(rows),
                 Some(Ok(Some(false))) => break,
                 Some(Ok(None)) => drop(history::note(client).await?),
-                Some(Err(error)) => return Err(self.broken(format!("cannot read its answer: {error}"))),
+                Some(Err(error)) => return Err(self.config.broken(format!("cannot read its answer: {error}"))),
             }
         }
         let what = format!("indexes.{}: PostgreSQL has begun another history; looking which", self.config.index);
@@ -176,7 +110,7 @@ impl PostgresProjection {
     }
 
     async fn query(&self, client: &Timed, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.config.failed(error))?;
         client.query(&statement, parameters).await.map_err(|failure| match failure {
             Failure::Told(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
                 // A table the projection reads was altered: what was prepared before does not fit any more.
@@ -185,38 +119,52 @@ impl PostgresProjection {
                 Error::new(ErrorKind::Unavailable, "the projection's tables were altered; preparing it again")
                     .with_source(error)
             }
-            failure @ (Failure::Told(_) | Failure::Silent(_)) => self.failed(failure),
+            failure @ (Failure::Told(_) | Failure::Silent(_)) => self.config.failed(failure),
         })
     }
 
-    fn failed(&self, failure: Failure) -> Error {
-        from_postgres(format!("indexes.{}.projection failed", self.config.index), failure)
-    }
-
-    fn wrong(&self, what: String) -> Error {
-        Error::new(ErrorKind::Configuration, format!("indexes.{}.projection: {what}", self.config.index))
-    }
-
-    fn broken(&self, what: String) -> Error {
-        Error::new(ErrorKind::Contract, format!("indexes.{}.projection: {what}", self.config.index))
-    }
-
     fn read<'a, T: FromSql<'a>>(&self, row: &'a Row, column: usize) -> Result<T, Error> {
-        row.try_get(column).map_err(|error| self.broken(format!("cannot read its answer: {error}")))
+        row.try_get(column).map_err(|error| self.config.broken(format!("cannot read its answer: {error}")))
     }
 
     fn current(&self, key: String, row: &Row) -> Result<Current, Error> {
+        Ok(Current { version: self.version(row)?, key, document: self.read(row, OF_KEY)? })
+    }
+
+    fn version(&self, row: &Row) -> Result<Version, Error> {
         let version: Option<i64> = self.read(row, VERSION)?;
         // Without a row it is the version of the delete. A key the outbox never heard of has none: at zero it loses
         // against everything that was ever written.
-        let version = Version::new(self.read(row, EPOCH)?, version.unwrap_or_default())?;
-        Ok(Current { version, key, document: self.read(row, DOCUMENT)? })
+        Version::new(self.read(row, EPOCH)?, version.unwrap_or_default())
+    }
+
+    /// One answer for each key, from rows that say to which place they belong.
+    fn in_place<T>(
+        &self,
+        keys: &[String],
+        rows: &[Row],
+        read: impl Fn(String, &Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let mut found: Vec<Option<T>> = keys.iter().map(|_| None).collect();
+        for row in rows {
+            let place = usize::try_from(self.read::<i64>(row, PLACE)?).unwrap_or_default().wrapping_sub(1);
+            let (Some(key), Some(slot)) = (keys.get(place), found.get_mut(place)) else {
+                return Err(self.config.broken("an answer is to no key that was asked for".to_owned()));
+            };
+            if slot.replace(read(key.clone(), row)?).is_some() {
+                return Err(self.config.broken(format!("two rows for key {key:?}; `key` must be unique")));
+            }
+        }
+        let missing = |key: &String| Error::new(ErrorKind::Internal, format!("key {key:?} got no answer"));
+        found.into_iter().zip(keys).map(|(found, key)| found.ok_or_else(|| missing(key))).collect()
     }
 }
 
-/// The columns of both statements.
-const OF: usize = 0;
-const DOCUMENT: usize = 1;
+/// The columns of every statement that reads rows. The first is the key where they are scanned; the second what is wanted
+/// of the key: its document, or whether it has one.
+const PLACE: usize = 0;
+const KEY: usize = 0;
+const OF_KEY: usize = 1;
 const VERSION: usize = 2;
 const EPOCH: usize = 3;
 const IS_AGREED: usize = 4;
@@ -240,18 +188,7 @@ impl Projection for PostgresProjection {
         let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
         let rows = self.rows(&client, &statements.load, &[&keys, &self.config.topic], &[]).await?;
-        let mut found: Vec<Option<Current>> = keys.iter().map(|_| None).collect();
-        for row in &rows {
-            let place = usize::try_from(self.read::<i64>(row, OF)?).unwrap_or_default().wrapping_sub(1);
-            let (Some(key), Some(slot)) = (keys.get(place), found.get_mut(place)) else {
-                return Err(self.broken("an answer is to no key that was asked for".to_owned()));
-            };
-            if slot.replace(self.current(key.clone(), row)?).is_some() {
-                return Err(self.broken(format!("two rows for key {key:?}; `key` must be unique")));
-            }
-        }
-        let missing = |key: &String| Error::new(ErrorKind::Internal, format!("key {key:?} got no answer"));
-        found.into_iter().zip(keys).map(|(current, key)| current.ok_or_else(|| missing(key))).collect()
+        self.in_place(keys, &rows, |key, row| self.current(key, row))
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Current>, Error> {
@@ -259,7 +196,7 @@ impl Projection for PostgresProjection {
         let statements = self.statements(&client).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows(&client, &statements.scan, &[&after, &self.config.topic], &[&limit]).await?;
-        rows.iter().map(|row| self.current(self.read(row, OF)?, row)).collect()
+        rows.iter().map(|row| self.current(self.read(row, KEY)?, row)).collect()
     }
 
     async fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
@@ -267,14 +204,14 @@ impl Projection for PostgresProjection {
         let statements = self.statements(&client).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.query(&client, &statements.keys, &[&after, &limit]).await?;
-        rows.iter().map(|row| self.read(row, OF)).collect()
+        rows.iter().map(|row| self.read(row, KEY)).collect()
     }
 
     async fn estimate(&self) -> Result<u64, Error> {
         let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
         let rows = self.query(&client, &statements.plan, &[]).await?;
-        let plan = rows.first().map(|row| self.read::<Value>(row, OF)).transpose()?;
+        let plan = rows.first().map(|row| self.read::<Value>(row, KEY)).transpose()?;
         let rows = plan.as_ref().and_then(|plan| plan.pointer("/0/Plan/Plan Rows")).and_then(Value::as_f64);
         Ok(rows.unwrap_or_default() as u64)
     }

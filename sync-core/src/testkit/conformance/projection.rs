@@ -1,4 +1,4 @@
-//! What every [`Projection`] promises.
+//! What every [`Projection`](crate::port::Projection) promises.
 #![allow(clippy::expect_used, reason = "a suite fails by panicking")]
 
 use std::fmt::Debug;
@@ -6,13 +6,13 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::error::ErrorKind;
-use crate::port::{Current, History, Projection};
+use crate::port::{Current, History, Versions};
 
 /// An empty database to check a projection on. Documents are `{"title": …}`.
 #[async_trait]
 pub trait Rows: Debug + Send + Sync {
     /// The projection.
-    fn projection(&self) -> &dyn Projection;
+    fn projection(&self) -> &dyn Versions;
 
     /// Inserts or updates a row in a transaction of its own.
     async fn put(&self, key: &str, title: &str);

@@ -1,0 +1,72 @@
+//! Versions without documents, for comparing, and higher ones, for outdoing an index.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::{KEY, OF_KEY, PostgresProjection};
+use crate::adapter::postgres::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::port::{KeyState, Versions};
+use crate::version::Version;
+
+/// The column of the statements that read states.
+const AGE: usize = 5;
+
+const CHANGED: &str = "
+select v.key from outbox.versions v
+ where v.topic = $1 and ($2::text is null or v.key > $2)
+   and v.updated_at >= timestamptz 'epoch' + make_interval(secs => $3::float8)
+ order by v.key limit $4";
+
+const RAISE: &str = "select outbox.raise_versions($1, $2, $3)";
+
+#[async_trait]
+impl Versions for PostgresProjection {
+    async fn states(&self, keys: &[String]) -> Result<Vec<KeyState>, Error> {
+        let client = self.database.timed().await?;
+        let statements = self.statements(&client).await?;
+        let rows = self.rows(&client, &statements.states, &[&keys, &self.config.topic], &[]).await?;
+        self.in_place(keys, &rows, |key, row| self.state(key, row))
+    }
+
+    async fn scan_states(&self, after: Option<&str>, limit: usize) -> Result<Vec<KeyState>, Error> {
+        let client = self.database.timed().await?;
+        let statements = self.statements(&client).await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.rows(&client, &statements.scan_states, &[&after, &self.config.topic], &[&limit]).await?;
+        rows.iter().map(|row| self.state(self.read(row, KEY)?, row)).collect()
+    }
+
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        let client = self.database.timed().await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let since = since.as_duration().as_secs_f64();
+        let rows = self.query(&client, CHANGED, &[&self.config.topic, &after, &since, &limit]).await?;
+        rows.iter().map(|row| self.read(row, KEY)).collect()
+    }
+
+    async fn raise(&self, keys: &[String], above: Version) -> Result<(), Error> {
+        let failed = |error| from_postgres(format!("indexes.{}: raising versions", self.config.index), error);
+        let client = self.database.timed().await?;
+        let above = i64::try_from(above.external())
+            .map_err(|error| Error::new(ErrorKind::Contract, "no version is that high").with_source(error))?;
+        let statement = client.prepare_cached(RAISE).await.map_err(failed)?;
+        client.execute(&statement, &[&self.config.topic, &keys, &above]).await.map_err(failed).map(drop)
+    }
+}
+
+impl PostgresProjection {
+    fn state(&self, key: String, row: &Row) -> Result<KeyState, Error> {
+        let age: Option<f64> = self.read(row, AGE)?;
+        Ok(KeyState {
+            key,
+            version: self.version(row)?,
+            has_document: self.read(row, OF_KEY)?,
+            // A clock that was set back makes the future of what was written before.
+            age: age.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
+        })
+    }
+}

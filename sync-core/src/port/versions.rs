@@ -1,0 +1,58 @@
+//! The versions of keys, as the database keeps them: for comparing with an index, and for outdoing it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::port::projection::Projection;
+use crate::version::Version;
+
+/// The state of one key, without its document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    /// The key.
+    pub key: String,
+    /// Which state this is, as of [`Current`](super::Current).
+    pub version: Version,
+    /// Whether the key has a document.
+    pub has_document: bool,
+    /// How long ago it got this version, on the database's clock; `None` when nobody ever wrote an event for it.
+    pub age: Option<Duration>,
+}
+
+/// A projection whose keys' versions can be read without the documents, and raised.
+#[async_trait]
+pub trait Versions: Projection {
+    /// The state of each of these keys now, one for each and in their order, all of one snapshot. As
+    /// [`Projection::load`] without the documents.
+    ///
+    /// # Errors
+    /// As for [`Projection::load`].
+    async fn states(&self, keys: &[String]) -> Result<Vec<KeyState>, Error>;
+
+    /// As [`Projection::scan`] without the documents: up to `limit` keys that have one, in the same order.
+    ///
+    /// # Errors
+    /// As for [`Projection::load`].
+    async fn scan_states(&self, after: Option<&str>, limit: usize) -> Result<Vec<KeyState>, Error>;
+
+    /// Up to `limit` keys that got their version at `since` or later, deleted ones too, those after `after` in an order
+    /// of their own. Fewer than `limit` means these are the last.
+    ///
+    /// # Errors
+    /// As for [`Projection::load`].
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error>;
+
+    /// Gives each of these keys a version above this one, later epochs included, and writes an event for it, as if it had
+    /// changed; whoever writes the key later gets a higher one still. May be repeated: versions are raised again.
+    /// Dropped half-way, all or none of them are raised.
+    ///
+    /// Where that takes another epoch, it begins, and rows that were agreed upon before are refused as `Fenced`.
+    ///
+    /// # Errors
+    /// `Contract` when the version is so high that outdoing it would leave too few; `Unavailable`, `Denied`,
+    /// `Configuration`.
+    async fn raise(&self, keys: &[String], above: Version) -> Result<(), Error>;
+}
