@@ -2,8 +2,11 @@
 
 mod backfill;
 mod compare;
+mod mender;
+mod pace;
 mod replay;
 
-pub use backfill::{Backfill, BackfillConfig, BackfillCounts, BackfillEnd, BackfillOf, BackfillProgress};
+pub use backfill::{Backfill, BackfillConfig, BackfillCounts, BackfillEnd, BackfillProgress};
 pub use compare::{Comparison, Difference, DifferenceKind, compare};
+pub use mender::RepairOf;
 pub use replay::{Replayed, replay};

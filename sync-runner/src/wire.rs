@@ -24,7 +24,7 @@ use sync_core::indexer::IndexerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{AlertHandler, Clock, Source};
 use sync_core::relay::{Relay, RelayConfig};
-use sync_core::repair::{Backfill, BackfillConfig, BackfillOf};
+use sync_core::repair::{Backfill, BackfillConfig, RepairOf};
 
 use self::bus_ends::BusEnds;
 pub(crate) use self::indexers::{IndexerOf, IndexersOf};
@@ -182,7 +182,7 @@ impl<'a> Wire<'a> {
             ..BackfillConfig::default()
         };
         Ok(Backfill::new(
-            BackfillOf { index: name.to_owned(), topic: index.topic.clone() },
+            RepairOf { index: name.to_owned(), topic: index.topic.clone() },
             Arc::new(self.projection(name, index)),
             Arc::new(self.sink(index)?),
             Arc::new(self.runs()),

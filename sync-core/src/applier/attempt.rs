@@ -31,13 +31,19 @@ pub(crate) struct Written {
     pub(crate) stale: u64,
 }
 
+impl Written {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { applied, deleted, stale } = other;
+        self.applied += applied;
+        self.deleted += deleted;
+        self.stale += stale;
+    }
+}
+
 impl Attempt {
     /// What became of the rest of the keys.
     pub(super) fn add(&mut self, other: Self) {
-        let Written { applied, deleted, stale } = other.written;
-        self.written.applied += applied;
-        self.written.deleted += deleted;
-        self.written.stale += stale;
+        self.written.add(other.written);
         self.failed.extend(other.failed);
         if let Some(error) = other.error {
             self.wait(other.waiting, error);

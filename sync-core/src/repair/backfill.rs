@@ -7,7 +7,6 @@
 //! Live changes go on meanwhile: of the row that was scanned and the change, the newer version stays. A row behind the
 //! scan that is written later has an event of its own.
 
-mod pace;
 mod page;
 mod progress;
 
@@ -16,12 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, pin_mut, stream};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::pace::Pace;
 use self::page::Page;
 pub use self::progress::{BackfillCounts, BackfillProgress};
+use super::mender::{Ended, Mender, RepairOf};
+use super::pace::Pace;
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
@@ -65,15 +65,6 @@ impl Default for BackfillConfig {
     }
 }
 
-/// What is backfilled: an index, and the topic whose keys it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackfillOf {
-    /// The index, as its runs and dead letters name it.
-    pub index: String,
-    /// The topic it follows.
-    pub topic: String,
-}
-
 /// How a backfill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackfillEnd {
@@ -86,11 +77,8 @@ pub enum BackfillEnd {
 /// Puts every row of a projection into its index.
 #[derive(Debug)]
 pub struct Backfill {
-    of: BackfillOf,
-    applier: Applier,
+    mender: Mender,
     runs: Arc<dyn Runs>,
-    letters: Arc<dyn DeadLetters>,
-    clock: Arc<dyn Clock>,
     config: BackfillConfig,
     progress: BackfillProgress,
 }
@@ -99,7 +87,7 @@ impl Backfill {
     /// A backfill that does nothing until it is run. Documents the index does not take go to `letters`.
     #[must_use]
     pub fn new(
-        of: BackfillOf,
+        of: RepairOf,
         projection: Arc<dyn Projection>,
         sink: Arc<dyn Sink>,
         runs: Arc<dyn Runs>,
@@ -107,9 +95,11 @@ impl Backfill {
         clock: Arc<dyn Clock>,
         config: BackfillConfig,
     ) -> Self {
-        let BackfillConfig { page_keys, batch_bytes, in_flight, breaker, .. } = config;
+        let BackfillConfig { page_keys, batch_bytes, in_flight, breaker, backoff, suspicious, per_second: _ } = config;
         let applier = Applier::new(projection, sink, ApplierConfig { page_keys, batch_bytes, in_flight, breaker });
-        Self { of, applier, runs, letters, clock, config, progress: BackfillProgress::default() }
+        let progress = BackfillProgress::default();
+        let mender = Mender { of, applier, letters, clock, backoff, suspicious, waiting: progress.waiting.clone() };
+        Self { mender, runs, config, progress }
     }
 
     /// Counters that stay up to date while it runs.
@@ -128,29 +118,29 @@ impl Backfill {
     /// What a person has to mend, as the ports say; `Configuration` also when a whole page is refused; `Fenced` when
     /// another process has taken the run. The next one goes on from there.
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<BackfillEnd, Error> {
-        let prepared = self.patiently(shutdown, async || self.applier.sink().prepare().await).await?;
-        let begun = self.patiently(shutdown, async || self.runs.begin(RunKind::Backfill, &self.of.index).await).await?;
-        let (Some(()), Some(mut run)) = (prepared, begun) else { return Ok(BackfillEnd::Stopped) };
-        self.progress.begin(&run, self.applier.projection().estimate().await);
-        let ended = self.pages(&mut run, shutdown).await;
-        match ended {
-            Ok(()) if !shutdown.is_cancelled() => {
-                let finished = self.patiently(shutdown, async || self.finish_run(&run).await).await?;
-                Ok(finished.map_or(BackfillEnd::Stopped, |()| BackfillEnd::Finished))
-            }
-            Ok(()) => {
-                self.let_go(&run).await;
-                Ok(BackfillEnd::Stopped)
-            }
-            Err(error) => {
-                self.let_go(&run).await;
-                Err(error)
-            }
+        match self.begin_and_pass(shutdown).await {
+            Ok(()) => Ok(BackfillEnd::Finished),
+            Err(Ended::Stopped) => Ok(BackfillEnd::Stopped),
+            Err(Ended::Failed(error)) => Err(error),
         }
     }
 
-    /// Passes all pages behind the run's place, until `shutdown`.
-    async fn pages(&self, run: &mut Run, shutdown: &CancellationToken) -> Result<(), Error> {
+    async fn begin_and_pass(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let Mender { of, applier, .. } = &self.mender;
+        self.mender.patiently(shutdown, async || applier.sink().prepare().await).await?;
+        let begin = async || self.runs.begin(RunKind::Backfill, &of.index).await;
+        let mut run = self.mender.patiently(shutdown, begin).await?;
+        self.progress.begin(&run, applier.projection().estimate().await);
+        let passed = self.pages(&mut run, shutdown).await;
+        if passed.is_err() {
+            self.let_go(&run).await;
+        }
+        passed?;
+        self.mender.patiently(shutdown, async || self.finish_run(&run).await).await
+    }
+
+    /// Passes all pages behind the run's place.
+    async fn pages(&self, run: &mut Run, shutdown: &CancellationToken) -> Result<(), Ended> {
         let scan = Scan { after: run.after.clone(), pace: Pace::new(self.config.per_second), is_over: false };
         let pages = stream::unfold(scan, |scan| self.next_page(scan, shutdown));
         let done = pages.map(async |page| self.finish(page?, shutdown).await).buffered(self.config.in_flight.max(1));
@@ -161,87 +151,54 @@ impl Backfill {
             tokio::select! {
                 biased;
                 _ = record.tick() => self.record(run).await?,
-                done = done.next() => match done {
-                    None | Some(Ok(None)) => return Ok(()),
-                    Some(Ok(Some(done))) => {
-                        self.progress.add(&done);
-                        run.after = Some(done.last);
-                        run.counts = self.progress.counts().into();
-                    }
-                    Some(Err(error)) => return Err(error),
-                },
+                done = done.next() => {
+                    let Some(done) = done.transpose()? else { return Ok(()) };
+                    self.progress.add(&done);
+                    run.after = Some(done.last);
+                    run.counts = self.progress.counts().into();
+                }
             }
         }
     }
 
-    /// The next page, unless there is none or nobody wants it.
-    async fn next_page(&self, mut scan: Scan, shutdown: &CancellationToken) -> Option<(Result<Page, Error>, Scan)> {
+    /// The next page, unless the last one was.
+    async fn next_page(&self, mut scan: Scan, shutdown: &CancellationToken) -> Option<(Result<Page, Ended>, Scan)> {
         if scan.is_over {
             return None;
         }
-        shutdown.run_until_cancelled(scan.pace.wait()).await?;
-        let limit = scan.pace.at_once(self.config.page_keys);
-        let read = self.patiently(shutdown, async || self.read(scan.after.as_deref(), limit).await).await;
-        let page = match read {
-            Ok(Some((page, is_last))) => {
-                scan.is_over = is_last;
-                page
-            }
-            Ok(None) => return None,
-            Err(error) => {
+        match self.page(&mut scan, shutdown).await {
+            Ok(page) => page.map(|page| (Ok(page), scan)),
+            Err(ended) => {
                 scan.is_over = true;
-                return Some((Err(error), scan));
+                Some((Err(ended), scan))
             }
-        };
-        let last = page.last()?.to_owned();
+        }
+    }
+
+    async fn page(&self, scan: &mut Scan, shutdown: &CancellationToken) -> Result<Option<Page>, Ended> {
+        shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
+        let limit = scan.pace.at_once(self.config.page_keys);
+        let read = async || self.read(scan.after.as_deref(), limit).await;
+        let (page, is_last) = self.mender.patiently(shutdown, read).await?;
+        scan.is_over = is_last;
         scan.pace.spend(page.len());
-        scan.after = Some(last);
-        Some((Ok(page), scan))
+        scan.after = page.last().map(str::to_owned);
+        Ok(scan.after.is_some().then_some(page))
     }
 
     /// Reads a page with its documents. Where one row makes that fail, only its keys: they are loaded in smaller and
     /// smaller parts, until it is alone.
     async fn read(&self, after: Option<&str>, limit: usize) -> Result<(Page, bool), Error> {
-        match self.applier.scan(after, limit).await {
+        let applier = &self.mender.applier;
+        match applier.scan(after, limit).await {
             Ok((rows, is_last)) => Ok((Page::Rows(rows), is_last)),
             Err(error) if error.remedy() == Remedy::Park => {
-                let keys = self.applier.projection().keys(after, limit).await?;
+                let keys = applier.projection().keys(after, limit).await?;
                 let is_last = keys.len() < limit;
                 Ok((Page::Keys(keys), is_last))
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Has it again until it succeeds or fails by something that waiting does not mend; `None` at a shutdown.
-    async fn patiently<T>(
-        &self,
-        shutdown: &CancellationToken,
-        mut doing: impl AsyncFnMut() -> Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
-        let mut failures = 0;
-        loop {
-            let Some(outcome) = shutdown.run_until_cancelled(doing()).await else { return Ok(None) };
-            match outcome {
-                Ok(done) => return Ok(Some(done)),
-                Err(error) if error.remedy() == Remedy::Retry => {
-                    failures += 1;
-                    self.wait_out(failures, &error, shutdown).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn wait_out(&self, failures: u32, error: &Error, shutdown: &CancellationToken) {
-        let delay = self.config.backoff.delay(failures, rand::random());
-        // An outage of hours is told a dozen times, not thousands.
-        if failures.is_power_of_two() {
-            tracing::warn!(index = self.of.index, %error, failures, "waiting {delay:?}");
-        }
-        self.progress.waiting(Some(error));
-        shutdown.run_until_cancelled(sleep(delay)).await;
-        self.progress.waiting(None);
     }
 
     /// Records how far it has come. While the database is down, that is done later.
@@ -256,7 +213,7 @@ impl Backfill {
     async fn finish_run(&self, run: &Run) -> Result<(), Error> {
         match self.runs.finish(run).await {
             Err(error) if error.kind() == ErrorKind::Fenced => {
-                tracing::warn!(index = self.of.index, %error, "every row was passed, and the run was over already");
+                tracing::warn!(index = self.mender.of.index, %error, "every row was passed, and the run was over already");
                 Ok(())
             }
             finished => finished,
@@ -265,7 +222,7 @@ impl Backfill {
 
     async fn let_go(&self, run: &Run) {
         if let Err(error) = self.runs.release(run).await {
-            tracing::warn!(index = self.of.index, %error, "where the backfill was is not recorded; a part is done again");
+            tracing::warn!(index = self.mender.of.index, %error, "where the backfill was is not recorded; a part is done again");
         }
     }
 }

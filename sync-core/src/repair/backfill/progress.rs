@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::page::Done;
 use crate::error::Error;
 use crate::port::Run;
+use crate::repair::mender::Waiting;
 
 /// Counters of a backfill. Cheap to clone; all clones show the same.
 #[derive(Clone, Debug, Default)]
-pub struct BackfillProgress(Arc<Mutex<State>>);
+pub struct BackfillProgress {
+    state: Arc<Mutex<State>>,
+    pub(super) waiting: Waiting,
+}
 
 #[derive(Debug, Default)]
 struct State {
     counts: BackfillCounts,
     resumed: Option<BackfillCounts>,
     expected: Option<u64>,
-    waiting: Option<String>,
 }
 
 /// What was done so far, all of a run that was resumed.
@@ -54,7 +57,7 @@ impl BackfillProgress {
     /// What it waits for, if it does.
     #[must_use]
     pub fn waiting_for(&self) -> Option<String> {
-        self.lock().waiting.clone()
+        self.waiting.what()
     }
 
     pub(super) fn begin(&self, run: &Run, expected: Result<u64, Error>) {
@@ -72,12 +75,8 @@ impl BackfillProgress {
         state.counts.parked += done.parked;
     }
 
-    pub(super) fn waiting(&self, error: Option<&Error>) {
-        self.lock().waiting = error.map(ToString::to_string);
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

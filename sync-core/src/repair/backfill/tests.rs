@@ -1,7 +1,7 @@
 //! A backfill in memory, on paused time, with scripted faults.
 
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
@@ -51,7 +51,7 @@ impl Bench {
 
     fn backfill(&self) -> Backfill {
         Backfill::new(
-            BackfillOf { index: "people".into(), topic: "jobs".into() },
+            RepairOf { index: "people".into(), topic: "jobs".into() },
             Arc::new(Faulty::new(self.database.clone(), self.reading.clone())),
             Arc::new(Faulty::new(self.sink.clone(), self.writing.clone())),
             Arc::new(self.runs.another()),

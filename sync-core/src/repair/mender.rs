@@ -1,0 +1,158 @@
+//! What every repair does alike: puts keys right through the guard, waits out outages, parks what is refused.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::applier::{Applier, Attempt, Written, alike};
+use crate::error::{Error, Remedy};
+use crate::policy::backoff::Backoff;
+use crate::policy::triage::refuses_everything;
+use crate::port::{Clock, DeadLetter, DeadLetters, Origin};
+
+/// Which index is repaired, and the topic whose keys it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairOf {
+    /// The index, as its runs and dead letters name it.
+    pub index: String,
+    /// The topic it follows.
+    pub topic: String,
+}
+
+/// Why a repair does not go on.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Waiting does not mend it.
+    Failed(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a repair waits for, for people to see. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting(Arc<Mutex<Option<String>>>);
+
+impl Waiting {
+    pub(super) fn what(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, error: Option<&Error>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
+    }
+}
+
+/// What became of keys that were put right.
+#[derive(Debug, Default)]
+pub(super) struct Mended {
+    pub(super) written: Written,
+    pub(super) parked: u64,
+}
+
+/// Works on one index.
+#[derive(Debug)]
+pub(super) struct Mender {
+    pub(super) of: RepairOf,
+    pub(super) applier: Applier,
+    pub(super) letters: Arc<dyn DeadLetters>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) backoff: Backoff,
+    pub(super) suspicious: usize,
+    pub(super) waiting: Waiting,
+}
+
+impl Mender {
+    /// Has it again until it succeeds or fails by something that waiting does not mend.
+    pub(super) async fn patiently<T>(
+        &self,
+        shutdown: &CancellationToken,
+        mut doing: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<T, Ended> {
+        let mut failures = 0;
+        loop {
+            match shutdown.run_until_cancelled(doing()).await.ok_or(Ended::Stopped)? {
+                Ok(done) => return Ok(done),
+                Err(error) if error.remedy() == Remedy::Retry => {
+                    failures += 1;
+                    self.wait_out(failures, &error, shutdown).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn wait_out(&self, failures: u32, error: &Error, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let delay = self.backoff.delay(failures, rand::random());
+        // An outage of hours is told a dozen times, not thousands.
+        if failures.is_power_of_two() {
+            tracing::warn!(index = self.of.index, %error, failures, "waiting {delay:?}");
+        }
+        self.waiting.set(Some(error));
+        let waited = shutdown.run_until_cancelled(sleep(delay)).await;
+        self.waiting.set(None);
+        waited.ok_or(Ended::Stopped)
+    }
+
+    /// Loads these keys and applies them as they are now.
+    pub(super) async fn mend(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Mended, Ended> {
+        let first = self.applier.load_and_apply(keys).await;
+        self.settle(first, shutdown).await
+    }
+
+    /// Tries again what waits, parks what the index refuses, until nothing is left. What was written stays written when it
+    /// ends before that.
+    pub(super) async fn settle(&self, first: Attempt, shutdown: &CancellationToken) -> Result<Mended, Ended> {
+        let (mut mended, mut taken, mut failed, mut failures) = (Mended::default(), 0, Vec::new(), 0);
+        let mut attempt = first;
+        loop {
+            let Attempt { written, taken: more, failed: refused, unnoted, waiting, error } = attempt;
+            mended.written.add(written);
+            taken += more;
+            failed.extend(refused);
+            if !unnoted.is_empty() {
+                tracing::debug!(keys = ?unnoted, "held by a transaction: not noted as being in the index");
+            }
+            match error {
+                None => break,
+                Some(error) if error.remedy() == Remedy::Retry => {
+                    failures += 1;
+                    self.wait_out(failures, &error, shutdown).await?;
+                    attempt = self.applier.load_and_apply(waiting).await;
+                }
+                Some(error) => return Err(error.into()),
+            }
+        }
+        if refuses_everything(taken, failed.len(), self.suspicious) {
+            return Err(alike(&failed).into());
+        }
+        for (key, error) in failed {
+            let letter = self.letter(key, &error);
+            self.patiently(shutdown, async || self.letters.park(&letter).await).await?;
+            tracing::warn!(index = letter.reader, key = ?letter.key, kind = letter.error_kind, %error,
+                "parked as a dead letter");
+            mended.parked += 1;
+        }
+        Ok(mended)
+    }
+
+    fn letter(&self, key: String, error: &Error) -> DeadLetter {
+        DeadLetter {
+            reader: self.of.index.clone(),
+            origin: Origin::repair(&self.of.topic),
+            event: None,
+            key: Some(key),
+            value: None,
+            error_kind: error.kind().name().to_owned(),
+            error: error.to_string(),
+            attempts: 1,
+            parked_at: self.clock.now(),
+        }
+    }
+}
