@@ -69,20 +69,27 @@ impl Applier {
         &*self.sink
     }
 
+    /// Reads from the database once index and database agree on the history.
+    ///
+    /// # Errors
+    /// Those of reading, and those of agreeing on the history.
+    pub(crate) async fn read<T>(&self, reading: impl AsyncFnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        self.agreement.reach(&*self.projection, &*self.sink, &self.gate).await?;
+        match reading().await {
+            Ok(read) => Ok(read),
+            Err(error) => Err(self.unread(error).await),
+        }
+    }
+
     /// The documents after this key, as many as fit together and no more than `limit`; and whether these are the last.
     ///
     /// # Errors
-    /// Those of [`Projection::scan`], and those of agreeing on the history.
+    /// As for [`read`](Self::read).
     pub(crate) async fn scan(&self, after: Option<&str>, limit: usize) -> Result<(Vec<Current>, bool), Error> {
-        self.agreement.reach(&*self.projection, &*self.sink, &self.gate).await?;
         let limit = self.page.keys().min(limit).max(1);
-        match self.projection.scan(after, limit).await {
-            Ok(rows) => {
-                let is_last = rows.len() < limit;
-                Ok((rows, is_last))
-            }
-            Err(error) => Err(self.unread(error).await),
-        }
+        let rows = self.read(async || self.projection.scan(after, limit).await).await?;
+        let is_last = rows.len() < limit;
+        Ok((rows, is_last))
     }
 
     /// Applies rows that were just read by [`scan`](Self::scan), once.

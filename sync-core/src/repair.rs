@@ -2,11 +2,17 @@
 
 mod backfill;
 mod compare;
+mod difference;
 mod mender;
 mod pace;
+mod reconcile;
 mod replay;
 
 pub use backfill::{Backfill, BackfillConfig, BackfillCounts, BackfillEnd, BackfillProgress};
-pub use compare::{Comparison, Difference, DifferenceKind, compare};
+pub use compare::{Comparison, Difference, compare};
+pub use difference::DifferenceKind;
 pub use mender::RepairOf;
+pub use reconcile::{
+    Found, Reconcile, ReconcileConfig, ReconcileCounts, ReconcileEnd, ReconcileProgress, ReconcileScope,
+};
 pub use replay::{Replayed, replay};

@@ -13,6 +13,8 @@ use crate::error::Error;
 pub enum RunKind {
     /// Every row of the projection into the index.
     Backfill,
+    /// Index and database compared, and put right.
+    Reconcile,
 }
 
 impl RunKind {
@@ -21,6 +23,7 @@ impl RunKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Backfill => "backfill",
+            Self::Reconcile => "reconciliation",
         }
     }
 }

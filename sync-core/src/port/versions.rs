@@ -18,6 +18,8 @@ pub struct KeyState {
     pub version: Version,
     /// Whether the key has a document.
     pub has_document: bool,
+    /// Whether the database can have this key at all: where keys are numbers, `a` is none.
+    pub is_possible: bool,
     /// How long ago it got this version, on the database's clock; `None` when nobody ever wrote an event for it.
     pub age: Option<Duration>,
 }

@@ -1,7 +1,6 @@
 //! Every document of the projection against the index: key by key, version by version, content by content.
 
-use serde_json::Value;
-
+use super::difference::{DifferenceKind, by_content};
 use crate::error::Error;
 use crate::port::{Current, Projection, Sink, Stored};
 
@@ -32,19 +31,6 @@ pub struct Difference {
     pub key: String,
     /// In what.
     pub kind: DifferenceKind,
-}
-
-/// In what a document differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DifferenceKind {
-    /// The index does not have it.
-    Missing,
-    /// The index has an older version.
-    Stale,
-    /// The index has a newer version.
-    Ahead,
-    /// The version is the same, the content is not.
-    Drifted,
 }
 
 impl Comparison {
@@ -83,62 +69,12 @@ pub async fn compare(projection: &dyn Projection, sink: &dyn Sink) -> Result<Com
 impl Comparison {
     fn count(&mut self, current: &Current, stored: Option<&Stored>) {
         self.documents += 1;
-        match difference(current, stored) {
+        match by_content(current, stored) {
             None => self.equal += 1,
             Some(kind) if self.differences.len() < TOLD => {
                 self.differences.push(Difference { key: current.key.clone(), kind });
             }
             Some(_) => {}
         }
-    }
-}
-
-fn difference(current: &Current, stored: Option<&Stored>) -> Option<DifferenceKind> {
-    let Some(stored) = stored else { return Some(DifferenceKind::Missing) };
-    if stored.version > current.version {
-        return Some(DifferenceKind::Ahead);
-    }
-    let same = current.document.as_deref() == Some(stored.document.as_str())
-        || parse(current.document.as_deref()) == parse(Some(&stored.document));
-    // The epoch is the database's: a row nobody has changed since it began was written in an earlier one.
-    let is_last_change = stored.version.local() == current.version.local();
-    if stored.version < current.version && !(same && is_last_change) {
-        return Some(DifferenceKind::Stale);
-    }
-    (!same).then_some(DifferenceKind::Drifted)
-}
-
-/// As JSON, so that spaces and the order of fields do not count.
-fn parse(document: Option<&str>) -> Option<Value> {
-    serde_json::from_str(document?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::version::Version;
-
-    #[test]
-    fn a_document_differs_by_absence_version_or_content_and_not_by_spelling() {
-        let current = Current {
-            key: "a".to_owned(),
-            version: Version::from_external(5),
-            document: Some(r#"{"x":1,"y":[2]}"#.to_owned()),
-        };
-        let stored = |version, document: &str| Stored {
-            version: Version::from_external(version),
-            document: document.to_owned(),
-        };
-        let found = |stored: Option<Stored>| difference(&current, stored.as_ref());
-        assert_eq!(found(Some(stored(5, r#"{ "y": [2], "x": 1 }"#))), None);
-        assert_eq!(found(None), Some(DifferenceKind::Missing));
-        assert_eq!(found(Some(stored(4, r#"{"x":1,"y":[2]}"#))), Some(DifferenceKind::Stale));
-        assert_eq!(found(Some(stored(6, r#"{"x":1,"y":[2]}"#))), Some(DifferenceKind::Ahead));
-        assert_eq!(found(Some(stored(5, r#"{"x":2,"y":[2]}"#))), Some(DifferenceKind::Drifted));
-        let current = Current { version: Version::new(1, 5).unwrap_or_default(), ..current.clone() };
-        let found = |version, document: &str| difference(&current, Some(&stored(version, document)));
-        assert_eq!(found(5, r#"{"x":1,"y":[2]}"#), None, "unchanged since the epoch began");
-        assert_eq!(found(5, r#"{"x":2,"y":[2]}"#), Some(DifferenceKind::Stale));
-        assert_eq!(found(6, r#"{"x":1,"y":[2]}"#), Some(DifferenceKind::Stale));
     }
 }

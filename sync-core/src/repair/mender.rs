@@ -53,7 +53,8 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Mended {
     pub(super) written: Written,
-    pub(super) parked: u64,
+    /// Keys the index refused.
+    pub(super) parked: Vec<String>,
 }
 
 /// Works on one index.
@@ -137,7 +138,7 @@ impl Mender {
             self.patiently(shutdown, async || self.letters.park(&letter).await).await?;
             tracing::warn!(index = letter.reader, key = ?letter.key, kind = letter.error_kind, %error,
                 "parked as a dead letter");
-            mended.parked += 1;
+            mended.parked.extend(letter.key);
         }
         Ok(mended)
     }

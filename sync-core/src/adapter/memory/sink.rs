@@ -42,6 +42,11 @@ impl MemorySink {
         Self::default()
     }
 
+    /// Takes away all that is known of a key, as the loss of a node's memory of deletes does.
+    pub fn forget(&self, key: &str) {
+        self.states().remove(key);
+    }
+
     pub(super) fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {
         // No write leaves the map half-changed, so what a panicking holder left is whole.
         self.states.lock().unwrap_or_else(PoisonError::into_inner)

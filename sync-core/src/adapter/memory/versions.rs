@@ -72,6 +72,7 @@ fn key_state(state: &State, key: &str) -> Result<KeyState, Error> {
         key: key.to_owned(),
         version: state.version(key)?,
         has_document: state.rows.contains_key(key),
+        is_possible: true,
         age: state.versions.get(key).map(|clock| clock.since.elapsed()),
     })
 }

@@ -50,6 +50,6 @@ impl Backfill {
             Page::Keys(keys) => self.mender.applier.load_and_apply(keys).await,
         };
         let Mended { written, parked } = self.mender.settle(first, shutdown).await?;
-        Ok(Done { last, rows, applied: written.applied, stale: written.stale, parked })
+        Ok(Done { last, rows, applied: written.applied, stale: written.stale, parked: parked.len() as u64 })
     }
 }

@@ -15,6 +15,7 @@ pub(super) struct Statements {
     pub(super) scan: String,
     pub(super) states: String,
     pub(super) scan_states: String,
+    pub(super) possible: String,
     pub(super) keys: String,
     pub(super) plan: String,
     pub(super) synced_at: Option<SyncedAtStatement>,
@@ -66,11 +67,11 @@ impl Statements {
         };
         let versions = "left join outbox.versions v on v.topic = $2 and v.key =";
         // Asked by place, so that neither side has to find its keys again.
-        let by_place = |of_key: &str| {
+        let by_place = |of_key: &str, among: &str| {
             format!(
                 "from unnest($1::text[]) with ordinality as w(key, place)\n\
                  left join (select key, {of_key} from (\n{sql}\n) as projection \
-                 where key = any ($1::text[]::{key_type}[])) as p on p.key::text = w.key\n{versions} w.key"
+                 where key = any ({among}::text[]::{key_type}[])) as p on p.key::text = w.key\n{versions} w.key"
             )
         };
         let in_order = |of_key: &str| {
@@ -82,10 +83,11 @@ impl Statements {
         };
         let (document, has_document) = ("p.document::text", "coalesce(p.has_document, false)");
         let age = ", extract(epoch from pg_catalog.clock_timestamp() - v.updated_at)::float8";
-        let load = row("w.place", document, "", &by_place("document"));
+        let load = row("w.place", document, "", &by_place("document", "$1"));
         let scan = row("p.key::text", document, "", &in_order(", document"));
-        let states = row("w.place", has_document, age, &by_place("document is not null as has_document"));
+        let states = row("w.place", has_document, age, &by_place("document is not null as has_document", "$4"));
         let scan_states = row("p.key::text", "true", age, &in_order(""));
+        let possible = format!("select $1::text[]::{key_type}[] is null");
         let keys = format!(
             "select key::text from (\n{sql}\n) as projection\n\
              where $1::text is null or key > $1::text::{key_type}\norder by key limit $2"
@@ -95,6 +97,6 @@ impl Statements {
             Some(synced_at) => Some(SyncedAtStatement::new(synced_at, &config.index, client).await?),
             None => None,
         };
-        Ok(Self { load, scan, states, scan_states, keys, plan, synced_at })
+        Ok(Self { load, scan, states, scan_states, possible, keys, plan, synced_at })
     }
 }

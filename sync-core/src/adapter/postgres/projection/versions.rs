@@ -1,12 +1,15 @@
 //! Versions without documents, for comparing, and higher ones, for outdoing an index.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
+use super::statements::Statements;
 use super::{KEY, OF_KEY, PostgresProjection};
+use crate::adapter::postgres::connect::Timed;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::{Error, ErrorKind};
 use crate::port::{KeyState, Versions};
@@ -28,8 +31,16 @@ impl Versions for PostgresProjection {
     async fn states(&self, keys: &[String]) -> Result<Vec<KeyState>, Error> {
         let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
-        let rows = self.rows(&client, &statements.states, &[&keys, &self.config.topic], &[]).await?;
-        self.in_place(keys, &rows, |key, row| self.state(key, row))
+        match self.states_among(&client, &statements, keys, keys).await {
+            Err(error) if error.kind() == ErrorKind::Contract => {
+                let possible = self.possible(&client, &statements, keys).await?;
+                if possible.len() == keys.len() {
+                    return Err(error);
+                }
+                self.states_among(&client, &statements, keys, &possible).await
+            }
+            states => states,
+        }
     }
 
     async fn scan_states(&self, after: Option<&str>, limit: usize) -> Result<Vec<KeyState>, Error> {
@@ -59,12 +70,50 @@ impl Versions for PostgresProjection {
 }
 
 impl PostgresProjection {
+    /// The states of keys, of which only `possible` ones can be looked for.
+    async fn states_among(
+        &self,
+        client: &Timed,
+        statements: &Statements,
+        keys: &[String],
+        possible: &[String],
+    ) -> Result<Vec<KeyState>, Error> {
+        let rows = self.rows(client, &statements.states, &[&keys, &self.config.topic], &[&possible]).await?;
+        if possible.len() == keys.len() {
+            return self.in_place(keys, &rows, |key, row| self.state(key, row));
+        }
+        let possible: HashSet<&str> = possible.iter().map(String::as_str).collect();
+        self.in_place(keys, &rows, |key, row| {
+            let is_possible = possible.contains(key.as_str());
+            Ok(KeyState { is_possible, ..self.state(key, row)? })
+        })
+    }
+
+    /// Those that can be read as keys: the others are found by halving.
+    async fn possible(&self, client: &Timed, statements: &Statements, keys: &[String]) -> Result<Vec<String>, Error> {
+        let (mut possible, mut waiting) = (Vec::with_capacity(keys.len()), vec![keys]);
+        while let Some(some) = waiting.pop() {
+            match self.query(client, &statements.possible, &[&some]).await {
+                Ok(_) => possible.extend_from_slice(some),
+                Err(error) if error.kind() == ErrorKind::Contract => {
+                    let (first, second) = some.split_at(some.len() / 2);
+                    if !first.is_empty() {
+                        waiting.extend([second, first]);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(possible)
+    }
+
     fn state(&self, key: String, row: &Row) -> Result<KeyState, Error> {
         let age: Option<f64> = self.read(row, AGE)?;
         Ok(KeyState {
             key,
             version: self.version(row)?,
             has_document: self.read(row, OF_KEY)?,
+            is_possible: true,
             // A clock that was set back makes the future of what was written before.
             age: age.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
         })

@@ -1,0 +1,334 @@
+//! Finds where index and database differ, and puts it right, while live changes go on.
+//!
+//! ```text
+//!  keys of the database ──page──▶ versions there and in the index ──differ?──▶ confirm ──▶ set apart ──▶ mend ──▶ verify
+//!  keys of the index    ──page──▶ any without a row? ─────────────────────────────┘
+//! ```
+//!
+//! Only what differs is looked at a second time, so a comparison costs two cheap reads a key. What is on its way, and
+//! what waits as a dead letter for a person, is told apart and left alone.
+
+mod confirm;
+mod mend;
+mod page;
+mod progress;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, pin_mut, stream};
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use self::page::Page;
+pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
+use super::mender::{Ended, Mender, RepairOf};
+use super::pace::Pace;
+use crate::applier::{Applier, ApplierConfig};
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::policy::backoff::Backoff;
+use crate::policy::breaker::BreakerConfig;
+use crate::port::{Clock, DeadLetters, Inventory, InventoryCursor, Run, RunKind, Runs, Versions};
+
+/// How often it is recorded how far a run has come.
+const RECORD: Duration = Duration::from_secs(1);
+
+/// How a reconciliation works.
+#[derive(Clone, Copy, Debug)]
+pub struct ReconcileConfig {
+    /// Keys compared at once.
+    pub page_keys: usize,
+    /// Pages in work at the same time.
+    pub in_flight: usize,
+    /// Bytes of documents in one request to the sink, about, where something is put right.
+    pub batch_bytes: usize,
+    /// Keys compared in a second, at most; `None` is as fast as it goes.
+    pub per_second: Option<NonZeroU32>,
+    /// A key that changed less long ago may still be on its way, and is no difference yet.
+    pub grace: Duration,
+    /// Of so many keys, about one has its document compared too; zero: none has.
+    pub sample: u32,
+    /// When the sink is taken to be down, and is only asked now and then.
+    pub breaker: BreakerConfig,
+    /// Delays while a system is down or full.
+    pub backoff: Backoff,
+    /// When that many documents together are refused and none is taken, nothing is parked and the reconciliation ends.
+    /// Zero: whatever fails is parked.
+    pub suspicious: usize,
+}
+
+impl Default for ReconcileConfig {
+    fn default() -> Self {
+        Self {
+            page_keys: 4_000,
+            in_flight: 4,
+            batch_bytes: 8 << 20,
+            per_second: None,
+            grace: Duration::from_secs(60),
+            sample: 100,
+            breaker: BreakerConfig { open_for: Duration::from_secs(2), ..BreakerConfig::default() },
+            backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
+            suspicious: 10,
+        }
+    }
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconcileScope {
+    /// Only keys that changed since then; `None`: all, and what the index has beside them.
+    pub since: Option<Timestamp>,
+    /// Every document's content, not only that of a sample.
+    pub deep: bool,
+    /// Only look: nothing is put right, and no run recorded.
+    pub dry_run: bool,
+}
+
+/// How a reconciliation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconcileEnd {
+    /// All was compared.
+    Finished,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Compares one index with its database.
+#[derive(Debug)]
+pub struct Reconcile {
+    mender: Mender,
+    versions: Arc<dyn Versions>,
+    inventory: Arc<dyn Inventory>,
+    runs: Arc<dyn Runs>,
+    config: ReconcileConfig,
+    progress: ReconcileProgress,
+}
+
+impl Reconcile {
+    /// A reconciliation that does nothing until it is run. Documents the index does not take go to `letters`; keys that
+    /// are among them already are left alone.
+    #[must_use]
+    pub fn new(
+        of: RepairOf,
+        versions: Arc<dyn Versions>,
+        inventory: Arc<dyn Inventory>,
+        runs: Arc<dyn Runs>,
+        letters: Arc<dyn DeadLetters>,
+        clock: Arc<dyn Clock>,
+        config: ReconcileConfig,
+    ) -> Self {
+        let ReconcileConfig { page_keys, batch_bytes, in_flight, breaker, backoff, suspicious, .. } = config;
+        let applier = ApplierConfig { page_keys, batch_bytes, in_flight, breaker };
+        let applier =
+            Applier::new(Arc::<dyn Versions>::clone(&versions), Arc::<dyn Inventory>::clone(&inventory), applier);
+        let progress = ReconcileProgress::default();
+        let mender = Mender { of, applier, letters, clock, backoff, suspicious, waiting: progress.waiting.clone() };
+        Self { mender, versions, inventory, runs, config, progress }
+    }
+
+    /// Counters that stay up to date while it runs.
+    #[must_use]
+    pub fn progress(&self) -> ReconcileProgress {
+        self.progress.clone()
+    }
+
+    /// Compares, and puts right what differs, through outages of the database and the index.
+    ///
+    /// On `shutdown`, or dropped, it ends where it is: what was put right is right, and the next one begins anew.
+    ///
+    /// # Errors
+    /// `Fenced` while another process reconciles the same index, or when one has taken the run. What a person has to
+    /// mend, as the ports say; `Configuration` also when the index refuses everything.
+    pub async fn run(&self, scope: &ReconcileScope, shutdown: &CancellationToken) -> Result<ReconcileEnd, Error> {
+        match self.begin_and_compare(scope, shutdown).await {
+            Ok(()) => Ok(ReconcileEnd::Finished),
+            Err(Ended::Stopped) => Ok(ReconcileEnd::Stopped),
+            Err(Ended::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn begin_and_compare(&self, scope: &ReconcileScope, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let applier = &self.mender.applier;
+        self.mender.patiently(shutdown, async || applier.sink().prepare().await).await?;
+        if scope.dry_run {
+            return self.compare(scope, None, shutdown).await;
+        }
+        let mut run = self.begin(shutdown).await?;
+        let compared = self.compare(scope, Some(&mut run), shutdown).await;
+        run.counts = self.progress.counts().into();
+        match compared {
+            Ok(()) => {
+                let finish = async || self.runs.finish(&run).await;
+                Ok(self.mender.patiently(shutdown, async || fenced_is_final(finish().await)).await??)
+            }
+            Err(ended) => {
+                if let Err(error) = self.runs.release(&run).await {
+                    tracing::warn!(index = self.mender.of.index, %error, "the run is left to its lease");
+                }
+                Err(ended)
+            }
+        }
+    }
+
+    /// Begins a run; one that was left half-way is given up for it.
+    async fn begin(&self, shutdown: &CancellationToken) -> Result<Run, Ended> {
+        let index = &self.mender.of.index;
+        let begin = async || fenced_is_final(self.runs.begin(RunKind::Reconcile, index).await);
+        let run = self.mender.patiently(shutdown, begin).await??;
+        if run.counts.is_empty() {
+            return Ok(run);
+        }
+        self.mender.patiently(shutdown, async || self.runs.abandon(RunKind::Reconcile, index).await).await?;
+        Ok(self.mender.patiently(shutdown, begin).await??)
+    }
+
+    async fn compare(
+        &self,
+        scope: &ReconcileScope,
+        mut run: Option<&mut Run>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Ended> {
+        self.progress.begin(match scope.since {
+            None => self.mender.applier.projection().estimate().await.ok(),
+            Some(_) => None,
+        });
+        let rows = stream::unfold(Scan::new(self), |scan| {
+            self.next(scan, async |scan| self.rows(scan, scope, shutdown).await)
+        });
+        self.pages(rows, scope, run.as_deref_mut(), shutdown).await?;
+        if scope.since.is_none() {
+            self.progress.list(self.inventory.count().await.ok());
+            let listed =
+                stream::unfold(Scan::new(self), |scan| self.next(scan, async |scan| self.listed(scan, shutdown).await));
+            self.pages(listed, scope, run, shutdown).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares all of these pages.
+    async fn pages(
+        &self,
+        pages: impl Stream<Item = Result<Page, Ended>>,
+        scope: &ReconcileScope,
+        mut run: Option<&mut Run>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Ended> {
+        let done =
+            pages.map(async |page| self.page(page?, scope, shutdown).await).buffered(self.config.in_flight.max(1));
+        pin_mut!(done);
+        let mut record = interval(RECORD);
+        record.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = record.tick() => {
+                    if let Some(run) = run.as_deref_mut() {
+                        run.counts = self.progress.counts().into();
+                        self.record(run).await?;
+                    }
+                }
+                done = done.next() => match done {
+                    None => return Ok(()),
+                    Some(done) => done?,
+                },
+            }
+        }
+    }
+
+    async fn next(
+        &self,
+        mut scan: Scan,
+        read: impl AsyncFnOnce(&mut Scan) -> Result<Page, Ended>,
+    ) -> Option<(Result<Page, Ended>, Scan)> {
+        if scan.is_over {
+            return None;
+        }
+        let page = read(&mut scan).await;
+        scan.is_over |= page.is_err();
+        Some((page, scan))
+    }
+
+    /// The next keys of the database.
+    async fn rows(&self, scan: &mut Scan, scope: &ReconcileScope, shutdown: &CancellationToken) -> Result<Page, Ended> {
+        shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
+        let limit = scan.pace.at_once(self.config.page_keys);
+        let after = scan.after.clone();
+        let read = async || self.read_rows(scope.since, after.as_deref(), limit).await;
+        let page = self.mender.patiently(shutdown, read).await?;
+        scan.pace.spend(page.len());
+        scan.is_over = page.len() < limit;
+        scan.after = page.last().map(str::to_owned);
+        Ok(page)
+    }
+
+    /// Keys with their states; where one row makes that fail, only the keys.
+    async fn read_rows(&self, since: Option<Timestamp>, after: Option<&str>, limit: usize) -> Result<Page, Error> {
+        let applier = &self.mender.applier;
+        if let Some(since) = since {
+            let keys = applier.read(async || self.versions.changed(since, after, limit).await).await?;
+            return Ok(Page::Keys(keys));
+        }
+        match applier.read(async || self.versions.scan_states(after, limit).await).await {
+            Err(error) if error.remedy() == Remedy::Park => {
+                Ok(Page::Keys(applier.projection().keys(after, limit).await?))
+            }
+            states => Ok(Page::States(states?)),
+        }
+    }
+
+    /// The next documents of the index.
+    async fn listed(&self, scan: &mut Scan, shutdown: &CancellationToken) -> Result<Page, Ended> {
+        shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
+        let limit = scan.pace.at_once(self.config.page_keys);
+        let mut from = scan.cursor.take();
+        let part = self.mender.patiently(shutdown, async || {
+            let part = self.inventory.inventory(from.as_ref(), limit).await;
+            if part.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced) {
+                from = None;
+                self.progress.list_anew();
+            }
+            part
+        });
+        let part = part.await?;
+        scan.pace.spend(part.documents.len());
+        scan.is_over = part.next.is_none();
+        scan.cursor = part.next;
+        Ok(Page::Listed(part.documents.into_iter().map(|(key, _)| key).collect()))
+    }
+
+    /// Records how far it has come. While the database is down, that is done later.
+    async fn record(&self, run: &Run) -> Result<(), Error> {
+        match self.runs.record(run).await {
+            Err(error) if error.kind() == ErrorKind::Fenced || error.remedy() != Remedy::Retry => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Somebody else has the run: waiting for them would only do the same again.
+fn fenced_is_final<T>(outcome: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::Fenced => Ok(Err(error)),
+        outcome => outcome.map(Ok),
+    }
+}
+
+/// Where a scan is.
+struct Scan {
+    after: Option<String>,
+    cursor: Option<InventoryCursor>,
+    pace: Pace,
+    is_over: bool,
+}
+
+impl Scan {
+    fn new(of: &Reconcile) -> Self {
+        Self { after: None, cursor: None, pace: Pace::new(of.config.per_second), is_over: false }
+    }
+}
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests;
