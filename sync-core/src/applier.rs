@@ -73,9 +73,9 @@ impl Applier {
     ///
     /// # Errors
     /// Those of reading, and those of agreeing on the history.
-    pub(crate) async fn read<T>(&self, reading: impl AsyncFnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) async fn read<T>(&self, reading: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.agreement.reach(&*self.projection, &*self.sink, &self.gate).await?;
-        match reading().await {
+        match reading.await {
             Ok(read) => Ok(read),
             Err(error) => Err(self.unread(error).await),
         }
@@ -87,7 +87,7 @@ impl Applier {
     /// As for [`read`](Self::read).
     pub(crate) async fn scan(&self, after: Option<&str>, limit: usize) -> Result<(Vec<Current>, bool), Error> {
         let limit = self.page.keys().min(limit).max(1);
-        let rows = self.read(async || self.projection.scan(after, limit).await).await?;
+        let rows = self.read(self.projection.scan(after, limit)).await?;
         let is_last = rows.len() < limit;
         Ok((rows, is_last))
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
 use crate::config::parse_duration;
 
@@ -58,7 +59,9 @@ pub(crate) enum Command {
     Dlq(DlqCommand),
     /// Puts every row of a projection into its index while live changes go on; goes on where an earlier one was.
     Backfill(BackfillArgs),
-    /// Lists the backfills that were run, the newest first.
+    /// Compares indexes with the database, tells what differs, and puts it right while live changes go on.
+    Reconcile(ReconcileArgs),
+    /// Lists the backfills and reconciliations that were run, the newest first.
     Runs(RunsArgs),
     /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
     Demo(DemoArgs),
@@ -98,7 +101,7 @@ pub(crate) struct MigrateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// What this process does, with commas. Several processes may run the same role.
-    #[arg(long, value_delimiter = ',', default_value = "relay,indexer", value_name = "ROLES")]
+    #[arg(long, value_delimiter = ',', default_value = "relay,indexer,reconciler", value_name = "ROLES")]
     pub(crate) roles: Vec<RoleName>,
 }
 
@@ -109,6 +112,8 @@ pub(crate) enum RoleName {
     Relay,
     /// Bus to index.
     Indexer,
+    /// Index against database, when the schedule says.
+    Reconciler,
 }
 
 /// For `status`.
@@ -217,6 +222,60 @@ pub(crate) struct BackfillArgs {
     pub(crate) output: JsonArgs,
 }
 
+/// For `reconcile`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 1 also when something differs still: what could not be put right, or anything in a dry run."
+)]
+pub(crate) struct ReconcileArgs {
+    /// The indexes, as their sections [indexes.NAME] call them; all when none is named.
+    #[arg(value_name = "INDEX")]
+    pub(crate) indexes: Vec<String>,
+    /// Compares every key, and looks for documents no row has. Without it: what changed lately (reconcile.window).
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) full: bool,
+    /// Compares what changed since then: an age such as 48h, or a time such as 2026-01-31T03:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Compares the content of every document, not only of one in a hundred.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Only tells what differs.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Keys compared in a second, at most.
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) rate: Option<NonZeroU32>,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+/// A time, said by its age or by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(Timestamp),
+}
+
+impl Moment {
+    /// The time, seen from `now`.
+    pub(crate) fn seen_from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(age) => now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH),
+            Self::At(time) => time,
+        }
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let age = parse_duration(text).map(Moment::Ago);
+    age.or_else(|| text.parse().ok().map(Moment::At))
+        .ok_or_else(|| "expected an age such as 48h, or a time such as 2026-01-31T03:00:00Z".to_owned())
+}
+
 /// For `runs`.
 #[derive(Debug, Args)]
 pub(crate) struct RunsArgs {
@@ -251,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn both_roles_run_when_none_is_named() {
+    fn all_roles_run_when_none_is_named() {
         let cli = Cli::parse_from(["sync-runner", "run", "--set", "a.b=1", "--config", "x.toml"]);
         let Command::Run(args) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!(args.roles, [RoleName::Relay, RoleName::Indexer]);
+        assert_eq!(args.roles, [RoleName::Relay, RoleName::Indexer, RoleName::Reconciler]);
         assert_eq!((cli.settings.set, cli.settings.config), (vec!["a.b=1".to_owned()], Some("x.toml".into())));
     }
 }

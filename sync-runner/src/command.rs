@@ -6,9 +6,11 @@ mod demo;
 mod dlq;
 mod init;
 mod migrate;
+mod reconcile;
 mod run;
 mod runs;
 mod status;
+mod view;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use sync_core::{Error, ErrorKind};
 use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command, DlqCommand};
-use crate::config::{Config, Log};
+use crate::config::{Config, Index, Log, Problems};
 use crate::exit::{Exit, Failure};
 use crate::{log, render};
 
@@ -31,6 +33,7 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Migrate(args) => args.output.json,
         Command::Status(args) => args.output.json,
         Command::Backfill(args) => args.output.json,
+        Command::Reconcile(args) => args.output.json,
         Command::Runs(args) => args.output.json,
         Command::Dlq(DlqCommand::List(args)) => args.output.json,
         Command::Dlq(DlqCommand::Show(args)) => args.output.json,
@@ -66,8 +69,22 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(&load(log::start)?, &args).await,
         Command::Status(args) => status::status(&load(log::start_if_asked)?, &args).await,
         Command::Backfill(args) => backfill::backfill(&load(log::start_if_asked)?, &args).await,
+        Command::Reconcile(args) => reconcile::reconcile(&load(log::start_if_asked)?, &args).await,
         Command::Runs(args) => runs::runs(&load(log::start_if_asked)?, &args).await,
         Command::Dlq(command) => dlq::dlq(&load(log::start_if_asked)?, &command).await,
         Command::Demo(args) => demo::demo(&load(log::start_if_asked)?, &args).await,
     }
+}
+
+/// The index of this name.
+fn named_index<'a>(config: &'a Config, name: &str) -> Result<(&'a str, &'a Index), Problems> {
+    let found = config.indexes.get_key_value(name).map(|(name, index)| (name.as_str(), index));
+    found.ok_or_else(|| {
+        let known: Vec<_> = config.indexes.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "none is".to_owned() } else { known.join(", ") };
+        Problems::one(
+            "indexes",
+            format!("no index {name:?} is configured: add a section [indexes.NAME] ({known} there)"),
+        )
+    })
 }

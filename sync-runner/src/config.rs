@@ -14,6 +14,7 @@ mod postgres;
 mod problem;
 mod quantity;
 mod reader;
+mod reconcile;
 mod relay;
 mod secret;
 mod unknown;
@@ -35,6 +36,7 @@ use self::problem::Problem;
 pub(crate) use self::problem::Problems;
 pub(crate) use self::quantity::{parse_duration, show_duration};
 use self::reader::{Reader, Section};
+pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, Delivery, Relay};
 
 /// The file that is read when none is named.
@@ -58,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) indexer: Indexer,
     /// The indexes by name.
     pub(crate) indexes: BTreeMap<String, Index>,
+    /// When indexes are compared with the database.
+    pub(crate) reconcile: Reconcile,
     /// Who is told of dead letters.
     pub(crate) alerts: Alerts,
     /// What is told on standard error.
@@ -99,6 +103,7 @@ impl Config {
             elasticsearch: Elasticsearch::read(reader.section("elasticsearch")),
             indexer: Indexer::read(reader.section("indexer")),
             indexes: BTreeMap::new(),
+            reconcile: Reconcile::read(reader.section("reconcile")),
             alerts: Alerts::read(reader.section("alerts")),
             log: Log::read(reader.section("log")),
         };

@@ -24,11 +24,12 @@ use sync_core::indexer::IndexerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{AlertHandler, Clock, Source};
 use sync_core::relay::{Relay, RelayConfig};
-use sync_core::repair::{Backfill, BackfillConfig, RepairOf};
+use sync_core::repair::{Backfill, BackfillConfig, Reconcile, ReconcileConfig, RepairOf};
 
 use self::bus_ends::BusEnds;
 pub(crate) use self::indexers::{IndexerOf, IndexersOf};
 use crate::config::{Bus, Config, Delivery, Index, Retries};
+use crate::reconciler::Reconciler;
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
@@ -192,6 +193,45 @@ impl<'a> Wire<'a> {
         ))
     }
 
+    /// What compares an index with its database, so many keys in a second at most.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn reconcile(
+        &self,
+        name: &str,
+        index: &Index,
+        per_second: Option<NonZeroU32>,
+    ) -> Result<Reconcile, Error> {
+        let settings = &self.config.indexer;
+        let config = ReconcileConfig {
+            batch_bytes: settings.batch_bytes,
+            suspicious: settings.suspicious,
+            grace: self.config.reconcile.grace,
+            per_second: per_second.or(NonZeroU32::new(self.config.reconcile.rate)),
+            ..ReconcileConfig::default()
+        };
+        Ok(Reconcile::new(
+            RepairOf { index: name.to_owned(), topic: index.topic.clone() },
+            Arc::new(self.projection(name, index)),
+            Arc::new(self.sink(index)?),
+            Arc::new(self.runs()),
+            Arc::new(self.dead_letters()),
+            clock(),
+            config,
+        ))
+    }
+
+    /// What does that when the schedule says.
+    ///
+    /// # Errors
+    /// As [`reconcile`](Self::reconcile).
+    pub(crate) fn reconciler(&self) -> Result<Reconciler, Error> {
+        let of = |(name, index): (&String, &Index)| Ok((name.clone(), self.reconcile(name, index, None)?));
+        let indexes = self.config.indexes.iter().map(of).collect::<Result<_, Error>>()?;
+        Ok(Reconciler { settings: self.config.reconcile.clone(), runs: Arc::new(self.runs()), indexes })
+    }
+
     /// Long repairs, as they are run.
     pub(crate) fn runs(&self) -> PostgresRuns {
         let config = RunsConfig { holder: self.holder.clone(), lease: RUN_LEASE };
@@ -343,6 +383,7 @@ mod tests {
         assert_eq!((indexer.batch_messages, indexer.batch_bytes), (default.batch_messages, default.batch_bytes));
         assert_eq!((indexer.in_flight, indexer.suspicious), (default.in_flight, default.suspicious));
         assert_eq!(retries(&config), default.retries);
+        assert_eq!(config.reconcile.grace, ReconcileConfig::default().grace);
         let (alerts, default) = (&config.alerts, AlertsConfig::default());
         assert_eq!((alerts.per_minute, alerts.poll_interval), (default.per_minute, default.poll_interval));
         assert_eq!(settings::kafka(&config).topics, TopicConfig::default());

@@ -14,11 +14,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, pin_mut, stream};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::page::Page;
+use self::page::{Done, Page};
 pub use self::progress::{BackfillCounts, BackfillProgress};
 use super::mender::{Ended, Mender, RepairOf};
 use super::pace::Pace;
@@ -127,8 +128,8 @@ impl Backfill {
 
     async fn begin_and_pass(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
         let Mender { of, applier, .. } = &self.mender;
-        self.mender.patiently(shutdown, async || applier.sink().prepare().await).await?;
-        let begin = async || self.runs.begin(RunKind::Backfill, &of.index).await;
+        self.mender.patiently(shutdown, || applier.sink().prepare()).await?;
+        let begin = || self.runs.begin(RunKind::Backfill, &of.index);
         let mut run = self.mender.patiently(shutdown, begin).await?;
         self.progress.begin(&run, applier.projection().estimate().await);
         let passed = self.pages(&mut run, shutdown).await;
@@ -136,15 +137,12 @@ impl Backfill {
             self.let_go(&run).await;
         }
         passed?;
-        self.mender.patiently(shutdown, async || self.finish_run(&run).await).await
+        self.mender.patiently(shutdown, || self.finish_run(&run)).await
     }
 
     /// Passes all pages behind the run's place.
     async fn pages(&self, run: &mut Run, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let scan = Scan { after: run.after.clone(), pace: Pace::new(self.config.per_second), is_over: false };
-        let pages = stream::unfold(scan, |scan| self.next_page(scan, shutdown));
-        let done = pages.map(async |page| self.finish(page?, shutdown).await).buffered(self.config.in_flight.max(1));
-        pin_mut!(done);
+        let mut done = self.done(run.after.clone(), shutdown);
         let mut record = interval(RECORD);
         record.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -161,24 +159,31 @@ impl Backfill {
         }
     }
 
-    /// The next page, unless the last one was.
-    async fn next_page(&self, mut scan: Scan, shutdown: &CancellationToken) -> Option<(Result<Page, Ended>, Scan)> {
-        if scan.is_over {
-            return None;
-        }
-        match self.page(&mut scan, shutdown).await {
-            Ok(page) => page.map(|page| (Ok(page), scan)),
-            Err(ended) => {
-                scan.is_over = true;
-                Some((Err(ended), scan))
+    /// The pages behind `after`, applied in order, several at a time. Boxed here, where the compiler sees what it borrows:
+    /// inside an async function it could not tell that it may be sent.
+    fn done<'a>(
+        &'a self,
+        after: Option<String>,
+        shutdown: &'a CancellationToken,
+    ) -> BoxStream<'a, Result<Done, Ended>> {
+        let scan = Scan { after, pace: Pace::new(self.config.per_second), is_over: false };
+        let pages = stream::unfold(scan, move |mut scan| async move {
+            if scan.is_over {
+                return None;
             }
-        }
+            let page = self.page(&mut scan, shutdown).await;
+            scan.is_over |= page.is_err();
+            page.transpose().map(|page| (page, scan))
+        });
+        let apply = move |page: Result<Page, Ended>| async move { self.finish(page?, shutdown).await };
+        pages.map(apply).buffered(self.config.in_flight.max(1)).boxed()
     }
 
+    /// The next page; `None` when there is none.
     async fn page(&self, scan: &mut Scan, shutdown: &CancellationToken) -> Result<Option<Page>, Ended> {
         shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
         let limit = scan.pace.at_once(self.config.page_keys);
-        let read = async || self.read(scan.after.as_deref(), limit).await;
+        let read = || self.read(scan.after.as_deref(), limit);
         let (page, is_last) = self.mender.patiently(shutdown, read).await?;
         scan.is_over = is_last;
         scan.pace.spend(page.len());

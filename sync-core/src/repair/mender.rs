@@ -71,10 +71,10 @@ pub(super) struct Mender {
 
 impl Mender {
     /// Has it again until it succeeds or fails by something that waiting does not mend.
-    pub(super) async fn patiently<T>(
+    pub(super) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
         &self,
         shutdown: &CancellationToken,
-        mut doing: impl AsyncFnMut() -> Result<T, Error>,
+        mut doing: impl FnMut() -> F,
     ) -> Result<T, Ended> {
         let mut failures = 0;
         loop {
@@ -135,7 +135,7 @@ impl Mender {
         }
         for (key, error) in failed {
             let letter = self.letter(key, &error);
-            self.patiently(shutdown, async || self.letters.park(&letter).await).await?;
+            self.patiently(shutdown, || self.letters.park(&letter)).await?;
             tracing::warn!(index = letter.reader, key = ?letter.key, kind = letter.error_kind, %error,
                 "parked as a dead letter");
             mended.parked.extend(letter.key);

@@ -17,7 +17,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, pin_mut, stream};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -151,7 +152,7 @@ impl Reconcile {
 
     async fn begin_and_compare(&self, scope: &ReconcileScope, shutdown: &CancellationToken) -> Result<(), Ended> {
         let applier = &self.mender.applier;
-        self.mender.patiently(shutdown, async || applier.sink().prepare().await).await?;
+        self.mender.patiently(shutdown, || applier.sink().prepare()).await?;
         if scope.dry_run {
             return self.compare(scope, None, shutdown).await;
         }
@@ -159,10 +160,7 @@ impl Reconcile {
         let compared = self.compare(scope, Some(&mut run), shutdown).await;
         run.counts = self.progress.counts().into();
         match compared {
-            Ok(()) => {
-                let finish = async || self.runs.finish(&run).await;
-                Ok(self.mender.patiently(shutdown, async || fenced_is_final(finish().await)).await??)
-            }
+            Ok(()) => Ok(self.mender.patiently(shutdown, || fenced_is_final(self.runs.finish(&run))).await??),
             Err(ended) => {
                 if let Err(error) = self.runs.release(&run).await {
                     tracing::warn!(index = self.mender.of.index, %error, "the run is left to its lease");
@@ -175,12 +173,12 @@ impl Reconcile {
     /// Begins a run; one that was left half-way is given up for it.
     async fn begin(&self, shutdown: &CancellationToken) -> Result<Run, Ended> {
         let index = &self.mender.of.index;
-        let begin = async || fenced_is_final(self.runs.begin(RunKind::Reconcile, index).await);
+        let begin = || fenced_is_final(self.runs.begin(RunKind::Reconcile, index));
         let run = self.mender.patiently(shutdown, begin).await??;
         if run.counts.is_empty() {
             return Ok(run);
         }
-        self.mender.patiently(shutdown, async || self.runs.abandon(RunKind::Reconcile, index).await).await?;
+        self.mender.patiently(shutdown, || self.runs.abandon(RunKind::Reconcile, index)).await?;
         Ok(self.mender.patiently(shutdown, begin).await??)
     }
 
@@ -194,30 +192,43 @@ impl Reconcile {
             None => self.mender.applier.projection().estimate().await.ok(),
             Some(_) => None,
         });
-        let rows = stream::unfold(Scan::new(self), |scan| {
-            self.next(scan, async |scan| self.rows(scan, scope, shutdown).await)
-        });
-        self.pages(rows, scope, run.as_deref_mut(), shutdown).await?;
+        let rows = self.rows(*scope, shutdown);
+        self.pages(rows, run.as_deref_mut()).await?;
         if scope.since.is_none() {
             self.progress.list(self.inventory.count().await.ok());
-            let listed =
-                stream::unfold(Scan::new(self), |scan| self.next(scan, async |scan| self.listed(scan, shutdown).await));
-            self.pages(listed, scope, run, shutdown).await?;
+            let listed = self.listed(*scope, shutdown);
+            self.pages(listed, run).await?;
         }
         Ok(())
     }
 
-    /// Compares all of these pages.
-    async fn pages(
-        &self,
-        pages: impl Stream<Item = Result<Page, Ended>>,
-        scope: &ReconcileScope,
-        mut run: Option<&mut Run>,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Ended> {
-        let done =
-            pages.map(async |page| self.page(page?, scope, shutdown).await).buffered(self.config.in_flight.max(1));
-        pin_mut!(done);
+    /// Pages of keys of the database, compared in order, several at a time. Boxed here, where the compiler sees what it
+    /// borrows: inside an async function it could not tell that it may be sent.
+    fn rows<'a>(&'a self, scope: ReconcileScope, shutdown: &'a CancellationToken) -> BoxStream<'a, Result<(), Ended>> {
+        let pages = stream::unfold(Scan::new(self), move |mut scan| async move {
+            let page = if scan.is_over { return None } else { self.read_rows(&mut scan, scope, shutdown).await };
+            Some(scan.read(page))
+        });
+        let compare = move |page: Result<Page, Ended>| async move { self.page(page?, &scope, shutdown).await };
+        pages.map(compare).buffered(self.config.in_flight.max(1)).boxed()
+    }
+
+    /// The same of what the index holds.
+    fn listed<'a>(
+        &'a self,
+        scope: ReconcileScope,
+        shutdown: &'a CancellationToken,
+    ) -> BoxStream<'a, Result<(), Ended>> {
+        let pages = stream::unfold(Scan::new(self), move |mut scan| async move {
+            let page = if scan.is_over { return None } else { self.list(&mut scan, shutdown).await };
+            Some(scan.read(page))
+        });
+        let compare = move |page: Result<Page, Ended>| async move { self.page(page?, &scope, shutdown).await };
+        pages.map(compare).buffered(self.config.in_flight.max(1)).boxed()
+    }
+
+    /// Sees to it that all of these are done.
+    async fn pages(&self, mut done: BoxStream<'_, Result<(), Ended>>, mut run: Option<&mut Run>) -> Result<(), Ended> {
         let mut record = interval(RECORD);
         record.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -237,25 +248,17 @@ impl Reconcile {
         }
     }
 
-    async fn next(
-        &self,
-        mut scan: Scan,
-        read: impl AsyncFnOnce(&mut Scan) -> Result<Page, Ended>,
-    ) -> Option<(Result<Page, Ended>, Scan)> {
-        if scan.is_over {
-            return None;
-        }
-        let page = read(&mut scan).await;
-        scan.is_over |= page.is_err();
-        Some((page, scan))
-    }
-
     /// The next keys of the database.
-    async fn rows(&self, scan: &mut Scan, scope: &ReconcileScope, shutdown: &CancellationToken) -> Result<Page, Ended> {
+    async fn read_rows(
+        &self,
+        scan: &mut Scan,
+        scope: ReconcileScope,
+        shutdown: &CancellationToken,
+    ) -> Result<Page, Ended> {
         shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
         let limit = scan.pace.at_once(self.config.page_keys);
         let after = scan.after.clone();
-        let read = async || self.read_rows(scope.since, after.as_deref(), limit).await;
+        let read = || self.read_page(scope.since, after.as_deref(), limit);
         let page = self.mender.patiently(shutdown, read).await?;
         scan.pace.spend(page.len());
         scan.is_over = page.len() < limit;
@@ -264,13 +267,13 @@ impl Reconcile {
     }
 
     /// Keys with their states; where one row makes that fail, only the keys.
-    async fn read_rows(&self, since: Option<Timestamp>, after: Option<&str>, limit: usize) -> Result<Page, Error> {
+    async fn read_page(&self, since: Option<Timestamp>, after: Option<&str>, limit: usize) -> Result<Page, Error> {
         let applier = &self.mender.applier;
         if let Some(since) = since {
-            let keys = applier.read(async || self.versions.changed(since, after, limit).await).await?;
+            let keys = applier.read(self.versions.changed(since, after, limit)).await?;
             return Ok(Page::Keys(keys));
         }
-        match applier.read(async || self.versions.scan_states(after, limit).await).await {
+        match applier.read(self.versions.scan_states(after, limit)).await {
             Err(error) if error.remedy() == Remedy::Park => {
                 Ok(Page::Keys(applier.projection().keys(after, limit).await?))
             }
@@ -279,19 +282,23 @@ impl Reconcile {
     }
 
     /// The next documents of the index.
-    async fn listed(&self, scan: &mut Scan, shutdown: &CancellationToken) -> Result<Page, Ended> {
+    async fn list(&self, scan: &mut Scan, shutdown: &CancellationToken) -> Result<Page, Ended> {
         shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
         let limit = scan.pace.at_once(self.config.page_keys);
-        let mut from = scan.cursor.take();
-        let part = self.mender.patiently(shutdown, async || {
-            let part = self.inventory.inventory(from.as_ref(), limit).await;
-            if part.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced) {
-                from = None;
+        let part = match self
+            .mender
+            .patiently(shutdown, || fenced_is_final(self.inventory.inventory(scan.cursor.as_ref(), limit)))
+            .await?
+        {
+            Ok(part) => part,
+            // Nobody knows the cursor any more.
+            Err(error) => {
+                tracing::info!(index = self.mender.of.index, %error, "the index is listed again");
                 self.progress.list_anew();
+                scan.cursor = None;
+                return Ok(Page::Listed(Vec::new()));
             }
-            part
-        });
-        let part = part.await?;
+        };
         scan.pace.spend(part.documents.len());
         scan.is_over = part.next.is_none();
         scan.cursor = part.next;
@@ -308,8 +315,8 @@ impl Reconcile {
 }
 
 /// Somebody else has the run: waiting for them would only do the same again.
-fn fenced_is_final<T>(outcome: Result<T, Error>) -> Result<Result<T, Error>, Error> {
-    match outcome {
+async fn fenced_is_final<T>(doing: impl Future<Output = Result<T, Error>>) -> Result<Result<T, Error>, Error> {
+    match doing.await {
         Err(error) if error.kind() == ErrorKind::Fenced => Ok(Err(error)),
         outcome => outcome.map(Ok),
     }
@@ -326,6 +333,12 @@ struct Scan {
 impl Scan {
     fn new(of: &Reconcile) -> Self {
         Self { after: None, cursor: None, pace: Pace::new(of.config.per_second), is_over: false }
+    }
+
+    /// What was read, and where it goes on: nowhere after what failed.
+    fn read(mut self, page: Result<Page, Ended>) -> (Result<Page, Ended>, Self) {
+        self.is_over |= page.is_err();
+        (page, self)
     }
 }
 

@@ -1,7 +1,5 @@
 //! `backfill`: every row of a projection into its index, with a view of how far it is.
 
-mod view;
-
 use std::time::Instant;
 
 use serde::Serialize;
@@ -10,9 +8,10 @@ use sync_core::port::{RunKind, Runs};
 use sync_core::repair::{BackfillCounts, BackfillEnd};
 use tokio_util::sync::CancellationToken;
 
-use self::view::View;
+use super::named_index;
+use super::view::View;
 use crate::cli::BackfillArgs;
-use crate::config::{Config, Problems};
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::wire::Wire;
 use crate::{render, signals};
@@ -33,12 +32,7 @@ struct Report<'a> {
 
 /// Goes on with the unfinished backfill of an index, or begins one.
 pub(super) async fn backfill(config: &Config, args: &BackfillArgs) -> Result<Exit, Failure> {
-    let Some((name, index)) = config.indexes.get_key_value(&args.index) else {
-        let known: Vec<_> = config.indexes.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "none is".to_owned() } else { known.join(", ") };
-        let what = format!("no index {:?} is configured: add a section [indexes.NAME] ({known} there)", args.index);
-        return Err(Problems::one("indexes", what).into());
-    };
+    let (name, index) = named_index(config, &args.index)?;
     let wire = Wire::new(config)?;
     if args.restart {
         wire.runs().abandon(RunKind::Backfill, name).await?;

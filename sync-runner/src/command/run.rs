@@ -24,7 +24,7 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
 }
 
 fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool) -> Result<(), Problems> {
-    if config.relay.bus == Bus::Direct && !(relays && indexes) {
+    if config.relay.bus == Bus::Direct && relays != indexes {
         return Err(Problems::one(
             "relay.bus",
             "relay.bus = \"direct\" has no broker between the roles, so they run in one process: leave out --roles, or \
@@ -69,6 +69,13 @@ pub(super) fn start(
             let role = format!("indexer of {name} from retry topics of earlier settings");
             roles.push(Role::new(role, move |shutdown| earlier::run(indexers, shutdown)));
         }
+    }
+    if named.contains(&RoleName::Reconciler) && !config.indexes.is_empty() {
+        let reconciler = wire.reconciler()?;
+        roles.push(Role::new("reconciler".to_owned(), move |shutdown| async move {
+            reconciler.run(&shutdown).await;
+            Ok(())
+        }));
     }
     if let Some(alerts) = wire.alerts()? {
         roles.push(Role::new("alerts".to_owned(), move |shutdown| async move {

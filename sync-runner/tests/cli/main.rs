@@ -5,6 +5,7 @@ mod backfill;
 mod configuration;
 mod dead_letters;
 mod outage;
+mod reconcile;
 mod runner;
 mod secrets;
 mod servers;

@@ -60,7 +60,7 @@ impl Reconcile {
         }
         let Readings { states: before, .. } = self.states(keys, shutdown).await?;
         let keys: Vec<_> = before.iter().map(|state| state.key.clone()).collect();
-        let held = self.mender.patiently(shutdown, async || self.inventory.versions(&keys).await).await?;
+        let held = self.mender.patiently(shutdown, || self.inventory.versions(&keys)).await?;
         let differ = |(state, held): (KeyState, Option<Version>)| {
             let kind = by_version(state.version, state.has_document, held)?;
             Some(Finding { kind, state, held })
@@ -77,7 +77,7 @@ impl Reconcile {
             if keys.is_empty() {
                 continue;
             }
-            match self.mender.patiently(shutdown, async || self.both(&keys).await).await? {
+            match self.mender.patiently(shutdown, || self.both(&keys)).await? {
                 Some(both) => {
                     self.progress.sampled(both.len() as u64);
                     found.extend(both.into_iter().filter_map(|(current, stored)| {
@@ -106,7 +106,7 @@ impl Reconcile {
             return Ok(None);
         }
         let applier = &self.mender.applier;
-        let current = match applier.read(async || applier.projection().load(keys).await).await {
+        let current = match applier.read(applier.projection().load(keys)).await {
             Err(error) if error.remedy() == Remedy::Park => return Ok(None),
             current => current?,
         };
@@ -147,7 +147,7 @@ impl Reconcile {
         let keys = findings.iter().map(|finding| finding.state.key.clone()).collect();
         let selection =
             Selection { keys: Some(keys), reader: Some(self.mender.of.index.clone()), ..Selection::default() };
-        let list = async || self.mender.letters.list(&selection, 0, findings.len()).await;
+        let list = || self.mender.letters.list(&selection, 0, findings.len());
         let letters = self.mender.patiently(shutdown, list).await?;
         let parked: HashSet<String> = letters.into_iter().filter_map(|kept| kept.letter.key).collect();
         self.progress.dead_lettered(parked.len() as u64);

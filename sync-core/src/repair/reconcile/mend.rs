@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reconcile;
 use super::confirm::Finding;
-use crate::error::ErrorKind;
+use super::page::parked_is_final;
 use crate::port::Write;
 use crate::repair::mender::{Ended, Mended};
 use crate::version::Version;
@@ -73,10 +73,7 @@ impl Reconcile {
     async fn raise(&self, outdone: Vec<(String, Version)>, shutdown: &CancellationToken) -> Result<Vec<String>, Ended> {
         let Some(above) = outdone.iter().map(|(_, held)| *held).max() else { return Ok(Vec::new()) };
         let keys: Vec<String> = outdone.iter().map(|(key, _)| key.clone()).collect();
-        let raise = async || match self.versions.raise(&keys, above).await {
-            Err(error) if error.kind() == ErrorKind::Contract => Ok(Err(error)),
-            raised => raised.map(Ok),
-        };
+        let raise = || parked_is_final(self.versions.raise(&keys, above));
         match self.mender.patiently(shutdown, raise).await? {
             Ok(()) => Ok(keys),
             Err(error) => {
@@ -99,7 +96,7 @@ impl Reconcile {
             Write { key: state.key.clone(), version: Version::from_external(above), document: None }
         };
         let writes: Vec<_> = findings.iter().map(delete).collect();
-        self.mender.patiently(shutdown, async || self.mender.applier.sink().apply(&writes).await).await?;
+        self.mender.patiently(shutdown, || self.mender.applier.sink().apply(&writes)).await?;
         Ok(())
     }
 }

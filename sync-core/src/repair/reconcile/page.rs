@@ -87,13 +87,7 @@ impl Reconcile {
     pub(super) async fn states(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Readings, Ended> {
         let (mut readings, mut waiting) = (Readings::default(), vec![keys]);
         while let Some(mut keys) = waiting.pop() {
-            let read = async || {
-                let states = self.mender.applier.read(async || self.versions.states(&keys).await).await;
-                match states {
-                    Err(error) if error.remedy() == Remedy::Park => Ok(Err(error)),
-                    states => states.map(Ok),
-                }
-            };
+            let read = || parked_is_final(self.mender.applier.read(self.versions.states(&keys)));
             match self.mender.patiently(shutdown, read).await? {
                 Ok(states) => readings.states.extend(states),
                 Err(_) if keys.len() > 1 => {
@@ -121,7 +115,7 @@ impl Reconcile {
         shutdown: &CancellationToken,
     ) -> Result<Suspects, Ended> {
         let keys: Vec<_> = states.iter().map(|state| state.key.clone()).collect();
-        let held = self.mender.patiently(shutdown, async || self.inventory.versions(&keys).await).await?;
+        let held = self.mender.patiently(shutdown, || self.inventory.versions(&keys)).await?;
         let mut suspects = Suspects::default();
         for (state, held) in states.into_iter().zip(held) {
             if by_version(state.version, state.has_document, held).is_some() {
@@ -145,5 +139,15 @@ impl Reconcile {
         let Readings { states, unreadable: _ } = self.states(keys, shutdown).await?;
         let orphans = states.into_iter().filter(|state| !state.has_document).map(|state| state.key);
         Ok(Suspects { by_version: orphans.collect(), is_listed: true, ..Suspects::default() })
+    }
+}
+
+/// What is a row's own fault is looked into.
+pub(super) async fn parked_is_final<T>(
+    doing: impl Future<Output = Result<T, Error>>,
+) -> Result<Result<T, Error>, Error> {
+    match doing.await {
+        Err(error) if error.remedy() == Remedy::Park => Ok(Err(error)),
+        outcome => outcome.map(Ok),
     }
 }
