@@ -14,5 +14,6 @@ mod poison;
 mod relay;
 mod retries;
 mod silence;
+mod tombstones;
 mod watch;
 mod windows;

@@ -22,6 +22,10 @@ pub(crate) enum Command {
     Relay(Options),
     /// A topic that holds every key once, into Elasticsearch.
     Index(Options),
+    /// A table of which no event tells, into an empty index.
+    Backfill(Options),
+    /// An index compared with its table.
+    Reconcile(Options),
     /// Every row of a table changes: from the first commit until a search finds the last.
     Live(Options),
     /// From a commit to its message in a consumer's hands.

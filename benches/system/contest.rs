@@ -1,10 +1,12 @@
 //! The benchmarks, one a file: what is prepared, whose turns they are, what is wanted.
 
+pub(crate) mod backfill;
 pub(crate) mod growth;
 pub(crate) mod index;
 pub(crate) mod latency;
 pub(crate) mod live;
 pub(crate) mod pinned;
+pub(crate) mod reconcile;
 pub(crate) mod relay;
 pub(crate) mod writer;
 

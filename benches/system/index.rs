@@ -48,6 +48,15 @@ impl Index {
         Ok(total.unwrap_or_default())
     }
 
+    /// Deletes so many of its documents by hand, whichever come first, and says how many it were.
+    pub(crate) async fn delete_some(&self, documents: u64) -> Outcome<u64> {
+        let query = format!(r#"{{"max_docs":{documents},"query":{{"match_all":{{}}}}}}"#);
+        let request = self.http.post(format!("{}/_delete_by_query?refresh=true&conflicts=proceed", self.url));
+        let request = request.header("content-type", "application/json").body(query);
+        let answer: Value = serde_json::from_slice(&request.send().await?.error_for_status()?.bytes().await?)?;
+        answer["deleted"].as_u64().ok_or_else(|| format!("no word of what was deleted: {answer}").into())
+    }
+
     /// Documents a search for this query string finds, or all of them.
     pub(crate) async fn finds(&self, query: Option<&str>) -> Outcome<u64> {
         let query = query.map(|query| format!("?q={query}")).unwrap_or_default();

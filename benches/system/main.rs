@@ -40,6 +40,8 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Relay(options) => contest::relay::run(&options).await,
         Command::Index(options) => contest::index::run(&options).await,
+        Command::Backfill(options) => contest::backfill::run(&options).await,
+        Command::Reconcile(options) => contest::reconcile::run(&options).await,
         Command::Live(options) => contest::live::run(&options).await,
         Command::Latency(options) => contest::latency::run(&options).await,
         Command::Writer(options) => contest::writer::run(&options).await,

@@ -38,14 +38,19 @@ impl Delivery {
     }
 }
 
-/// `sync-runner run` with these roles and settings. Nothing of the environment reaches it.
+/// `sync-runner run` with these roles and settings.
 pub(crate) fn start(stage: &Stage, roles: &str, settings: &[String]) -> Outcome<Program> {
+    command(stage, &["run", "--roles", roles], settings)
+}
+
+/// `sync-runner` with these arguments and settings. Nothing of the environment reaches it.
+pub(crate) fn command(stage: &Stage, arguments: &[&str], settings: &[String]) -> Outcome<Program> {
     let mut command = Command::new(binary()?);
     let is_setting = |(name, _): &(OsString, OsString)| name.to_string_lossy().starts_with("SYNC_");
     for (name, _) in env::vars_os().filter(is_setting) {
         command.env_remove(name);
     }
-    command.current_dir(stage.files()).args(["run", "--roles", roles]);
+    command.current_dir(stage.files()).args(arguments);
     let servers = [
         format!("postgres.url={}", stage.url),
         format!("kafka.brokers={}", stage.brokers),

@@ -1,18 +1,22 @@
 //! A contestant's process: what it says, what it uses, how it ends.
 
+use std::error::Error;
 use std::fs;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::Outcome;
 use crate::figures::Figures;
 
 /// How long a program may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// Between two looks at a process that ends by itself.
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// A process, and all that it started. Killed when dropped.
 #[derive(Debug)]
@@ -62,9 +66,7 @@ impl Program {
     pub(crate) fn is_alive(&mut self) -> Outcome<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => {
-                Err(format!("{} ended: {status}; its last words:\n{}", self.name, self.last.join("\n")).into())
-            }
+            Some(status) => Err(self.failed(status)),
         }
     }
 
@@ -73,6 +75,32 @@ impl Program {
         let root = self.child.id().ok_or("the process has ended")?;
         let used = usage(&family(root)?);
         Ok(add(figures, used))
+    }
+
+    /// How fast it did `count` of something from its start to its end, which comes by itself and well.
+    pub(crate) async fn until_done(mut self, count: u64, within: Duration) -> Outcome<Figures> {
+        let (began, mut figures) = (Instant::now(), Figures::default());
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                // The last look at what it used was a moment before its end.
+                let done = Figures { rate: Figures::rate(count, began.elapsed().as_secs_f64()).rate, ..figures };
+                return if status.success() { Ok(done) } else { Err(self.failed(status)) };
+            }
+            figures = self.usage(Figures::default())?;
+            if began.elapsed() > within {
+                return Err(format!("{} was not done within {within:?}", self.name).into());
+            }
+            // Its pipe must not fill.
+            if let Ok(Ok(Some(line))) = timeout(BETWEEN, self.said.next_line()).await {
+                self.remember(line);
+            } else {
+                sleep(BETWEEN).await;
+            }
+        }
+    }
+
+    fn failed(&self, status: ExitStatus) -> Box<dyn Error + Send + Sync> {
+        format!("{} ended: {status}; its last words:\n{}", self.name, self.last.join("\n")).into()
     }
 
     /// Asks it to end, and waits.

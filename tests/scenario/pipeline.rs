@@ -137,7 +137,7 @@ async fn repeated_and_reversed_messages_in_kafka_leave_the_newest() {
         .await;
 }
 
-async fn read_topic(pipeline: &Pipeline) -> Vec<Incoming> {
+pub(super) async fn read_topic(pipeline: &Pipeline) -> Vec<Incoming> {
     let group = format!("{}-reading", pipeline.topic);
     let subscriber = KafkaSubscriber::new(&pipeline.kafka(), &group, &pipeline.topic, None).unwrap();
     let behind: u64 = subscriber.lag().await.unwrap().iter().map(|partition| partition.behind).sum();
@@ -152,7 +152,7 @@ async fn read_topic(pipeline: &Pipeline) -> Vec<Incoming> {
     read
 }
 
-fn again(message: Incoming) -> Outgoing {
+pub(super) fn again(message: Incoming) -> Outgoing {
     let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     Outgoing {
         topic: message.partition.topic.to_string(),

@@ -47,6 +47,12 @@ fn projection(url: &str, topic: &str, sql: &str) -> Arc<PostgresProjection> {
     Arc::new(PostgresProjection::new(database(url), config))
 }
 
+fn sink(url: String, alias: &str) -> Arc<ElasticsearchSink> {
+    let cluster = ElasticsearchConfig { urls: vec![url], ..ElasticsearchConfig::default() };
+    let index = IndexConfig { alias: alias.to_owned(), mapping: MAPPING.to_owned() };
+    Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"))
+}
+
 impl Domain {
     /// With documents made by `sql`.
     pub async fn projecting(sql: &str) -> Self {
@@ -59,11 +65,9 @@ impl Domain {
         let topic = servers::unique("jobs");
         client.batch_execute(&SCHEMA.replace("job-es-sync", &topic)).await.expect("the reference domain applies");
         let projection = projection(&url, &topic, sql);
-        let cluster = ElasticsearchConfig { urls: vec![servers::elasticsearch()], ..ElasticsearchConfig::default() };
         let elasticsearch = ElasticsearchScratch::new();
         let alias = elasticsearch.name("jobs");
-        let index = IndexConfig { alias: alias.clone(), mapping: MAPPING.to_owned() };
-        let sink = Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"));
+        let sink = sink(servers::elasticsearch(), &alias);
         Self { client, url, topic, alias, projection, sink, _elasticsearch: elasticsearch }
     }
 
@@ -72,6 +76,11 @@ impl Domain {
         self.client = connect(&url).await;
         self.projection = projection(&url, &self.topic, PROJECTION);
         self.url = url;
+    }
+
+    /// Has its documents in the index of another cluster from now on.
+    pub fn index_at(&mut self, url: String) {
+        self.sink = sink(url, &self.alias);
     }
 
     pub async fn compare(&self) -> Comparison {

@@ -66,6 +66,11 @@ impl Pipeline {
         Self { domain: Domain::projecting(sql).await, way, retries: RetryPolicy::default() }
     }
 
+    /// Has its documents in the index of another cluster from now on.
+    pub fn index_at(&mut self, url: String) {
+        self.domain.index_at(url);
+    }
+
     pub fn kafka(&self) -> KafkaConfig {
         let topics = TopicConfig { partitions: 4, ..TopicConfig::default() };
         KafkaConfig { brokers: servers::kafka(), topics, ..KafkaConfig::default() }

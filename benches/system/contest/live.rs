@@ -116,7 +116,7 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
 
 async fn pgsync(stage: &Stage, client: &Client, table: &Table, round: u32) -> Outcome<Figures> {
     let name = format!("pgsync{round}");
-    let mut sync = PgSync::start(stage, client, &name).await?;
+    let mut sync = PgSync::start(stage, client, &name, table.size()).await?;
     let index = Index::new(stage, &name);
     index.until_finds("*", table.size(), sync.program(), BOUND).await?;
     let figures = table.change(client, &index, sync.program()).await?;

@@ -1,6 +1,8 @@
 //! `PGSync`, reading the write-ahead log, with the nginx that makes this Elasticsearch one it talks to.
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::process::Command;
 use tokio_postgres::Client;
@@ -11,20 +13,25 @@ use crate::figures::Figures;
 use crate::program::Program;
 use crate::stage::Stage;
 
+/// How long it may take to fill an index.
+const BOUND: Duration = Duration::from_secs(900);
+
 const ENVIRONMENT: &str = include_str!("../../peers/pgsync/environment");
 const NGINX: &str = include_str!("../../peers/pgsync/nginx.conf");
 const SCHEMA: &str = include_str!("../../peers/pgsync/schema.json");
 
-/// It, and what it needs.
-pub(crate) struct PgSync {
+/// It, before it has read anything, and the nginx it needs.
+pub(crate) struct Prepared {
     nginx: Program,
-    sync: Program,
+    directory: PathBuf,
+    environment: String,
+    /// The name it gives a slot of its own.
+    slot: String,
 }
 
-impl PgSync {
-    /// Fills the index from the table, then follows the table.
-    pub(crate) async fn start(stage: &Stage, client: &Client, index: &str) -> Outcome<Self> {
-        let programs = installed("SYNC_BENCH_PGSYNC")?;
+impl Prepared {
+    /// Sees to everything but the index.
+    pub(crate) async fn new(stage: &Stage, client: &Client, index: &str) -> Outcome<Self> {
         let directory = stage.files().join(format!("pgsync-{:08x}", rand::random::<u32>()));
         fs::create_dir(&directory)?;
         let here = directory.to_string_lossy().into_owned();
@@ -49,28 +56,48 @@ impl PgSync {
         fs::write(directory.join("nginx.conf"), filled(NGINX, &values))?;
         fs::write(directory.join("schema.json"), filled(SCHEMA, &values))?;
         let environment = filled(ENVIRONMENT, &values);
-        let pgsync = |arguments: &[&str]| {
-            let mut command = Command::new(format!("{programs}/bin/python"));
-            command.arg(format!("{programs}/bin/pgsync")).args(arguments).current_dir(&directory);
-            let settings = environment.lines().filter(|line| !line.starts_with('#'));
-            command.envs(settings.filter_map(|line| line.split_once('=')));
-            command
-        };
-
         let mut command = Command::new("nginx");
         command.args(["-p", &here, "-c", &format!("{here}/nginx.conf"), "-e", &format!("{here}/nginx.start.log")]);
         let nginx = Program::start("nginx", command)?;
-        // The name it gives a slot of its own.
         let slot = format!("{}_{index}", stage.name);
         let make = "select pg_create_logical_replication_slot($1::text::name, 'test_decoding')";
         client.execute(make, &[&slot]).await?;
-        let filled = pgsync(&[]).output().await?;
-        if !filled.status.success() {
-            return Err(format!("PGSync's first run failed: {}", String::from_utf8_lossy(&filled.stderr)).into());
-        }
-        let mut sync = Program::start("PGSync", pgsync(&["--wal"]))?;
-        until_read(client, &slot, &mut sync).await?;
-        Ok(Self { nginx, sync })
+        Ok(Self { nginx, directory, environment, slot })
+    }
+
+    fn pgsync(&self, arguments: &[&str]) -> Outcome<Command> {
+        let programs = installed("SYNC_BENCH_PGSYNC")?;
+        let mut command = Command::new(format!("{programs}/bin/python"));
+        command.arg(format!("{programs}/bin/pgsync")).args(arguments).current_dir(&self.directory);
+        let settings = self.environment.lines().filter(|line| !line.starts_with('#'));
+        command.envs(settings.filter_map(|line| line.split_once('=')));
+        Ok(command)
+    }
+
+    /// Fills the index from the table of so many rows.
+    pub(crate) async fn fill(&self, rows: u64) -> Outcome<Figures> {
+        Program::start("PGSync", self.pgsync(&[])?)?.until_done(rows, BOUND).await
+    }
+
+    pub(crate) async fn end(self) -> Outcome<()> {
+        self.nginx.end().await
+    }
+}
+
+/// It, and what it needs.
+pub(crate) struct PgSync {
+    nginx: Program,
+    sync: Program,
+}
+
+impl PgSync {
+    /// Fills the index from the table of so many rows, then follows the table.
+    pub(crate) async fn start(stage: &Stage, client: &Client, index: &str, rows: u64) -> Outcome<Self> {
+        let prepared = Prepared::new(stage, client, index).await?;
+        prepared.fill(rows).await?;
+        let mut sync = Program::start("PGSync", prepared.pgsync(&["--wal"])?)?;
+        until_read(client, &prepared.slot, &mut sync).await?;
+        Ok(Self { nginx: prepared.nginx, sync })
     }
 
     /// The process that follows the table.

@@ -1,0 +1,85 @@
+//! Deletes the index has forgotten: its memory of them dies with the node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::Version;
+use sync_core::adapter::SystemClock;
+use sync_core::adapter::kafka::KafkaPublisher;
+use sync_core::adapter::postgres::{PostgresRuns, RunsConfig};
+use sync_core::port::{Outcome, Publisher, Sink, Write};
+use sync_core::repair::{
+    DifferenceKind, Reconcile, ReconcileConfig, ReconcileCounts, ReconcileEnd, ReconcileScope, RepairOf,
+};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::pipeline::{again, read_topic};
+use crate::support::node::{Node, run_all};
+use crate::support::pipeline::{Pipeline, Ran, Way};
+use crate::support::postgres::database;
+
+const JOBS: &str = "insert into jobs (title) select 'job ' || n from generate_series(1, 20) n";
+
+async fn reconcile(pipeline: &Pipeline) -> ReconcileCounts {
+    let runs = RunsConfig { holder: "test".to_owned(), lease: Duration::from_secs(15) };
+    let reconcile = Reconcile::new(
+        RepairOf { index: "jobs".to_owned(), topic: pipeline.topic.clone() },
+        Arc::clone(&pipeline.projection) as _,
+        Arc::clone(&pipeline.sink) as _,
+        Arc::new(PostgresRuns::new(database(&pipeline.url), runs)),
+        Arc::new(pipeline.letters()),
+        Arc::new(SystemClock),
+        ReconcileConfig { grace: Duration::ZERO, ..ReconcileConfig::default() },
+    );
+    let scope = ReconcileScope { since: None, deep: true, dry_run: false };
+    assert_eq!(reconcile.run(&scope, &CancellationToken::new()).await.unwrap(), ReconcileEnd::Finished);
+    reconcile.progress().counts()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_document_does_not_come_back_when_the_index_has_forgotten_its_delete() {
+    let mut node = tokio::task::spawn_blocking(|| Node::cluster(1).remove(0)).await.unwrap();
+    let mut pipeline = Pipeline::new(Way::Kafka).await;
+    pipeline.index_at(format!("http://{}", node.address()));
+    pipeline
+        .beside(async |ran: &Ran| {
+            pipeline.execute(JOBS).await;
+            pipeline.until_equal().await;
+            let deleted: String =
+                pipeline.client.query_one("select min(id)::text from jobs", &[]).await.unwrap().get(0);
+            pipeline.execute(&format!("delete from jobs where id::text = '{deleted}'")).await;
+            pipeline.until_equal().await;
+            let late = Write {
+                key: deleted,
+                version: Version::new(0, 1).unwrap(),
+                document: Some("{\"title\":\"read before the delete\"}".to_owned()),
+            };
+            let refused = pipeline.sink.apply(std::slice::from_ref(&late)).await.unwrap();
+            assert!(matches!(refused[..], [Outcome::Stale]), "the index remembers the delete");
+
+            tokio::task::block_in_place(|| {
+                node.kill();
+                run_all(&mut [&mut node]);
+            });
+            // Every message there ever was, once more: rows are read as they are now.
+            let before = pipeline.until_equal().await;
+            let old = read_topic(&pipeline).await;
+            let said = ran.indexer.counts().messages + old.len() as u64;
+            let publisher = KafkaPublisher::new(&pipeline.kafka()).unwrap();
+            publisher.publish(old.into_iter().map(again).collect()).await.unwrap().await.unwrap();
+            while ran.indexer.counts().messages < said {
+                sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(pipeline.compare().await, before);
+
+            // What alone could bring it back is a write that was under way all the time; that is found and mended.
+            let lost = pipeline.sink.apply(&[late]).await.unwrap();
+            let counts = reconcile(&pipeline).await;
+            if matches!(lost[..], [Outcome::Applied]) {
+                assert_eq!((counts.of(DifferenceKind::Orphan), counts.fixed), (1, 1));
+            }
+            assert_eq!(pipeline.compare().await, before);
+        })
+        .await;
+}
