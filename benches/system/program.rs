@@ -86,7 +86,11 @@ impl Program {
                 let done = Figures { rate: Figures::rate(count, began.elapsed().as_secs_f64()).rate, ..figures };
                 return if status.success() { Ok(done) } else { Err(self.failed(status)) };
             }
-            figures = self.usage(Figures::default())?;
+            let used = self.usage(Figures::default())?;
+            // Of one that has just ended nothing is known.
+            if used.rss_mb > Some(0.0) {
+                figures = used;
+            }
             if began.elapsed() > within {
                 return Err(format!("{} was not done within {within:?}", self.name).into());
             }

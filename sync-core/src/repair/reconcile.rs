@@ -12,6 +12,7 @@ mod confirm;
 mod mend;
 mod page;
 mod progress;
+mod seen;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::page::Page;
 pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
+use self::seen::Seen;
 use super::mender::{Ended, Mender, RepairOf};
 use super::pace::Pace;
 use crate::applier::{Applier, ApplierConfig};
@@ -192,38 +194,35 @@ impl Reconcile {
             None => self.mender.applier.projection().estimate().await.ok(),
             Some(_) => None,
         });
-        let rows = self.rows(*scope, shutdown);
-        self.pages(rows, run.as_deref_mut()).await?;
+        let seen = Seen::default();
+        let pass = Pass { scope, seen: &seen, shutdown };
+        self.pages(self.rows(pass), run.as_deref_mut()).await?;
         if scope.since.is_none() {
+            seen.sort();
             self.progress.list(self.inventory.count().await.ok());
-            let listed = self.listed(*scope, shutdown);
-            self.pages(listed, run).await?;
+            self.pages(self.listed(pass), run).await?;
         }
         Ok(())
     }
 
     /// Pages of keys of the database, compared in order, several at a time. Boxed here, where the compiler sees what it
     /// borrows: inside an async function it could not tell that it may be sent.
-    fn rows<'a>(&'a self, scope: ReconcileScope, shutdown: &'a CancellationToken) -> BoxStream<'a, Result<(), Ended>> {
+    fn rows<'a>(&'a self, pass: Pass<'a>) -> BoxStream<'a, Result<(), Ended>> {
         let pages = stream::unfold(Scan::new(self), move |mut scan| async move {
-            let page = if scan.is_over { return None } else { self.read_rows(&mut scan, scope, shutdown).await };
+            let page = if scan.is_over { return None } else { self.read_rows(&mut scan, pass).await };
             Some(scan.read(page))
         });
-        let compare = move |page: Result<Page, Ended>| async move { self.page(page?, &scope, shutdown).await };
+        let compare = move |page: Result<Page, Ended>| async move { self.page(page?, pass).await };
         pages.map(compare).buffered(self.config.in_flight.max(1)).boxed()
     }
 
     /// The same of what the index holds.
-    fn listed<'a>(
-        &'a self,
-        scope: ReconcileScope,
-        shutdown: &'a CancellationToken,
-    ) -> BoxStream<'a, Result<(), Ended>> {
+    fn listed<'a>(&'a self, pass: Pass<'a>) -> BoxStream<'a, Result<(), Ended>> {
         let pages = stream::unfold(Scan::new(self), move |mut scan| async move {
-            let page = if scan.is_over { return None } else { self.list(&mut scan, shutdown).await };
+            let page = if scan.is_over { return None } else { self.list(&mut scan, pass.shutdown).await };
             Some(scan.read(page))
         });
-        let compare = move |page: Result<Page, Ended>| async move { self.page(page?, &scope, shutdown).await };
+        let compare = move |page: Result<Page, Ended>| async move { self.page(page?, pass).await };
         pages.map(compare).buffered(self.config.in_flight.max(1)).boxed()
     }
 
@@ -249,17 +248,12 @@ impl Reconcile {
     }
 
     /// The next keys of the database.
-    async fn read_rows(
-        &self,
-        scan: &mut Scan,
-        scope: ReconcileScope,
-        shutdown: &CancellationToken,
-    ) -> Result<Page, Ended> {
-        shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
+    async fn read_rows(&self, scan: &mut Scan, pass: Pass<'_>) -> Result<Page, Ended> {
+        pass.shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
         let limit = scan.pace.at_once(self.config.page_keys);
         let after = scan.after.clone();
-        let read = || self.read_page(scope.since, after.as_deref(), limit);
-        let page = self.mender.patiently(shutdown, read).await?;
+        let read = || self.read_page(pass.scope.since, after.as_deref(), limit);
+        let page = self.mender.patiently(pass.shutdown, read).await?;
         scan.pace.spend(page.len());
         scan.is_over = page.len() < limit;
         scan.after = page.last().map(str::to_owned);
@@ -320,6 +314,14 @@ async fn fenced_is_final<T>(doing: impl Future<Output = Result<T, Error>>) -> Re
         Err(error) if error.kind() == ErrorKind::Fenced => Ok(Err(error)),
         outcome => outcome.map(Ok),
     }
+}
+
+/// What a comparison is about.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    scope: &'a ReconcileScope,
+    seen: &'a Seen,
+    shutdown: &'a CancellationToken,
 }
 
 /// Where a scan is.

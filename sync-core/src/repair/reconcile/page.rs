@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::confirm::Suspects;
-use super::{Reconcile, ReconcileScope};
+use super::{Pass, Reconcile, ReconcileScope};
 use crate::error::{Error, Remedy};
 use crate::port::KeyState;
 use crate::repair::difference::{DifferenceKind, by_version};
@@ -46,21 +46,17 @@ pub(super) struct Readings {
 
 impl Reconcile {
     /// Compares one page, and puts right what differs.
-    pub(super) async fn page(
-        &self,
-        page: Page,
-        scope: &ReconcileScope,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Ended> {
+    pub(super) async fn page(&self, page: Page, pass: Pass<'_>) -> Result<(), Ended> {
+        let Pass { scope, shutdown, .. } = pass;
         let keys = page.len() as u64;
         let suspects = match page {
-            Page::Listed(keys) => self.without_rows(keys, shutdown).await?,
+            Page::Listed(keys) => self.without_rows(keys, pass).await?,
             Page::Keys(keys) => {
                 let Readings { states, unreadable } = self.states(keys, shutdown).await?;
                 self.tell_unreadable(unreadable);
-                self.differing(states, scope, shutdown).await?
+                self.differing(states, pass).await?
             }
-            Page::States(states) => self.differing(states, scope, shutdown).await?,
+            Page::States(states) => self.differing(states, pass).await?,
         };
         let (is_listed, is_all) = (suspects.is_listed, scope.since.is_none());
         // Of keys that were compared both ways, what has no row is counted where the index is listed.
@@ -87,6 +83,9 @@ impl Reconcile {
     pub(super) async fn states(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Readings, Ended> {
         let (mut readings, mut waiting) = (Readings::default(), vec![keys]);
         while let Some(mut keys) = waiting.pop() {
+            if keys.is_empty() {
+                continue;
+            }
             let read = || parked_is_final(self.mender.applier.read(self.versions.states(&keys)));
             match self.mender.patiently(shutdown, read).await? {
                 Ok(states) => readings.states.extend(states),
@@ -108,19 +107,17 @@ impl Reconcile {
     }
 
     /// Which of these keys seem to differ, and which are to be compared in content.
-    async fn differing(
-        &self,
-        states: Vec<KeyState>,
-        scope: &ReconcileScope,
-        shutdown: &CancellationToken,
-    ) -> Result<Suspects, Ended> {
+    async fn differing(&self, states: Vec<KeyState>, pass: Pass<'_>) -> Result<Suspects, Ended> {
+        if pass.scope.since.is_none() {
+            pass.seen.add(states.iter().filter(|state| state.has_document).map(|state| state.key.as_str()));
+        }
         let keys: Vec<_> = states.iter().map(|state| state.key.clone()).collect();
-        let held = self.mender.patiently(shutdown, || self.inventory.versions(&keys)).await?;
+        let held = self.mender.patiently(pass.shutdown, || self.inventory.versions(&keys)).await?;
         let mut suspects = Suspects::default();
         for (state, held) in states.into_iter().zip(held) {
             if by_version(state.version, state.has_document, held).is_some() {
                 suspects.by_version.push(state.key);
-            } else if held.is_some_and(|held| self.is_compared_in_content(state.version, held, scope)) {
+            } else if held.is_some_and(|held| self.is_compared_in_content(state.version, held, pass.scope)) {
                 suspects.by_content.push(state.key);
             }
         }
@@ -134,9 +131,10 @@ impl Reconcile {
     }
 
     /// Which of these keys of the index seem to have no document in the database.
-    async fn without_rows(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Suspects, Ended> {
+    async fn without_rows(&self, keys: Vec<String>, pass: Pass<'_>) -> Result<Suspects, Ended> {
+        let keys = pass.seen.unseen(keys);
         // Those that cannot be read have been told of when the database was scanned.
-        let Readings { states, unreadable: _ } = self.states(keys, shutdown).await?;
+        let Readings { states, unreadable: _ } = self.states(keys, pass.shutdown).await?;
         let orphans = states.into_iter().filter(|state| !state.has_document).map(|state| state.key);
         Ok(Suspects { by_version: orphans.collect(), is_listed: true, ..Suspects::default() })
     }
