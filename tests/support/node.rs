@@ -141,6 +141,12 @@ impl Node {
         format!("127.0.0.1:{}", self.ports.http)
     }
 
+    /// Has all it was told on disk, so that it begins without a log to repeat. Blocks.
+    pub fn flush(&self) {
+        let answer = self.ask("POST", "/_all/_flush?force=true").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     /// Ends it as a crash would. Blocks.
     pub fn kill(&mut self) {
         process::kill(&mut self.server.take().expect("it runs"));
