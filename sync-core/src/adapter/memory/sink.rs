@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ impl State {
 pub struct MemorySink {
     states: Arc<Mutex<HashMap<String, State>>>,
     history: Arc<Mutex<Option<History>>>,
+    /// How often all listings were forgotten.
+    pub(super) listings: Arc<AtomicU64>,
 }
 
 impl MemorySink {
@@ -45,6 +48,11 @@ impl MemorySink {
     /// Takes away all that is known of a key, as the loss of a node's memory of deletes does.
     pub fn forget(&self, key: &str) {
         self.states().remove(key);
+    }
+
+    /// Lets no listing go on that has begun, as a restart of an index does.
+    pub fn forget_listings(&self) {
+        self.listings.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {

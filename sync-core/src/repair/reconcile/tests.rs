@@ -234,9 +234,14 @@ async fn outages_and_lost_answers_cost_delay_and_no_key() {
 async fn a_listing_the_index_has_forgotten_begins_anew() {
     let bench = Bench::of(300).await;
     bench.write("nobody", 9_000, Some("{}")).await;
-    bench.writing.then([Fault::Pass, Fault::Pass, Fault::Refuse(ErrorKind::Fenced)]);
-    let counts = bench.run(ReconcileScope { deep: false, ..ALL }).await;
-    assert_eq!((counts.of(DifferenceKind::Orphan), counts.fixed), (1, 1));
+    let hold = Hold::default();
+    bench.writing.then([Fault::Pass, Fault::Pass, Fault::Hold(hold.clone())]);
+    let (counts, ()) = tokio::join!(bench.run(ReconcileScope { deep: false, ..ALL }), async {
+        hold.reached().await;
+        bench.sink.forget_listings();
+        hold.release();
+    });
+    assert_eq!((counts.of(DifferenceKind::Orphan), counts.fixed, counts.listed), (1, 1, 301));
     assert!(bench.is_equal().await && bench.writing.is_used_up());
 }
 
