@@ -1,7 +1,7 @@
 -- Versions above what an index holds: for documents whose version no change of their row would outdo.
 
 create function outbox.raise_versions(topic text, keys text[], above bigint) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     -- An index compares epoch and version as one number.
     far constant bigint := 1::bigint << 47;

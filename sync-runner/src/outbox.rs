@@ -1,5 +1,8 @@
 //! What `check` and `status` ask PostgreSQL. Reads only, and only what any role may read.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::Serialize;
 use sync_core::adapter::postgres::Postgres;
 use sync_core::{Error, ErrorKind};
@@ -91,7 +94,8 @@ missing as (
     select format('EXECUTE on outbox.%s', p.proname) from pg_proc p
      where p.pronamespace = (select oid from schema)
        and p.proname in ('note_history', 'current_history', 'wake_class',
-                         'resume', 'passed_window', 'record_window', 'raise_epoch', 'agree_history')
+                         'resume', 'passed_window', 'record_window', 'raise_epoch', 'agree_history',
+                         'raise_versions', 'retained', 'not_passed_by')
        and not has_function_privilege(p.oid, 'execute')
 )
 select coalesce(array_agg(what order by what), '{}') from missing";
@@ -131,6 +135,39 @@ pub(crate) async fn subscription(database: &Postgres, name: &str) -> Result<Opti
                ledger_from is not null from outbox.subscriptions where name = $1";
     let row = client.query_opt(sql, &[&name]).await.map_err(|error| failed("asking for the lease", error))?;
     Ok(row.map(|row| Subscription { holder: row.get(0), term: row.get(1), position: row.get(2), mirrored: row.get(3) }))
+}
+
+/// How much of the outbox is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Retained {
+    /// Bytes of events, indexes included.
+    pub(crate) bytes: i64,
+    /// Days they are of.
+    pub(crate) days: usize,
+    /// Subscriptions that hold back what is older than the retention, with its bytes.
+    pub(crate) held_back: BTreeMap<String, i64>,
+}
+
+/// How much of the outbox is kept, and who holds back what is older than `retention`.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn retained(database: &Postgres, retention: Duration) -> Result<Retained, Error> {
+    let client = database.client().await?;
+    let sql = "select bytes, not_passed_by, \
+               coalesce(day + interval '1 day' <= clock_timestamp() - make_interval(secs => $1::float8), false) \
+               from outbox.retained()";
+    let rows = client.query(sql, &[&retention.as_secs_f64()]).await;
+    let mut retained = Retained::default();
+    for row in rows.map_err(|error| failed("asking how much the outbox holds", error))? {
+        let (bytes, holders, is_old): (i64, Vec<String>, bool) = (row.get(0), row.get(1), row.get(2));
+        retained.bytes += bytes;
+        retained.days += 1;
+        for holder in holders.into_iter().filter(|_| is_old) {
+            *retained.held_back.entry(holder).or_default() += bytes;
+        }
+    }
+    Ok(retained)
 }
 
 /// These statements are right and small: where they fail, the outbox is missing or closed to us, or the connection

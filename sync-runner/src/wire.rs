@@ -88,6 +88,7 @@ impl<'a> Wire<'a> {
                 batch_bytes: relay.batch_bytes,
                 linger: relay.linger,
                 poll_interval: relay.poll_interval,
+                retention: relay.retention,
             },
         )
     }
@@ -377,7 +378,7 @@ mod tests {
         let (relay, default) = (&config.relay, SourceConfig::default());
         assert_eq!((relay.batch_events, relay.batch_bytes), (default.batch_events, default.batch_bytes));
         assert_eq!((relay.lease, relay.poll_interval), (default.lease, default.poll_interval));
-        assert_eq!(relay.linger, default.linger);
+        assert_eq!((relay.linger, relay.retention), (default.linger, default.retention));
         assert_eq!((&relay.subscription, relay.in_flight), (&default.subscription, RelayConfig::default().in_flight));
         let (indexer, default) = (&config.indexer, IndexerConfig::default());
         assert_eq!((indexer.batch_messages, indexer.batch_bytes), (default.batch_messages, default.batch_bytes));

@@ -65,7 +65,7 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn lag(&self) -> Result<SourceLag, Error>;
 
-    /// Makes room for the events to come. Wanted every hour or so; may be repeated, also by several at once, beside
+    /// Makes room for the events to come, and gives up that of events everybody has passed long ago. Wanted every hour or so; may be repeated, also by several at once, beside
     /// open writers. Until it is called again nothing fails; the source only gets less tidy.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::cli::StatusArgs;
 use crate::config::{Bus, Config, Index, show_duration};
 use crate::exit::{Exit, Failure};
-use crate::outbox::{self, Subscription};
+use crate::outbox::{self, Retained, Subscription};
 use crate::render;
 use crate::wire::Wire;
 
@@ -44,6 +44,7 @@ struct Report {
     /// By index; empty where no broker stands between the roles.
     bus: BTreeMap<String, Told<Queue>>,
     indexes: BTreeMap<String, Told<Documents>>,
+    retained: Told<Retained>,
     dead_letters: Told<Letters>,
 }
 
@@ -124,13 +125,15 @@ async fn ask(config: &Config, wire: &Wire<'_>) -> Report {
     let queues = queues.map(async |(name, index)| (name.clone(), in_time(queue(wire, name, index)).await));
     let documents =
         config.indexes.iter().map(async |(name, index)| (name.clone(), in_time(documents(wire, index)).await));
-    let (outbox, queues, documents, dead_letters) = tokio::join!(
+    let (outbox, queues, documents, retained, dead_letters) = tokio::join!(
         in_time(outbox(config, wire)),
         futures::future::join_all(queues),
         futures::future::join_all(documents),
+        in_time(outbox::retained(wire.database(), config.relay.retention)),
         in_time(letters(wire))
     );
-    Report { outbox, bus: queues.into_iter().collect(), indexes: documents.into_iter().collect(), dead_letters }
+    let (bus, indexes) = (queues.into_iter().collect(), documents.into_iter().collect());
+    Report { outbox, bus, indexes, retained, dead_letters }
 }
 
 async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Told<T> {
@@ -191,7 +194,7 @@ impl Report {
                 Told::Failed { error } => error.exit,
             }
         }
-        let stages = [of(&self.outbox), of(&self.dead_letters)].into_iter();
+        let stages = [of(&self.outbox), of(&self.retained), of(&self.dead_letters)].into_iter();
         let stages = stages.chain(self.bus.values().map(of)).chain(self.indexes.values().map(of));
         stages.max().unwrap_or(Exit::Success)
     }
@@ -201,6 +204,7 @@ fn lines(report: &Report) -> String {
     let mut rows = vec![row("outbox to relay".to_owned(), &report.outbox, Outbox::cells)];
     rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
     rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
+    rows.push(row("outbox kept".to_owned(), &report.retained, retained_cells));
     rows.push(row("dead letters".to_owned(), &report.dead_letters, Letters::cells));
     render::table(["STAGE", "BEHIND", "STATE"], rows)
 }
@@ -260,6 +264,20 @@ impl Documents {
         };
         [String::new(), state]
     }
+}
+
+/// What is kept, and a warning where a subscription keeps more than is wanted.
+fn retained_cells(retained: &Retained) -> [String; 2] {
+    let size = |bytes: i64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let mut state = format!("{}, {}", render::counted(retained.days as u64, "day"), size(retained.bytes));
+    for (subscription, bytes) in &retained.held_back {
+        state.push_str(&format!(
+            "; subscription {subscription:?} holds back {} longer than relay.retention: run its relay, or select \
+             outbox.forget_subscription('{subscription}')",
+            size(*bytes)
+        ));
+    }
+    [String::new(), state]
 }
 
 impl Letters {

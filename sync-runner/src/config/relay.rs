@@ -29,6 +29,8 @@ pub(crate) struct Relay {
     pub(crate) linger: Duration,
     /// How often to look when nothing rings.
     pub(crate) poll_interval: Duration,
+    /// How long events are kept at least.
+    pub(crate) retention: Duration,
     /// Only events of these topics; all when absent.
     pub(crate) topics: Option<Vec<String>>,
 }
@@ -74,6 +76,7 @@ impl Default for Relay {
             in_flight: 8,
             linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
+            retention: Duration::from_secs(7 * 24 * 3_600),
             topics: None,
         }
     }
@@ -98,6 +101,9 @@ impl Relay {
             poll_interval: section
                 .duration("poll_interval", Duration::from_millis(10)..=Duration::from_secs(600))
                 .unwrap_or(default.poll_interval),
+            retention: section
+                .duration("retention", Duration::from_secs(3_600)..=Duration::from_secs(3_660 * 24 * 3_600))
+                .unwrap_or(default.retention),
             topics: topics(&mut section),
         }
     }

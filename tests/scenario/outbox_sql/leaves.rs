@@ -1,8 +1,9 @@
 //! Leaves are made ahead of time, beside writers.
 
 use tokio::time::timeout;
+use tokio_postgres::Client;
 
-use super::{BOUND, events, number, refused};
+use super::{BOUND, events, number, refused, word};
 use crate::support::postgres::{connect, fresh_outbox};
 
 const LEAVES: &str = "select count(*) from pg_partition_tree('outbox.events') where isleaf";
@@ -78,4 +79,111 @@ async fn a_writer_in_the_default_leaf_delays_new_leaves_and_not_for_long() {
     assert_eq!(number(&client, "outbox.maintain(3)").await, 3);
     assert_eq!(events(&client).await.len(), 1);
     assert_eq!(refused(&client, "select outbox.maintain(-1)").await.0, "22023");
+}
+
+/// Leaves of earlier days, the oldest first, each with events; returns their names.
+async fn with_days_of_before(client: &Client, days: i32) -> Vec<String> {
+    let mut names = Vec::new();
+    for day in (1..=days).rev() {
+        let made = format!(
+            "select to_char((now() at time zone 'UTC')::date - {day}, 'YYYYMMDD'), ((now() at time zone 'UTC')::date - {day})::text,
+                    ((now() at time zone 'UTC')::date - {day} + 1)::text"
+        );
+        let row = client.query_one(&made, &[]).await.unwrap();
+        let (name, from, to): (String, String, String) =
+            (format!("events_{}", row.get::<_, String>(0)), row.get(1), row.get(2));
+        client
+            .batch_execute(&format!(
+                "create table outbox.{name} (like outbox.events including all excluding identity);
+                 alter table outbox.events attach partition outbox.{name} for values from ('{from} UTC') to ('{to} UTC');
+                 insert into outbox.events (topic, key, version, action, created_at)
+                 select 'jobs', 'key', 1, 'INDEX', timestamptz '{from} 12:00 UTC' from generate_series(1, 10)"
+            ))
+            .await
+            .unwrap();
+        names.push(name);
+    }
+    names
+}
+
+async fn emptied(client: &Client) -> Option<String> {
+    client.query_one("select outbox.empty_leaf(interval '7 days')", &[]).await.unwrap().get(0)
+}
+
+/// Lets a subscription pass everything there is.
+async fn pass(client: &Client, subscription: &str) {
+    let pass = "insert into outbox.subscriptions (name, lo) values ($1, pg_current_snapshot()::text)
+                on conflict (name) do update set lo = excluded.lo";
+    client.execute(pass, &[&subscription]).await.unwrap();
+}
+
+#[tokio::test]
+async fn old_leaves_are_emptied_and_removed_once_every_subscription_has_passed_them() {
+    let (client, _) = fresh_outbox().await;
+    let days = with_days_of_before(&client, 10).await;
+    assert_eq!(emptied(&client).await, None, "nobody has subscribed yet: everything is still wanted");
+    client.batch_execute("insert into outbox.subscriptions (name) values ('late')").await.unwrap();
+    pass(&client, "search").await;
+    assert_eq!(emptied(&client).await, None, "one has passed them, the other has not");
+    let held = "select string_agg(distinct h, ',') from outbox.retained(), unnest(not_passed_by) h";
+    assert_eq!(word(&client, held).await, "late");
+    pass(&client, "late").await;
+    // Eight days ago ended seven days ago, or a little more: three days are older than that.
+    let mut done = Vec::new();
+    while let Some(leaf) = emptied(&client).await {
+        done.push(leaf);
+    }
+    let mut expected: Vec<_> = days[..3].iter().flat_map(|day| [day.clone(), day.clone()]).collect();
+    expected.sort();
+    done.sort();
+    assert_eq!(done, expected, "each is emptied, and then removed");
+    assert_eq!(number(&client, "select count(*) from outbox.events").await, 70);
+    assert_eq!(number(&client, "select count(*) from outbox.retained() where not_passed_by = '{}'").await, 7);
+}
+
+#[tokio::test]
+async fn emptying_waits_for_no_writer_and_no_writer_for_it() {
+    let (client, url) = fresh_outbox().await;
+    let days = with_days_of_before(&client, 9).await;
+    pass(&client, "search").await;
+    let (writer, reader) = (connect(&url).await, connect(&url).await);
+    writer.batch_execute("begin; select outbox.emit('jobs', 'open')").await.unwrap();
+    let mut reading = "begin; declare c cursor for select * from outbox.".to_owned() + &days[0];
+    reading.push_str("; fetch c");
+    reader.batch_execute(&reading).await.unwrap();
+    let other = timeout(BOUND, emptied(&client)).await.expect("it gives up on the one that is read");
+    assert_eq!(other.as_deref(), Some(days[1].as_str()));
+    // Removing would need every writer to wait; with one at work it is left for later.
+    assert_eq!(timeout(BOUND, emptied(&client)).await.expect("it waits for nobody"), None);
+    timeout(BOUND, writer.batch_execute("select outbox.emit('jobs', 'more'); commit")).await.unwrap().unwrap();
+    reader.batch_execute("commit").await.unwrap();
+    assert_eq!(emptied(&client).await.as_deref(), Some(days[0].as_str()));
+    for day in &days[..2] {
+        assert_eq!(emptied(&client).await.as_deref(), Some(day.as_str()), "removed");
+    }
+    assert_eq!(emptied(&client).await, None);
+    assert_eq!(number(&client, "select count(*) from outbox.events where key in ('open', 'more')").await, 2);
+}
+
+#[tokio::test]
+async fn a_subscription_nobody_runs_any_more_can_be_forgotten_and_one_at_work_cannot() {
+    let (client, _) = fresh_outbox().await;
+    with_days_of_before(&client, 9).await;
+    pass(&client, "search").await;
+    client
+        .batch_execute(
+            "insert into outbox.subscriptions (name, lease_until) values ('stuck', now() - interval '9 days'),
+                 ('at work', now() + interval '10 seconds')",
+        )
+        .await
+        .unwrap();
+    assert_eq!(emptied(&client).await, None);
+    let (state, said, _) = refused(&client, "select outbox.forget_subscription('at work')").await;
+    assert!(state == "55006" && said.contains("at work"), "{state} {said}");
+    for (name, was_there) in [("stuck", "true"), ("stuck", "false"), ("nobody", "false")] {
+        assert_eq!(word(&client, &format!("select outbox.forget_subscription('{name}')::text")).await, was_there);
+    }
+    client.batch_execute("delete from outbox.subscriptions where name = 'at work'").await.unwrap();
+    assert!(emptied(&client).await.is_some());
+    assert_eq!(number(&client, "select count(*) from outbox.doorbells").await, 1);
 }

@@ -4,6 +4,7 @@ mod cursor;
 mod ledger;
 mod linger;
 mod reader;
+mod retention;
 mod wake;
 mod window;
 
@@ -44,6 +45,8 @@ pub struct SourceConfig {
     pub linger: Duration,
     /// How often to look when nothing rings, as a safety net.
     pub poll_interval: Duration,
+    /// How long events are kept at least, in whole days (UTC), for whoever wants them repeated.
+    pub retention: Duration,
 }
 
 impl Default for SourceConfig {
@@ -57,6 +60,7 @@ impl Default for SourceConfig {
             batch_bytes: 4 << 20,
             linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
+            retention: Duration::from_secs(7 * 24 * 3_600),
         }
     }
 }
@@ -124,7 +128,7 @@ impl Source for PostgresSource {
         if created > 0 {
             tracing::info!(created, "leaves of outbox.events created ahead");
         }
-        Ok(())
+        retention::apply(&client, self.config.retention).await
     }
 }
 

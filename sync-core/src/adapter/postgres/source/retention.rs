@@ -1,0 +1,39 @@
+//! Old leaves of `outbox.events`: emptied, then removed, once every subscription has passed them.
+
+use std::time::Duration;
+
+use super::super::connect::Timed;
+use super::super::error::from_postgres;
+use crate::error::Error;
+
+/// Leaves in one go, at most: the rest waits for the next.
+const AT_ONCE: usize = 1_000;
+
+const EMPTY: &str = "select outbox.empty_leaf(make_interval(secs => $1::float8))";
+
+/// Who holds back what is older than that, and how much.
+const HELD: &str = "
+select name, sum(bytes)::bigint, count(*) from outbox.retained() r, unnest(r.not_passed_by) as name
+ where r.day + interval '1 day' <= clock_timestamp() - make_interval(secs => $1::float8) group by name order by name";
+
+/// Gives up what may be, each leaf in a transaction of its own, and tells who stands in the way.
+pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
+    let failed = |error| from_postgres("emptying old leaves of outbox.events", error);
+    let keep = keep.as_secs_f64();
+    for _ in 0..AT_ONCE {
+        let done: Option<String> = client.query_one(EMPTY, &[&keep]).await.map_err(failed)?.get(0);
+        let Some(leaf) = done else { break };
+        tracing::info!(leaf, "emptied, or removed: its events are older than the retention and published");
+    }
+    for row in client.query(HELD, &[&keep]).await.map_err(failed)? {
+        let (subscription, bytes, leaves): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        tracing::warn!(
+            subscription,
+            bytes,
+            leaves,
+            "it holds back events that are older than the retention: run its relay, or, if nobody wants it any more, `select \
+             outbox.forget_subscription('{subscription}')`"
+        );
+    }
+    Ok(())
+}
