@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Backfill(BackfillArgs),
     /// Compares indexes with the database, tells what differs, and puts it right while live changes go on.
     Reconcile(ReconcileArgs),
+    /// Publishes again what was committed since a time, as far as the outbox keeps it.
+    Replay(ReplayArgs),
     /// Lists the backfills and reconciliations that were run, the newest first.
     Runs(RunsArgs),
     /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
@@ -274,6 +276,20 @@ fn moment(text: &str) -> Result<Moment, String> {
     let age = parse_duration(text).map(Moment::Ago);
     age.or_else(|| text.parse().ok().map(Moment::At))
         .ok_or_else(|| "expected an age such as 48h, or a time such as 2026-01-31T03:00:00Z".to_owned())
+}
+
+/// For `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Of this subscription; relay.subscription when none is named.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subscription: Option<String>,
+    /// What was committed since then: an age such as 48h, or a time such as 2026-01-31T03:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Moment,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
 }
 
 /// For `runs`.

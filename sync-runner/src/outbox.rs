@@ -87,6 +87,7 @@ missing as (
                    ('dead_letters', 'select'), ('dead_letters', 'insert'), ('dead_letters', 'update'),
                    ('dead_letters', 'delete'),
                    ('windows', 'select'), ('windows', 'insert'), ('windows', 'delete'),
+                   ('snapshots', 'select'), ('snapshots', 'insert'), ('snapshots', 'delete'),
                    ('runs', 'select'), ('runs', 'insert'), ('runs', 'update'))
            as wanted (name, privilege) on wanted.name = c.relname
      where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
@@ -95,7 +96,7 @@ missing as (
      where p.pronamespace = (select oid from schema)
        and p.proname in ('note_history', 'current_history', 'wake_class',
                          'resume', 'passed_window', 'record_window', 'raise_epoch', 'agree_history',
-                         'raise_versions', 'retained', 'not_passed_by')
+                         'raise_versions', 'retained', 'not_passed_by', 'note_snapshot', 'rewind')
        and not has_function_privilege(p.oid, 'execute')
 )
 select coalesce(array_agg(what order by what), '{}') from missing";

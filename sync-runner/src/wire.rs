@@ -70,6 +70,11 @@ impl<'a> Wire<'a> {
 
     /// The outbox as the relay reads it.
     pub(crate) fn source(&self) -> PostgresSource {
+        self.source_of(&self.config.relay.subscription)
+    }
+
+    /// The same of any subscription.
+    pub(crate) fn source_of(&self, subscription: &str) -> PostgresSource {
         let relay = &self.config.relay;
         // Without a broker, an event of a topic that no index follows has nowhere to go.
         let read_here = || topics(self.config).into_iter().map(str::to_owned).collect();
@@ -80,7 +85,7 @@ impl<'a> Wire<'a> {
         PostgresSource::new(
             self.database.clone(),
             SourceConfig {
-                subscription: relay.subscription.clone(),
+                subscription: subscription.to_owned(),
                 topics,
                 holder: self.holder.clone(),
                 lease: relay.lease,

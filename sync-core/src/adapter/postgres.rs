@@ -18,4 +18,4 @@ pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
 pub use runs::{PostgresRuns, RunsConfig};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;
-pub use source::{PostgresSource, SourceConfig};
+pub use source::{PostgresSource, Rewound, SourceConfig};

@@ -5,9 +5,11 @@ mod ledger;
 mod linger;
 mod reader;
 mod retention;
+mod rewind;
 mod wake;
 mod window;
 
+pub use rewind::Rewound;
 #[cfg(feature = "testkit")]
 pub use window::read_headers;
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_postgres::Statement;
 
 use super::SourceConfig;
@@ -21,7 +23,12 @@ pub(super) struct PostgresCursor {
     advance: Statement,
     renew: Statement,
     release: Statement,
+    note: Statement,
+    noted: Mutex<Option<Instant>>,
 }
+
+/// How often a snapshot is kept for [`rewind`](super::PostgresSource::rewind).
+const NOTE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for PostgresCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +60,10 @@ impl PostgresCursor {
               where name = $1 and lease_term = $2",
         )
         .await?;
+        let note = prepare("select outbox.note_snapshot()").await?;
         Ok(Self {
+            note,
+            noted: Mutex::default(),
             subscription: config.subscription.clone(),
             term,
             lease: config.lease,
@@ -62,6 +72,17 @@ impl PostgresCursor {
             release,
             session,
         })
+    }
+
+    /// Once a minute.
+    async fn note_snapshot(&self) -> Result<(), Error> {
+        let mut noted = self.noted.lock().await;
+        if noted.is_none_or(|noted| noted.elapsed() >= NOTE) {
+            let note = self.session.client.execute(&self.note, &[]).await;
+            note.map_err(|error| from_postgres("keeping a snapshot", error))?;
+            *noted = Some(Instant::now());
+        }
+        Ok(())
     }
 
     fn fenced_unless_one(&self, rows: u64) -> Result<(), Error> {
@@ -94,7 +115,8 @@ impl Cursor for PostgresCursor {
             .execute(&self.renew, &[&self.subscription, &self.term, &self.lease.as_secs_f64()])
             .await
             .map_err(|error| from_postgres("renewing the lease", error))?;
-        self.fenced_unless_one(rows)
+        self.fenced_unless_one(rows)?;
+        self.note_snapshot().await
     }
 
     async fn release(&self) -> Result<(), Error> {

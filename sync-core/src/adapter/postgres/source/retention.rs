@@ -16,6 +16,11 @@ const HELD: &str = "
 select name, sum(bytes)::bigint, count(*) from outbox.retained() r, unnest(r.not_passed_by) as name
  where r.day + interval '1 day' <= clock_timestamp() - make_interval(secs => $1::float8) group by name order by name";
 
+/// Snapshots of days that are gone, but for a day that is going.
+const FORGET: &str = "
+delete from outbox.snapshots
+ where taken_at < clock_timestamp() - make_interval(secs => $1::float8) - interval '2 days'";
+
 /// Gives up what may be, each leaf in a transaction of its own, and tells who stands in the way.
 pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
     let failed = |error| from_postgres("emptying old leaves of outbox.events", error);
@@ -25,6 +30,7 @@ pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
         let Some(leaf) = done else { break };
         tracing::info!(leaf, "emptied, or removed: its events are older than the retention and published");
     }
+    client.execute(FORGET, &[&keep]).await.map_err(failed)?;
     for row in client.query(HELD, &[&keep]).await.map_err(failed)? {
         let (subscription, bytes, leaves): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
         tracing::warn!(
