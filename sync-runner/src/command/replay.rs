@@ -55,10 +55,14 @@ fn lines(report: &Report<'_>) -> String {
         (true, Some(to)) => format!("went back to {to:.0}"),
         (true, None) => "went back to the beginning of what the outbox keeps".to_owned(),
     };
-    let mut text =
-        format!("{subscription}: {place}; {} to publish. Its relay goes on from there.", render::counted(*events, "event"));
+    let mut text = format!(
+        "{subscription}: {place}; {} to publish. Its relay goes on from there.",
+        render::counted(*events, "event")
+    );
     if let Some(from) = retained_from.filter(|from| from > since) {
-        text.push_str(&format!("\nEvents from before {from:.0} are gone: relay.retention says how long they are kept."));
+        text.push_str(&format!(
+            "\nEvents from before {from:.0} are gone: relay.retention says how long they are kept."
+        ));
     }
     text
 }

@@ -40,7 +40,7 @@ fn status_shows_every_stage_with_its_own_error() {
     }
     let table = runner.run(&["status"]);
     assert_eq!((table.code, table.err.as_str()), (Some(1), ""));
-    assert_eq!(table.out.matches("unknown").count(), 4, "{}", table.out);
+    assert_eq!(table.out.matches("unknown").count(), 5, "{}", table.out);
 }
 
 #[test]

@@ -11,7 +11,12 @@ impl Stage {
     /// How many messages were ever published to its topic: what is committed, and no markers of transactions.
     fn published(&self, report: &serde_json::Value) -> u64 {
         assert_eq!(report["outbox"]["events_behind"], 0);
-        report["bus"]["jobs"]["partitions"].as_array().unwrap().iter().filter_map(|part| part["committed"].as_u64()).sum()
+        report["bus"]["jobs"]["partitions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|part| part["committed"].as_u64())
+            .sum()
     }
 }
 
@@ -32,7 +37,9 @@ async fn what_was_committed_since_a_time_is_published_again(delivery: &str) {
     stage.sql("insert into jobs select i, 'before' from generate_series(1, 100) i").await;
     settled(100);
     // The next snapshot that is kept, as if a minute had passed.
-    stage.sql("update outbox.snapshots set taken_at = taken_at - interval '1 hour'; select outbox.note_snapshot()").await;
+    stage
+        .sql("update outbox.snapshots set taken_at = taken_at - interval '1 hour'; select outbox.note_snapshot()")
+        .await;
     let between = stage.count("select (extract(epoch from clock_timestamp()) * 1000)::bigint").await;
     let since = jiff::Timestamp::from_millisecond(between + 1).unwrap().to_string();
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
