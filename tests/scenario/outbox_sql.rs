@@ -5,6 +5,7 @@ mod histories;
 mod leaves;
 mod migrations;
 mod permissions;
+mod rewind;
 mod waking;
 
 use std::time::Duration;

@@ -34,6 +34,11 @@ async fn what_was_committed_since_a_time_is_published_again(delivery: &str) {
         })
     };
     let running = start();
+    let by = Instant::now() + BOUND;
+    while stage.count("select count(*) from outbox.snapshots").await == 0 {
+        assert!(Instant::now() < by, "no snapshot was kept");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     stage.sql("insert into jobs select i, 'before' from generate_series(1, 100) i").await;
     settled(100);
     // The next snapshot that is kept, as if a minute had passed.
