@@ -1,10 +1,15 @@
 -- Emptying what every subscription has passed and nobody wants repeated any more.
 
 create function outbox.not_passed_by(leaf regclass) returns text[]
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     newest xid8;
 begin
+    if not exists (select from pg_inherits i
+                    where i.inhrelid = leaf and i.inhparent = 'outbox.events'::regclass) then
+        raise exception 'outbox.not_passed_by: % is no leaf of outbox.events', leaf using
+            errcode = 'invalid_parameter_value';
+    end if;
     execute format('select e.xid from %s e order by e.xid desc limit 1', leaf) into newest;
     if newest is null then
         return null;
@@ -20,7 +25,7 @@ comment on function outbox.not_passed_by(regclass) is
 
 create function outbox.retained(out leaf text, out day date, out bytes bigint, out not_passed_by text[])
 returns setof record
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     for leaf, bytes in
         select c.relname, pg_total_relation_size(c.oid) from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -69,15 +74,20 @@ begin
                 or exists (select from outbox.events_default e where e.created_at > clock_timestamp() - keep);
         end if;
         holders := outbox.not_passed_by(leaf.relation);
+        continue when cardinality(holders) > 0 or holders is null and leaf.day is null;
         begin
-            if cardinality(holders) = 0 then
-                -- Nobody writes to a day that is over, and whoever writes to another one does not wait.
-                execute format('truncate %s', leaf.relation);
-                return leaf.name;
-            elsif holders is null and leaf.day is not null then
-                -- This one every writer would wait for, so it is done only when nobody has to.
+            if holders is null then
+                -- For this one every writer would wait, so it is done only when nobody has to.
                 lock table only outbox.events in access exclusive mode nowait;
-                execute format('drop table %s', leaf.relation);
+            end if;
+            -- Nobody writes to a day that is over but a transaction that was open then, and whoever writes to another one
+            -- does not wait. What such a transaction committed until the lock was granted is seen only now.
+            execute format('lock table %s in access exclusive mode', leaf.relation);
+            if outbox.not_passed_by(leaf.relation) is not distinct from holders
+               and (leaf.day is not null
+                    or not exists (select from outbox.events_default e where e.created_at > clock_timestamp() - keep))
+            then
+                execute format(case when holders is null then 'drop table %s' else 'truncate %s' end, leaf.relation);
                 return leaf.name;
             end if;
         exception when lock_not_available then

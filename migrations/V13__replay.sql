@@ -24,7 +24,7 @@ comment on function outbox.note_snapshot() is
 
 create function outbox.rewind(
     subscription text, since timestamptz, out went_to timestamptz, out retained_from timestamptz
-) language plpgsql set search_path = pg_catalog, pg_temp as $$
+) language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
     here outbox.subscriptions;
     mark outbox.snapshots;
@@ -50,7 +50,7 @@ begin
        set lo = here.lo, hi = null, last = 0, ledger_from = null, lease_term = lease_term + 1,
            updated_at = clock_timestamp()
      where s.name = rewind.subscription;
-    select min(r.day) at time zone 'UTC' into retained_from from outbox.retained() r;
+    select min(r.day)::timestamptz into retained_from from outbox.retained() r;
 end
 $$;
 
@@ -58,6 +58,35 @@ comment on function outbox.rewind(text, timestamptz) is
 'Has a subscription publish again what was committed since that time, as far as it is retained: at once, where its relay is at '
 'work. went_to: the moment it went back to, a minute or more before that; -infinity, to the beginning; null, it had yet to '
 'publish all of it anyhow. retained_from: events before that day are gone.';
+
+create or replace function outbox.adopt_history(out epoch int, out events bigint)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    live record;
+    fresh uuid;
+begin
+    lock table outbox.history in share row exclusive mode;
+    select * into live from outbox.current_history();
+    insert into outbox.history as h (epoch, system_identifier, database_oid, events_oid, timeline)
+    select coalesce(max(old.epoch) + 1, 0),
+           live.system_identifier, live.database_oid, live.events_oid, live.timeline
+    from outbox.history old
+    returning h.epoch, h.token into adopt_history.epoch, fresh;
+
+    -- The rows carry transaction ids of another cluster, possibly from this one's future.
+    update outbox.events set xid = pg_catalog.pg_current_xact_id();
+    get diagnostics events = row_count;
+
+    -- So do the snapshots that outbox.rewind would go back to.
+    delete from outbox.snapshots;
+
+    -- The new term fences a relay that was at work on the old position.
+    update outbox.subscriptions
+    set lo = '1:1:', hi = null, last = 0, history = fresh, ledger_from = null,
+        lease_holder = null, lease_until = null, lease_for = null, lease_term = lease_term + 1,
+        updated_at = pg_catalog.clock_timestamp();
+end
+$$;
 
 revoke all on outbox.snapshots from public;
 revoke all on function outbox.note_snapshot(), outbox.rewind(text, timestamptz) from public;

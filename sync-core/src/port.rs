@@ -29,4 +29,4 @@ pub use runs::{PastRun, Run, RunKind, Runs};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
 pub use transactor::{Transactions, Transactor};
-pub use versions::{KeyState, Versions};
+pub use versions::{Changed, KeyState, Versions};

@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Keeps the indexes up to date until SIGTERM or SIGINT; a second signal ends it at once.
     Run(RunArgs),
-    /// Tells how far each stage is behind.
+    /// Tells how far each stage is behind, what the outbox keeps, and who holds it back.
     Status(StatusArgs),
     /// Lists, tries again or discards what could not be applied: the dead letters.
     #[command(subcommand)]
@@ -227,7 +227,9 @@ pub(crate) struct BackfillArgs {
 /// For `reconcile`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code 1 also when something differs still: what could not be put right, or anything in a dry run."
+    after_help = "Exit code 1 also when it was stopped, when something could not be compared or put right, or was parked, and \
+                  in a dry run when anything differs. Keys that may be on their way and dead letters do not count.\n\
+                  JSON: {\"reconciled\": [one object an index]}; versions as Elasticsearch's _version."
 )]
 pub(crate) struct ReconcileArgs {
     /// The indexes, as their sections [indexes.NAME] call them; all when none is named.
@@ -245,7 +247,7 @@ pub(crate) struct ReconcileArgs {
     /// Only tells what differs.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Keys compared in a second, at most.
+    /// Keys compared in a second, at most, each way; reconcile.rate when not said.
     #[arg(long, value_name = "KEYS")]
     pub(crate) rate: Option<NonZeroU32>,
     /// How to print.

@@ -1,4 +1,4 @@
-//! What `check` and `status` ask PostgreSQL. Reads only, and only what any role may read.
+//! What `check` and `status` ask PostgreSQL. Reads only.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -156,7 +156,7 @@ pub(crate) struct Retained {
 pub(crate) async fn retained(database: &Postgres, retention: Duration) -> Result<Retained, Error> {
     let client = database.client().await?;
     let sql = "select bytes, not_passed_by, \
-               coalesce(day + interval '1 day' <= clock_timestamp() - make_interval(secs => $1::float8), false) \
+               coalesce((day + interval '1 day') at time zone 'UTC' <= clock_timestamp() - make_interval(secs => $1::float8), false) \
                from outbox.retained()";
     let rows = client.query(sql, &[&retention.as_secs_f64()]).await;
     let mut retained = Retained::default();

@@ -24,6 +24,15 @@ pub struct KeyState {
     pub age: Option<Duration>,
 }
 
+/// Some of the keys that changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The keys.
+    pub keys: Vec<String>,
+    /// After which key the next ones are; `None` when these are the last.
+    pub next: Option<String>,
+}
+
 /// A projection whose keys' versions can be read without the documents, and raised.
 #[async_trait]
 pub trait Versions: Projection {
@@ -41,11 +50,11 @@ pub trait Versions: Projection {
     async fn scan_states(&self, after: Option<&str>, limit: usize) -> Result<Vec<KeyState>, Error>;
 
     /// Up to `limit` keys that got their version at `since` or later, deleted ones too, those after `after` in an order
-    /// of their own. Fewer than `limit` means these are the last.
+    /// of their own. Few keys, or none, do not mean that these are the last.
     ///
     /// # Errors
     /// As for [`Projection::load`].
-    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error>;
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Changed, Error>;
 
     /// Gives each of these keys a version above this one, later epochs included, and writes an event for it, as if it had
     /// changed; whoever writes the key later gets a higher one still. May be repeated: versions are raised again.

@@ -9,10 +9,11 @@
 //! what waits as a dead letter for a person, is told apart and left alone.
 
 mod confirm;
+mod known_keys;
+mod limit;
 mod mend;
 mod page;
 mod progress;
-mod seen;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,16 +25,17 @@ use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use self::known_keys::KnownKeys;
+use self::limit::Limit;
 use self::page::Page;
 pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
-use self::seen::Seen;
 use super::mender::{Ended, Mender, RepairOf};
 use super::pace::Pace;
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
-use crate::port::{Clock, DeadLetters, Inventory, InventoryCursor, Run, RunKind, Runs, Versions};
+use crate::port::{Changed, Clock, DeadLetters, Inventory, InventoryCursor, Run, RunKind, Runs, Versions};
 
 /// How often it is recorded how far a run has come.
 const RECORD: Duration = Duration::from_secs(1);
@@ -107,6 +109,8 @@ pub struct Reconcile {
     runs: Arc<dyn Runs>,
     config: ReconcileConfig,
     progress: ReconcileProgress,
+    keys_at_once: Limit,
+    documents_at_once: Limit,
 }
 
 impl Reconcile {
@@ -128,7 +132,10 @@ impl Reconcile {
             Applier::new(Arc::<dyn Versions>::clone(&versions), Arc::<dyn Inventory>::clone(&inventory), applier);
         let progress = ReconcileProgress::default();
         let mender = Mender { of, applier, letters, clock, backoff, suspicious, waiting: progress.waiting.clone() };
-        Self { mender, versions, inventory, runs, config, progress }
+        let keys_at_once = Limit::new(page_keys, page_keys);
+        // Before anything is known of their size.
+        let documents_at_once = Limit::new(50, 500);
+        Self { mender, versions, inventory, runs, config, progress, keys_at_once, documents_at_once }
     }
 
     /// Counters that stay up to date while it runs.
@@ -190,15 +197,16 @@ impl Reconcile {
         mut run: Option<&mut Run>,
         shutdown: &CancellationToken,
     ) -> Result<(), Ended> {
-        self.progress.begin(match scope.since {
+        let expected = match scope.since {
             None => self.mender.applier.projection().estimate().await.ok(),
             Some(_) => None,
-        });
-        let seen = Seen::default();
-        let pass = Pass { scope, seen: &seen, shutdown };
+        };
+        self.progress.begin(scope.since, expected);
+        let known = KnownKeys::default();
+        let pass = Pass { scope, known: &known, shutdown };
         self.pages(self.rows(pass), run.as_deref_mut()).await?;
         if scope.since.is_none() {
-            seen.sort();
+            known.sort();
             self.progress.list(self.inventory.count().await.ok());
             self.pages(self.listed(pass), run).await?;
         }
@@ -219,7 +227,8 @@ impl Reconcile {
     /// The same of what the index holds.
     fn listed<'a>(&'a self, pass: Pass<'a>) -> BoxStream<'a, Result<(), Ended>> {
         let pages = stream::unfold(Scan::new(self), move |mut scan| async move {
-            let page = if scan.is_over { return None } else { self.list(&mut scan, pass.shutdown).await };
+            let page =
+                if scan.is_over { return None } else { self.list(&mut scan, pass.scope.dry_run, pass.shutdown).await };
             Some(scan.read(page))
         });
         let compare = move |page: Result<Page, Ended>| async move { self.page(page?, pass).await };
@@ -250,33 +259,42 @@ impl Reconcile {
     /// The next keys of the database.
     async fn read_rows(&self, scan: &mut Scan, pass: Pass<'_>) -> Result<Page, Ended> {
         pass.shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
-        let limit = scan.pace.at_once(self.config.page_keys);
         let after = scan.after.clone();
-        let read = || self.read_page(pass.scope.since, after.as_deref(), limit);
-        let page = self.mender.patiently(pass.shutdown, read).await?;
+        let read = || async {
+            let limit = scan.pace.at_once(self.keys_at_once.get());
+            let read = self.read_page(pass.scope.since, after.as_deref(), limit).await;
+            read.map_err(|error| self.too_long(error))
+        };
+        let (page, next) = self.mender.patiently(pass.shutdown, read).await?;
+        self.keys_at_once.grow(usize::MAX);
         scan.pace.spend(page.len());
-        scan.is_over = page.len() < limit;
-        scan.after = page.last().map(str::to_owned);
+        scan.is_over = next.is_none();
+        scan.after = next;
         Ok(page)
     }
 
-    /// Keys with their states; where one row makes that fail, only the keys.
-    async fn read_page(&self, since: Option<Timestamp>, after: Option<&str>, limit: usize) -> Result<Page, Error> {
+    /// Keys with their states, and the key the next page is after; where one row makes that fail, only the keys.
+    async fn read_page(
+        &self,
+        since: Option<Timestamp>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Page, Option<String>), Error> {
         let applier = &self.mender.applier;
         if let Some(since) = since {
-            let keys = applier.read(self.versions.changed(since, after, limit)).await?;
-            return Ok(Page::Keys(keys));
+            let Changed { keys, next } = applier.read(self.versions.changed(since, after, limit)).await?;
+            return Ok((Page::Keys(keys), next));
         }
-        match applier.read(self.versions.scan_states(after, limit)).await {
-            Err(error) if error.remedy() == Remedy::Park => {
-                Ok(Page::Keys(applier.projection().keys(after, limit).await?))
-            }
-            states => Ok(Page::States(states?)),
-        }
+        let page = match applier.read(self.versions.scan_states(after, limit)).await {
+            Err(error) if error.remedy() == Remedy::Park => Page::Keys(applier.projection().keys(after, limit).await?),
+            states => Page::States(states?),
+        };
+        let next = page.last().filter(|_| page.len() >= limit).map(str::to_owned);
+        Ok((page, next))
     }
 
     /// The next documents of the index.
-    async fn list(&self, scan: &mut Scan, shutdown: &CancellationToken) -> Result<Page, Ended> {
+    async fn list(&self, scan: &mut Scan, dry_run: bool, shutdown: &CancellationToken) -> Result<Page, Ended> {
         shutdown.run_until_cancelled(scan.pace.wait()).await.ok_or(Ended::Stopped)?;
         let limit = scan.pace.at_once(self.config.page_keys);
         let part = match self
@@ -288,7 +306,7 @@ impl Reconcile {
             // Nobody knows the cursor any more.
             Err(error) => {
                 tracing::info!(index = self.mender.of.index, %error, "the index is listed again");
-                self.progress.list_anew();
+                self.progress.list_anew(dry_run);
                 scan.cursor = None;
                 return Ok(Page::Listed(Vec::new()));
             }
@@ -320,7 +338,7 @@ async fn fenced_is_final<T>(doing: impl Future<Output = Result<T, Error>>) -> Re
 #[derive(Clone, Copy)]
 struct Pass<'a> {
     scope: &'a ReconcileScope,
-    seen: &'a Seen,
+    known: &'a KnownKeys,
     shutdown: &'a CancellationToken,
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
 use crate::port::{
-    Acknowledgement, Current, DeadLetter, DeadLetters, History, Inventoried, Inventory, InventoryCursor, Kept,
+    Acknowledgement, Changed, Current, DeadLetter, DeadLetters, History, Inventoried, Inventory, InventoryCursor, Kept,
     KeyState, LetterCount, Mark, Outcome, Projection, Publisher, Selection, Sink, Stored, Transactions, Transactor,
     Versions, Write,
 };
@@ -259,7 +259,7 @@ impl<P: Versions> Versions for Faulty<P> {
         if lose { Err(lost()) } else { Ok(states) }
     }
 
-    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Changed, Error> {
         self.inner.changed(since, after, limit).await
     }
 

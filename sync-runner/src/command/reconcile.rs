@@ -45,8 +45,11 @@ struct Report<'a> {
 struct Example {
     key: String,
     kind: &'static str,
+    /// As Elasticsearch's `_version`.
     database: u64,
     index: Option<u64>,
+    #[serde(skip)]
+    found: Found,
 }
 
 /// Compares the named indexes, or all, one after the other.
@@ -63,20 +66,44 @@ pub(super) async fn reconcile(config: &Config, args: &ReconcileArgs) -> Result<E
     let lately = now.checked_sub(config.reconcile.window).unwrap_or(Timestamp::UNIX_EPOCH);
     let since = (!args.full).then(|| args.since.map_or(lately, |since| since.seen_from(now)));
     let scope = ReconcileScope { since, deep: args.deep, dry_run: args.dry_run };
-    let mut reports = Vec::with_capacity(named.len());
+    let mut told = Vec::with_capacity(named.len());
     for (name, index) in named {
-        reports.push(one(&wire, name, index, args, &scope, &shutdown).await?);
+        let report = one(&wire, name, index, args, &scope, &shutdown).await;
+        told.push((name, report.map_err(Failure::from)));
         if shutdown.is_cancelled() {
             break;
         }
     }
-    if args.output.json {
-        render::json(&serde_json::json!({ "reconciled": reports }))?;
-    } else {
-        let told: Vec<_> = reports.iter().map(lines).collect();
-        render::text(if told.is_empty() { "No index is configured.".to_owned() } else { told.join("\n") }.as_str())?;
+    tell(&told, args.output.json)?;
+    let exit = |(_, report): &(&str, Result<Report<'_>, Failure>)| match report {
+        Ok(report) if report.is_well() => Exit::Success,
+        Ok(_) => Exit::Failed,
+        Err(failure) => failure.exit(),
+    };
+    Ok(told.iter().map(exit).max().unwrap_or(Exit::Success))
+}
+
+/// What was found of one index is told also where another one failed.
+fn tell(told: &[(&str, Result<Report<'_>, Failure>)], json: bool) -> Result<(), Error> {
+    if json {
+        let told = told.iter().map(|(name, report)| match report {
+            Ok(report) => serde_json::json!(report),
+            Err(failure) => {
+                let mut failed = failure.to_json();
+                failed["index"] = serde_json::json!(name);
+                failed
+            }
+        });
+        return render::json(&serde_json::json!({ "reconciled": told.collect::<Vec<_>>() }));
     }
-    Ok(if reports.iter().all(Report::is_well) { Exit::Success } else { Exit::Failed })
+    let told: Vec<_> = told
+        .iter()
+        .map(|(name, report)| match report {
+            Ok(report) => lines(report),
+            Err(failure) => format!("{name}: {failure}"),
+        })
+        .collect();
+    render::text(if told.is_empty() { "No index is configured.".to_owned() } else { told.join("\n") }.as_str())
 }
 
 async fn one<'a>(
@@ -139,8 +166,8 @@ async fn one<'a>(
 
 impl From<Found> for Example {
     fn from(found: Found) -> Self {
-        let Found { key, kind, database, index } = found;
-        Self { key, kind: kind.name(), database: database.external(), index: index.map(Version::external) }
+        let Found { key, kind, database, index } = found.clone();
+        Self { key, kind: kind.name(), database: database.external(), index: index.map(Version::external), found }
     }
 }
 
@@ -150,7 +177,7 @@ impl Report<'_> {
     }
 
     fn is_well(&self) -> bool {
-        self.finished && self.parked + self.unrepaired == 0 && !(self.dry_run && self.differing() > 0)
+        self.finished && self.parked + self.unrepaired + self.unreadable == 0 && !(self.dry_run && self.differing() > 0)
     }
 }
 
@@ -187,7 +214,7 @@ fn lines(report: &Report<'_>) -> String {
     for (count, what) in apart.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("\n  {count} {what}"));
     }
-    for Example { key, kind, database, index } in &report.examples {
+    for Example { kind, found: Found { key, database, index, .. }, .. } in &report.examples {
         let held = index.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"));
         text.push_str(&format!("\n    {kind} {key:?}: version {database} in the database, {held} in the index"));
     }

@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::{BOUND, events, number, refused, word};
+use super::{BOUND, events, number, refused, until_someone_waits, word};
 use crate::support::postgres::{connect, fresh_outbox};
 
 const LEAVES: &str = "select count(*) from pg_partition_tree('outbox.events') where isleaf";
@@ -186,4 +186,25 @@ async fn a_subscription_nobody_runs_any_more_can_be_forgotten_and_one_at_work_ca
     client.batch_execute("delete from outbox.subscriptions where name = 'at work'").await.unwrap();
     assert!(emptied(&client).await.is_some());
     assert_eq!(number(&client, "select count(*) from outbox.doorbells").await, 1);
+}
+
+#[tokio::test]
+async fn what_a_transaction_commits_while_its_leaf_is_waited_for_is_kept() {
+    let (client, url) = fresh_outbox().await;
+    let days = with_days_of_before(&client, 9).await;
+    let late = connect(&url).await;
+    let insert = format!(
+        "begin; insert into outbox.events (topic, key, version, action, created_at)
+         select topic, 'late', 2, action, created_at from outbox.{} limit 1",
+        days[0]
+    );
+    late.batch_execute(&insert).await.unwrap();
+    pass(&client, "search").await;
+    // It waits for the open transaction, whose event nobody has passed; the other day is passed.
+    let (emptied, ()) = tokio::join!(emptied(&client), async {
+        until_someone_waits(&late).await;
+        late.batch_execute("commit").await.unwrap();
+    });
+    assert_eq!(emptied.as_deref(), Some(days[1].as_str()));
+    assert_eq!(number(&client, "select count(*) from outbox.events where key = 'late'").await, 1);
 }

@@ -53,6 +53,8 @@ impl Inventory for ElasticsearchSink {
             sort: Value,
         }
 
+        // More, a search refuses.
+        let limit = limit.clamp(1, 10_000);
         let doing = format!("listing the documents of {}", self.alias());
         let Place { id, after } = match from {
             Some(cursor) => serde_json::from_str(cursor.place()).map_err(|error| {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::database::{Clock, MemoryDatabase, State};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Action, Event};
-use crate::port::{KeyState, Versions};
+use crate::port::{Changed, KeyState, Versions};
 use crate::version::Version;
 
 /// Epochs are finite: one absurd version must not use most of them up.
@@ -25,11 +25,13 @@ impl Versions for MemoryDatabase {
         keys.map(|key| key_state(&state, key)).collect()
     }
 
-    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Changed, Error> {
         let state = self.lock();
         let is_next = |key: &str| after.is_none_or(|after| key > after);
         let changed = state.versions.iter().filter(|(key, clock)| is_next(key) && clock.at >= since);
-        Ok(changed.map(|(key, _)| key.clone()).take(limit).collect())
+        let keys: Vec<String> = changed.map(|(key, _)| key.clone()).take(limit).collect();
+        let next = keys.last().filter(|_| keys.len() >= limit).cloned();
+        Ok(Changed { keys, next })
     }
 
     async fn raise(&self, keys: &[String], above: Version) -> Result<(), Error> {

@@ -32,7 +32,7 @@ pub(super) struct Finding {
 
 /// What was seen of some keys.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Confirmed {
     pub(super) findings: Vec<Finding>,
     /// How many changed meanwhile.
     moving: u64,
@@ -54,9 +54,13 @@ impl Reconcile {
     }
 
     /// Those that differ by their versions.
-    pub(super) async fn differing_now(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Seen, Ended> {
+    pub(super) async fn differing_now(
+        &self,
+        keys: Vec<String>,
+        shutdown: &CancellationToken,
+    ) -> Result<Confirmed, Ended> {
         if keys.is_empty() {
-            return Ok(Seen::default());
+            return Ok(Confirmed::default());
         }
         let Readings { states: before, .. } = self.states(keys, shutdown).await?;
         let keys: Vec<_> = before.iter().map(|state| state.key.clone()).collect();
@@ -70,12 +74,16 @@ impl Reconcile {
     }
 
     /// Those whose documents differ.
-    async fn drifted(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Seen, Ended> {
+    pub(super) async fn drifted(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Confirmed, Ended> {
         let mut found = Vec::new();
         let mut waiting = vec![keys];
         while let Some(mut keys) = waiting.pop() {
             if keys.is_empty() {
                 continue;
+            }
+            let limit = self.documents_at_once.get();
+            if keys.len() > limit {
+                waiting.push(keys.split_off(limit));
             }
             match self.mender.patiently(shutdown, || self.both(&keys)).await? {
                 Some(both) => {
@@ -88,7 +96,7 @@ impl Reconcile {
                         Some(Finding { kind, state, held: stored.map(|stored| stored.version) })
                     }));
                 }
-                // Documents that are too many or too large at once, or one that cannot be read.
+                // Too many at once, or one that cannot be read.
                 None if keys.len() > 1 => {
                     let rest = keys.split_off(keys.len() / 2);
                     waiting.extend([rest, keys]);
@@ -101,22 +109,29 @@ impl Reconcile {
 
     /// The documents of both sides; `None` when fewer keys have to be asked for.
     async fn both(&self, keys: &[String]) -> Result<Option<Vec<(Current, Option<Stored>)>>, Error> {
-        // A page of documents is a hundred times a page of versions.
-        if keys.len() > DOCUMENTS {
-            return Ok(None);
-        }
-        let applier = &self.mender.applier;
-        let current = match applier.read(applier.projection().load(keys)).await {
-            Err(error) if error.remedy() == Remedy::Park => return Ok(None),
-            current => current?,
+        let read = async {
+            let applier = &self.mender.applier;
+            let current = applier.read(applier.projection().load(keys)).await?;
+            let stored = applier.sink().fetch(keys).await?;
+            Ok::<_, Error>((current, stored))
         };
-        let stored = applier.sink().fetch(keys).await?;
+        let (current, stored) = match read.await {
+            Err(error) if error.remedy() == Remedy::Park => return Ok(None),
+            Err(error) if error.remedy() == Remedy::Retry => {
+                self.documents_at_once.shrink();
+                // They may be too large to be answered in time.
+                return if keys.len() > self.documents_at_once.get() { Ok(None) } else { Err(error) };
+            }
+            read => read?,
+        };
+        let bytes: usize = current.iter().filter_map(|current| current.document.as_ref()).map(String::len).sum();
+        self.documents_at_once.grow(keys.len().saturating_mul(self.config.batch_bytes) / bytes.max(1));
         Ok(Some(current.into_iter().zip(stored).collect()))
     }
 
     /// Those whose row is as it was, with what is known of it now.
-    async fn unchanged(&self, found: Vec<Finding>, shutdown: &CancellationToken) -> Result<Seen, Ended> {
-        let mut seen = Seen::default();
+    async fn unchanged(&self, found: Vec<Finding>, shutdown: &CancellationToken) -> Result<Confirmed, Ended> {
+        let mut seen = Confirmed::default();
         if found.is_empty() {
             return Ok(seen);
         }
@@ -164,9 +179,6 @@ impl Reconcile {
         }
     }
 }
-
-/// Documents read at once.
-const DOCUMENTS: usize = 500;
 
 fn is_same(one: &KeyState, other: &KeyState) -> bool {
     (one.version, one.has_document) == (other.version, other.has_document)

@@ -8,6 +8,7 @@ use super::Reconcile;
 use super::confirm::Finding;
 use super::page::parked_is_final;
 use crate::port::Write;
+use crate::repair::difference::DifferenceKind;
 use crate::repair::mender::{Ended, Mended};
 use crate::version::Version;
 
@@ -44,7 +45,7 @@ impl Reconcile {
         };
         for Finding { kind, state, held } in &left {
             tracing::error!(index = self.mender.of.index, key = state.key, kind = kind.name(), database = %state.version,
-                held = ?held.map(Version::external), "could not be put right");
+                held = ?held.map(|held| held.to_string()), "could not be put right");
         }
         self.progress.mended(findings.len() as u64, parked.len() as u64, left.len() as u64);
         Ok(())
@@ -57,32 +58,46 @@ impl Reconcile {
         parked: &[String],
         shutdown: &CancellationToken,
     ) -> Result<Vec<Finding>, Ended> {
-        let held: HashMap<&str, Option<Version>> = findings
-            .iter()
-            .filter(|finding| !parked.contains(&finding.state.key))
-            .map(|finding| (finding.state.key.as_str(), finding.held))
-            .collect();
+        let findings: Vec<_> = findings.iter().filter(|finding| !parked.contains(&finding.state.key)).collect();
+        let held: HashMap<&str, Option<Version>> =
+            findings.iter().map(|finding| (finding.state.key.as_str(), finding.held)).collect();
         let keys = held.keys().map(|&key| key.to_owned()).collect();
         let mut left = self.differing_now(keys, shutdown).await?.findings;
         // What has another version by now was put right, and has changed again.
         left.retain(|left| held.get(left.state.key.as_str()) == Some(&left.held));
+        // Some indexes do not keep what they are given.
+        let drifted = findings.iter().filter(|finding| finding.kind == DifferenceKind::Drifted);
+        let drifted = drifted.map(|finding| finding.state.key.clone()).collect();
+        let again = self.drifted(drifted, shutdown).await?.findings;
+        left.extend(again.into_iter().filter(|again| again.kind == DifferenceKind::Drifted));
         Ok(left)
     }
 
-    /// Raises the versions of these keys above what the index holds, and says which of them could be.
-    async fn raise(&self, outdone: Vec<(String, Version)>, shutdown: &CancellationToken) -> Result<Vec<String>, Ended> {
-        let Some(above) = outdone.iter().map(|(_, held)| *held).max() else { return Ok(Vec::new()) };
-        let keys: Vec<String> = outdone.iter().map(|(key, _)| key.clone()).collect();
-        let raise = || parked_is_final(self.versions.raise(&keys, above));
-        match self.mender.patiently(shutdown, raise).await? {
-            Ok(()) => Ok(keys),
-            Err(error) => {
-                tracing::error!(index = self.mender.of.index, %error, "a document is too far ahead to be outdone");
-                // The highest one is left as it is; the others are raised without it.
-                let rest = outdone.into_iter().filter(|(_, held)| *held < above).collect();
-                Box::pin(self.raise(rest, shutdown)).await
+    /// Raises the versions of these keys above what the index holds, and says which of them could be: those too high to
+    /// be outdone are found by halving.
+    async fn raise(
+        &self,
+        mut outdone: Vec<(String, Version)>,
+        shutdown: &CancellationToken,
+    ) -> Result<Vec<String>, Ended> {
+        outdone.sort_unstable_by_key(|(_, held)| *held);
+        let (mut raised, mut waiting) = (Vec::with_capacity(outdone.len()), vec![outdone]);
+        while let Some(mut outdone) = waiting.pop() {
+            let Some(above) = outdone.last().map(|(_, held)| *held) else { continue };
+            let keys: Vec<String> = outdone.iter().map(|(key, _)| key.clone()).collect();
+            let raise = || parked_is_final(self.versions.raise(&keys, above));
+            match self.mender.patiently(shutdown, raise).await? {
+                Ok(()) => raised.extend(keys),
+                Err(_) if outdone.len() > 1 => {
+                    let higher = outdone.split_off(outdone.len() / 2);
+                    waiting.extend([higher, outdone]);
+                }
+                Err(error) => {
+                    tracing::error!(index = self.mender.of.index, ?keys, %error, "its version cannot be raised");
+                }
             }
         }
+        Ok(raised)
     }
 
     /// Deletes documents of keys the database cannot have: no row of theirs will ever be written, so no version of

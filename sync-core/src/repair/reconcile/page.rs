@@ -86,17 +86,46 @@ impl Reconcile {
             if keys.is_empty() {
                 continue;
             }
-            let read = || parked_is_final(self.mender.applier.read(self.versions.states(&keys)));
-            match self.mender.patiently(shutdown, read).await? {
-                Ok(states) => readings.states.extend(states),
-                Err(_) if keys.len() > 1 => {
+            let limit = self.keys_at_once.get();
+            if keys.len() > limit {
+                waiting.push(keys.split_off(limit));
+            }
+            let read = || async {
+                match self.mender.applier.read(self.versions.states(&keys)).await {
+                    Err(error) if error.remedy() == Remedy::Park => Ok(Err(error)),
+                    Err(error) => Err(self.too_long(error)),
+                    states => Ok(states),
+                }
+            };
+            // What takes too long is tried again with fewer.
+            let fewer = || async {
+                match read().await {
+                    Err(error) if error.remedy() == Remedy::Retry && keys.len() > self.keys_at_once.get() => Ok(None),
+                    outcome => outcome.map(Some),
+                }
+            };
+            match self.mender.patiently(shutdown, fewer).await? {
+                None => waiting.push(keys),
+                Some(Ok(states)) => {
+                    self.keys_at_once.grow(usize::MAX);
+                    readings.states.extend(states);
+                }
+                Some(Err(_)) if keys.len() > 1 => {
                     let rest = keys.split_off(keys.len() / 2);
                     waiting.extend([rest, keys]);
                 }
-                Err(error) => readings.unreadable.extend(keys.pop().map(|key| (key, error))),
+                Some(Err(error)) => readings.unreadable.extend(keys.pop().map(|key| (key, error))),
             }
         }
         Ok(readings)
+    }
+
+    /// Fewer keys may be read in time.
+    pub(super) fn too_long(&self, error: Error) -> Error {
+        if error.remedy() == Remedy::Retry {
+            self.keys_at_once.shrink();
+        }
+        error
     }
 
     fn tell_unreadable(&self, unreadable: Vec<(String, Error)>) {
@@ -109,7 +138,7 @@ impl Reconcile {
     /// Which of these keys seem to differ, and which are to be compared in content.
     async fn differing(&self, states: Vec<KeyState>, pass: Pass<'_>) -> Result<Suspects, Ended> {
         if pass.scope.since.is_none() {
-            pass.seen.add(states.iter().filter(|state| state.has_document).map(|state| state.key.as_str()));
+            pass.known.add(states.iter().filter(|state| state.has_document).map(|state| state.key.as_str()));
         }
         let keys: Vec<_> = states.iter().map(|state| state.key.clone()).collect();
         let held = self.mender.patiently(pass.shutdown, || self.inventory.versions(&keys)).await?;
@@ -132,9 +161,9 @@ impl Reconcile {
 
     /// Which of these keys of the index seem to have no document in the database.
     async fn without_rows(&self, keys: Vec<String>, pass: Pass<'_>) -> Result<Suspects, Ended> {
-        let keys = pass.seen.unseen(keys);
-        // Those that cannot be read have been told of when the database was scanned.
-        let Readings { states, unreadable: _ } = self.states(keys, pass.shutdown).await?;
+        let keys = pass.known.unknown(keys);
+        let Readings { states, unreadable } = self.states(keys, pass.shutdown).await?;
+        self.tell_unreadable(unreadable);
         let orphans = states.into_iter().filter(|state| !state.has_document).map(|state| state.key);
         Ok(Suspects { by_version: orphans.collect(), is_listed: true, ..Suspects::default() })
     }

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::confirm::Finding;
 use crate::repair::difference::DifferenceKind;
 use crate::repair::mender::Waiting;
 use crate::version::Version;
+
+/// What a run calls the time since when changes were compared.
+const SINCE: &str = "since";
 
 /// Findings told by key, of each kind; the others are only counted.
 const TOLD: usize = 5;
@@ -24,12 +29,16 @@ struct State {
     expected: Option<u64>,
     expected_listed: Option<u64>,
     is_listing: bool,
+    /// As they were when the listing began.
+    before_listing: ReconcileCounts,
     found: Vec<Found>,
 }
 
 /// What was compared, found and done. A key is counted as one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReconcileCounts {
+    /// Only keys that changed since then were compared; `None`: all.
+    pub since: Option<Timestamp>,
     /// Keys of the database that were compared.
     pub compared: u64,
     /// Of these, documents whose content was compared.
@@ -53,6 +62,16 @@ pub struct ReconcileCounts {
 }
 
 impl ReconcileCounts {
+    /// Since when the changes were compared by a run that recorded these counts; the beginning of time when all was.
+    /// `None` of one that did not record it.
+    #[must_use]
+    pub fn since_of(recorded: &BTreeMap<String, u64>) -> Option<Timestamp> {
+        match i64::try_from(*recorded.get(SINCE)?).ok()? {
+            0 => Some(Timestamp::MIN),
+            seconds => Timestamp::from_second(seconds).ok(),
+        }
+    }
+
     /// How many of one kind.
     #[must_use]
     pub fn of(&self, kind: DifferenceKind) -> u64 {
@@ -116,17 +135,24 @@ impl ReconcileProgress {
         self.waiting.what()
     }
 
-    pub(super) fn begin(&self, expected: Option<u64>) {
-        *self.lock() = State { expected, ..State::default() };
+    pub(super) fn begin(&self, since: Option<Timestamp>, expected: Option<u64>) {
+        let counts = ReconcileCounts { since, ..ReconcileCounts::default() };
+        *self.lock() = State { counts, expected, ..State::default() };
     }
 
     pub(super) fn list(&self, expected: Option<u64>) {
         let mut state = self.lock();
         (state.is_listing, state.expected_listed) = (true, expected);
+        state.before_listing = state.counts.clone();
     }
 
-    pub(super) fn list_anew(&self) {
-        self.lock().counts.listed = 0;
+    /// What was found is found again, but for what was put right.
+    pub(super) fn list_anew(&self, dry_run: bool) {
+        let mut state = self.lock();
+        if dry_run {
+            state.counts = state.before_listing.clone();
+        }
+        state.counts.listed = 0;
     }
 
     pub(super) fn passed(&self, keys: u64, is_listed: bool) {
@@ -172,7 +198,7 @@ impl ReconcileProgress {
     }
 }
 
-/// As a run records them.
+/// As a run records them: `since` in seconds since 1970, zero when all was compared.
 impl From<ReconcileCounts> for BTreeMap<String, u64> {
     fn from(counts: ReconcileCounts) -> Self {
         let kinds = DifferenceKind::ALL.map(|kind| (kind.name(), counts.of(kind)));
@@ -188,9 +214,10 @@ impl From<ReconcileCounts> for BTreeMap<String, u64> {
             ("fixed", fixed),
             ("parked", parked),
             ("unrepaired", counts.unrepaired),
+            (SINCE, counts.since.map_or(0, |since| u64::try_from(since.as_second()).unwrap_or_default())),
         ];
         // What did not happen is not told, but for what was compared and put right.
-        let is_told = |(name, count): &(&str, u64)| *count > 0 || matches!(*name, "compared" | "fixed");
+        let is_told = |(name, count): &(&str, u64)| *count > 0 || matches!(*name, "compared" | "fixed" | SINCE);
         kinds.into_iter().chain(others).filter(is_told).map(|(name, count)| (name.to_owned(), count)).collect()
     }
 }

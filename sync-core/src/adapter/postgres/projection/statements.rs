@@ -67,11 +67,11 @@ impl Statements {
         };
         let versions = "left join outbox.versions v on v.topic = $2 and v.key =";
         // Asked by place, so that neither side has to find its keys again.
-        let by_place = |of_key: &str, among: &str| {
+        let by_place = |of_key: &str| {
             format!(
                 "from unnest($1::text[]) with ordinality as w(key, place)\n\
                  left join (select key, {of_key} from (\n{sql}\n) as projection \
-                 where key = any ({among}::text[]::{key_type}[])) as p on p.key::text = w.key\n{versions} w.key"
+                 where key = any ($1::text[]::{key_type}[])) as p on p.key::text = w.key\n{versions} w.key"
             )
         };
         let in_order = |of_key: &str| {
@@ -83,9 +83,9 @@ impl Statements {
         };
         let (document, has_document) = ("p.document::text", "coalesce(p.has_document, false)");
         let age = ", extract(epoch from pg_catalog.clock_timestamp() - v.updated_at)::float8";
-        let load = row("w.place", document, "", &by_place("document", "$1"));
+        let load = row("w.place", document, "", &by_place("document"));
         let scan = row("p.key::text", document, "", &in_order(", document"));
-        let states = row("w.place", has_document, age, &by_place("document is not null as has_document", "$4"));
+        let states = row("w.place", has_document, age, &by_place("document is not null as has_document"));
         let scan_states = row("p.key::text", "true", age, &in_order(""));
         let possible = format!("select $1::text[]::{key_type}[] is null");
         let keys = format!(

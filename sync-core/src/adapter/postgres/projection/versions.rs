@@ -1,6 +1,6 @@
 //! Versions without documents, for comparing, and higher ones, for outdoing an index.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,17 +12,26 @@ use super::{KEY, OF_KEY, PostgresProjection};
 use crate::adapter::postgres::connect::Timed;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{KeyState, Versions};
+use crate::port::{Changed, KeyState, Versions};
 use crate::version::Version;
 
 /// The column of the statements that read states.
 const AGE: usize = 5;
 
+/// The column of [`CHANGED`] that says whether a key is only the last one looked at.
+const IS_VISITED: usize = 1;
+
+/// Keys looked at for each that is wanted: where few have changed, a statement must not go through all there are.
 const CHANGED: &str = "
-select v.key from outbox.versions v
- where v.topic = $1 and ($2::text is null or v.key > $2)
-   and v.updated_at >= timestamptz 'epoch' + make_interval(secs => $3::float8)
- order by v.key limit $4";
+with visited as materialized (
+    select v.key, v.updated_at from outbox.versions v
+     where v.topic = $1 and ($2::text is null or v.key > $2) order by v.key limit $4::int8 * 25),
+changed as (
+    select key from visited where updated_at >= timestamptz 'epoch' + make_interval(secs => $3::float8)
+     order by key limit $4)
+select key, false from changed
+union all
+select max(key), true from visited having count(*) = $4 * 25";
 
 const RAISE: &str = "select outbox.raise_versions($1, $2, $3)";
 
@@ -31,13 +40,16 @@ impl Versions for PostgresProjection {
     async fn states(&self, keys: &[String]) -> Result<Vec<KeyState>, Error> {
         let client = self.database.timed().await?;
         let statements = self.statements(&client).await?;
-        match self.states_among(&client, &statements, keys, keys).await {
+        match self.possible_states(&client, &statements, keys).await {
             Err(error) if error.kind() == ErrorKind::Contract => {
                 let possible = self.possible(&client, &statements, keys).await?;
                 if possible.len() == keys.len() {
                     return Err(error);
                 }
-                self.states_among(&client, &statements, keys, &possible).await
+                let states = self.possible_states(&client, &statements, &possible).await?;
+                let mut known: HashMap<String, KeyState> =
+                    states.into_iter().map(|state| (state.key.clone(), state)).collect();
+                Ok(keys.iter().map(|key| known.remove(key).unwrap_or_else(|| impossible(key))).collect())
             }
             states => states,
         }
@@ -51,12 +63,22 @@ impl Versions for PostgresProjection {
         rows.iter().map(|row| self.state(self.read(row, KEY)?, row)).collect()
     }
 
-    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+    async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Changed, Error> {
         let client = self.database.timed().await?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let at_most = i64::try_from(limit).unwrap_or(i64::MAX / 25);
         let since = since.as_duration().as_secs_f64();
-        let rows = self.query(&client, CHANGED, &[&self.config.topic, &after, &since, &limit]).await?;
-        rows.iter().map(|row| self.read(row, KEY)).collect()
+        let rows = self.query(&client, CHANGED, &[&self.config.topic, &after, &since, &at_most]).await?;
+        let (mut keys, mut visited) = (Vec::with_capacity(rows.len()), None);
+        for row in &rows {
+            let key: String = self.read(row, KEY)?;
+            if self.read(row, IS_VISITED)? {
+                visited = Some(key);
+            } else {
+                keys.push(key);
+            }
+        }
+        let next = if keys.len() >= limit { keys.last().cloned() } else { visited };
+        Ok(Changed { keys, next })
     }
 
     async fn raise(&self, keys: &[String], above: Version) -> Result<(), Error> {
@@ -70,23 +92,14 @@ impl Versions for PostgresProjection {
 }
 
 impl PostgresProjection {
-    /// The states of keys, of which only `possible` ones can be looked for.
-    async fn states_among(
+    async fn possible_states(
         &self,
         client: &Timed,
         statements: &Statements,
         keys: &[String],
-        possible: &[String],
     ) -> Result<Vec<KeyState>, Error> {
-        let rows = self.rows(client, &statements.states, &[&keys, &self.config.topic], &[&possible]).await?;
-        if possible.len() == keys.len() {
-            return self.in_place(keys, &rows, |key, row| self.state(key, row));
-        }
-        let possible: HashSet<&str> = possible.iter().map(String::as_str).collect();
-        self.in_place(keys, &rows, |key, row| {
-            let is_possible = possible.contains(key.as_str());
-            Ok(KeyState { is_possible, ..self.state(key, row)? })
-        })
+        let rows = self.rows(client, &statements.states, &[&keys, &self.config.topic], &[]).await?;
+        self.in_place(keys, &rows, |key, row| self.state(key, row))
     }
 
     /// Those that can be read as keys: the others are found by halving.
@@ -118,4 +131,9 @@ impl PostgresProjection {
             age: age.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
         })
     }
+}
+
+/// Of a key no row can have.
+fn impossible(key: &str) -> KeyState {
+    KeyState { key: key.to_owned(), version: Version::default(), has_document: false, is_possible: false, age: None }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::connect::Timed;
+use super::super::connect::{Failure, Timed};
 use super::super::error::from_postgres;
 use crate::error::Error;
 
@@ -14,7 +14,7 @@ const EMPTY: &str = "select outbox.empty_leaf(make_interval(secs => $1::float8))
 /// Who holds back what is older than that, and how much.
 const HELD: &str = "
 select name, sum(bytes)::bigint, count(*) from outbox.retained() r, unnest(r.not_passed_by) as name
- where r.day + interval '1 day' <= clock_timestamp() - make_interval(secs => $1::float8) group by name order by name";
+ where (r.day + interval '1 day') at time zone 'UTC' <= clock_timestamp() - make_interval(secs => $1::float8) group by name order by name";
 
 /// Snapshots of days that are gone, but for a day that is going.
 const FORGET: &str = "
@@ -25,11 +25,8 @@ delete from outbox.snapshots
 pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
     let failed = |error| from_postgres("emptying old leaves of outbox.events", error);
     let keep = keep.as_secs_f64();
-    for _ in 0..AT_ONCE {
-        let done: Option<String> = client.query_one(EMPTY, &[&keep]).await.map_err(failed)?.get(0);
-        let Some(leaf) = done else { break };
-        tracing::info!(leaf, "emptied, or removed: its events are older than the retention and published");
-    }
+    // Who stands in the way is told even where we may not empty anything.
+    let emptied = empty(client, keep).await;
     client.execute(FORGET, &[&keep]).await.map_err(failed)?;
     for row in client.query(HELD, &[&keep]).await.map_err(failed)? {
         let (subscription, bytes, leaves): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
@@ -40,6 +37,15 @@ pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
             "it holds back events that are older than the retention: run its relay, or, if nobody wants it any more, `select \
              outbox.forget_subscription('{subscription}')`"
         );
+    }
+    emptied.map_err(failed)
+}
+
+async fn empty(client: &Timed, keep: f64) -> Result<(), Failure> {
+    for _ in 0..AT_ONCE {
+        let done: Option<String> = client.query_one(EMPTY, &[&keep]).await?.get(0);
+        let Some(leaf) = done else { break };
+        tracing::info!(leaf, "emptied, or removed: its events are older than the retention and published");
     }
     Ok(())
 }

@@ -9,12 +9,12 @@ const MOST: usize = 1 << 24;
 /// Digests of keys. An orphan shares one with ten million keys with a chance of one in 10^12. It is then passed over, and
 /// found by the next run, whose digests are others.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct KnownKeys {
     digests: Mutex<Vec<u64>>,
     hasher: RandomState,
 }
 
-impl Seen {
+impl KnownKeys {
     pub(super) fn add<'a>(&self, keys: impl Iterator<Item = &'a str>) {
         let mut digests = self.lock();
         let room = MOST.saturating_sub(digests.len());
@@ -27,7 +27,7 @@ impl Seen {
     }
 
     /// Leaves out those that were seen, once it is sorted.
-    pub(super) fn unseen(&self, mut keys: Vec<String>) -> Vec<String> {
+    pub(super) fn unknown(&self, mut keys: Vec<String>) -> Vec<String> {
         let digests = self.lock();
         keys.retain(|key| digests.binary_search(&self.hasher.hash_one(key)).is_err());
         keys
@@ -44,10 +44,10 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_left_out_and_nothing_else() {
-        let seen = Seen::default();
-        seen.add(["c", "a"].into_iter());
-        seen.add(["b"].into_iter());
-        seen.sort();
-        assert_eq!(seen.unseen(["a", "d", "b", "e", "c"].map(str::to_owned).into()), ["d", "e"]);
+        let known = KnownKeys::default();
+        known.add(["c", "a"].into_iter());
+        known.add(["b"].into_iter());
+        known.sort();
+        assert_eq!(known.unknown(["a", "d", "b", "e", "c"].map(str::to_owned).into()), ["d", "e"]);
     }
 }
