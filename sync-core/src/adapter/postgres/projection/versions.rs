@@ -21,17 +21,14 @@ const AGE: usize = 5;
 /// The column of [`CHANGED`] that says whether a key is only the last one looked at.
 const IS_VISITED: usize = 1;
 
-/// Keys looked at for each that is wanted: where few have changed, a statement must not go through all there are.
+/// So many keys are looked at, however few of them have changed: a statement must not go through all there are.
 const CHANGED: &str = "
 with visited as materialized (
     select v.key, v.updated_at from outbox.versions v
-     where v.topic = $1 and ($2::text is null or v.key > $2) order by v.key limit $4::int8 * 25),
-changed as (
-    select key from visited where updated_at >= timestamptz 'epoch' + make_interval(secs => $3::float8)
-     order by key limit $4)
-select key, false from changed
+     where v.topic = $1 and ($2::text is null or v.key > $2) order by v.key limit $4::int8)
+select key, false from visited where updated_at >= timestamptz 'epoch' + make_interval(secs => $3::float8)
 union all
-select max(key), true from visited having count(*) = $4 * 25";
+select max(key), true from visited having count(*) = $4::int8";
 
 const RAISE: &str = "select outbox.raise_versions($1, $2, $3)";
 
@@ -65,19 +62,18 @@ impl Versions for PostgresProjection {
 
     async fn changed(&self, since: Timestamp, after: Option<&str>, limit: usize) -> Result<Changed, Error> {
         let client = self.database.timed().await?;
-        let at_most = i64::try_from(limit).unwrap_or(i64::MAX / 25);
+        let at_most = i64::try_from(limit).unwrap_or(i64::MAX);
         let since = since.as_duration().as_secs_f64();
         let rows = self.query(&client, CHANGED, &[&self.config.topic, &after, &since, &at_most]).await?;
-        let (mut keys, mut visited) = (Vec::with_capacity(rows.len()), None);
+        let (mut keys, mut next) = (Vec::with_capacity(rows.len()), None);
         for row in &rows {
             let key: String = self.read(row, KEY)?;
             if self.read(row, IS_VISITED)? {
-                visited = Some(key);
+                next = Some(key);
             } else {
                 keys.push(key);
             }
         }
-        let next = if keys.len() >= limit { keys.last().cloned() } else { visited };
         Ok(Changed { keys, next })
     }
 
