@@ -14,7 +14,6 @@ begin
     if (above >= 0) is not true then
         raise exception 'outbox.raise_versions: % is no version', above using errcode = 'invalid_parameter_value';
     end if;
-    -- One after the other: of two, the lower one would set the sequence back.
     -- One after the other, so that each draws for itself only what it needs.
     perform pg_advisory_xact_lock(outbox.wake_class(), -3);
     select coalesce(max(h.epoch), 0) into present from outbox.history h;

@@ -59,34 +59,21 @@ comment on function outbox.rewind(text, timestamptz) is
 'work. went_to: the moment it went back to, a minute or more before that; -infinity, to the beginning; null, it had yet to '
 'publish all of it anyhow. retained_from: events before that day are gone.';
 
-create or replace function outbox.adopt_history(out epoch int, out events bigint)
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-    live record;
-    fresh uuid;
+-- A dump brings along the snapshots of another cluster, whose transaction ids mean nothing here.
+create function outbox.forget_snapshots() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    lock table outbox.history in share row exclusive mode;
-    select * into live from outbox.current_history();
-    insert into outbox.history as h (epoch, system_identifier, database_oid, events_oid, timeline)
-    select coalesce(max(old.epoch) + 1, 0),
-           live.system_identifier, live.database_oid, live.events_oid, live.timeline
-    from outbox.history old
-    returning h.epoch, h.token into adopt_history.epoch, fresh;
-
-    -- The rows carry transaction ids of another cluster, possibly from this one's future.
-    update outbox.events set xid = pg_catalog.pg_current_xact_id();
-    get diagnostics events = row_count;
-
-    -- So do the snapshots that outbox.rewind would go back to.
-    delete from outbox.snapshots;
-
-    -- The new term fences a relay that was at work on the old position.
-    update outbox.subscriptions
-    set lo = '1:1:', hi = null, last = 0, history = fresh, ledger_from = null,
-        lease_holder = null, lease_until = null, lease_for = null, lease_term = lease_term + 1,
-        updated_at = pg_catalog.clock_timestamp();
+    if (select (h.system_identifier, h.database_oid, h.events_oid)
+               is distinct from (new.system_identifier, new.database_oid, new.events_oid)
+          from outbox.history h where h.epoch < new.epoch order by h.epoch desc limit 1) then
+        delete from outbox.snapshots;
+    end if;
+    return null;
 end
 $$;
 
+create trigger forget_snapshots after insert on outbox.history
+    for each row execute function outbox.forget_snapshots();
+
 revoke all on outbox.snapshots from public;
-revoke all on function outbox.note_snapshot(), outbox.rewind(text, timestamptz) from public;
+revoke all on function outbox.note_snapshot(), outbox.rewind(text, timestamptz), outbox.forget_snapshots() from public;

@@ -6,6 +6,7 @@ mod difference;
 mod mender;
 mod pace;
 mod reconcile;
+mod recording;
 mod replay;
 
 pub use backfill::{Backfill, BackfillConfig, BackfillCounts, BackfillEnd, BackfillProgress};

@@ -16,21 +16,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::page::{Done, Page};
 pub use self::progress::{BackfillCounts, BackfillProgress};
 use super::mender::{Ended, Mender, RepairOf};
 use super::pace::Pace;
+use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
 use crate::port::{Clock, DeadLetters, Projection, Run, RunKind, Runs, Sink};
-
-/// How often it is recorded how far a run has come.
-const RECORD: Duration = Duration::from_secs(1);
 
 /// How a backfill works.
 #[derive(Clone, Copy, Debug)]
@@ -143,12 +140,11 @@ impl Backfill {
     /// Passes all pages behind the run's place.
     async fn pages(&self, run: &mut Run, shutdown: &CancellationToken) -> Result<(), Ended> {
         let mut done = self.done(run.after.clone(), shutdown);
-        let mut record = interval(RECORD);
-        record.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticks();
         loop {
             tokio::select! {
                 biased;
-                _ = record.tick() => self.record(run).await?,
+                _ = ticks.tick() => record(&*self.runs, run).await?,
                 done = done.next() => {
                     let Some(done) = done.transpose()? else { return Ok(()) };
                     self.progress.add(&done);
@@ -203,14 +199,6 @@ impl Backfill {
                 Ok((Page::Keys(keys), is_last))
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// Records how far it has come. While the database is down, that is done later.
-    async fn record(&self, run: &Run) -> Result<(), Error> {
-        match self.runs.record(run).await {
-            Err(error) if error.kind() == ErrorKind::Fenced || error.remedy() != Remedy::Retry => Err(error),
-            Ok(()) | Err(_) => Ok(()),
         }
     }
 

@@ -157,3 +157,14 @@ impl Mender {
         }
     }
 }
+
+/// Of some failures waiting is no mend: what they say is an answer.
+pub(super) async fn answered<T>(
+    is_answer: fn(&Error) -> bool,
+    doing: impl Future<Output = Result<T, Error>>,
+) -> Result<Result<T, Error>, Error> {
+    match doing.await {
+        Err(error) if is_answer(&error) => Ok(Err(error)),
+        outcome => outcome.map(Ok),
+    }
+}

@@ -22,23 +22,20 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::known_keys::KnownKeys;
 use self::limit::Limit;
 use self::page::Page;
 pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
-use super::mender::{Ended, Mender, RepairOf};
+use super::mender::{Ended, Mender, RepairOf, answered};
 use super::pace::Pace;
+use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
 use crate::port::{Changed, Clock, DeadLetters, Inventory, InventoryCursor, Run, RunKind, Runs, Versions};
-
-/// How often it is recorded how far a run has come.
-const RECORD: Duration = Duration::from_secs(1);
 
 /// How a reconciliation works.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +166,7 @@ impl Reconcile {
         let compared = self.compare(scope, Some(&mut run), shutdown).await;
         run.counts = self.progress.counts().into();
         match compared {
-            Ok(()) => Ok(self.mender.patiently(shutdown, || fenced_is_final(self.runs.finish(&run))).await??),
+            Ok(()) => Ok(self.mender.patiently(shutdown, || answered(is_over, self.runs.finish(&run))).await??),
             Err(ended) => {
                 if let Err(error) = self.runs.release(&run).await {
                     tracing::warn!(index = self.mender.of.index, %error, "the run is left to its lease");
@@ -182,7 +179,7 @@ impl Reconcile {
     /// Begins a run; one that was left half-way is given up for it.
     async fn begin(&self, shutdown: &CancellationToken) -> Result<Run, Ended> {
         let index = &self.mender.of.index;
-        let begin = || fenced_is_final(self.runs.begin(RunKind::Reconcile, index));
+        let begin = || answered(is_over, self.runs.begin(RunKind::Reconcile, index));
         let run = self.mender.patiently(shutdown, begin).await??;
         if run.counts.is_empty() {
             return Ok(run);
@@ -237,15 +234,14 @@ impl Reconcile {
 
     /// Sees to it that all of these are done.
     async fn pages(&self, mut done: BoxStream<'_, Result<(), Ended>>, mut run: Option<&mut Run>) -> Result<(), Ended> {
-        let mut record = interval(RECORD);
-        record.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticks();
         loop {
             tokio::select! {
                 biased;
-                _ = record.tick() => {
+                _ = ticks.tick() => {
                     if let Some(run) = run.as_deref_mut() {
                         run.counts = self.progress.counts().into();
-                        self.record(run).await?;
+                        record(&*self.runs, run).await?;
                     }
                 }
                 done = done.next() => match done {
@@ -299,11 +295,10 @@ impl Reconcile {
         let limit = scan.pace.at_once(self.config.page_keys);
         let part = match self
             .mender
-            .patiently(shutdown, || fenced_is_final(self.inventory.inventory(scan.cursor.as_ref(), limit)))
+            .patiently(shutdown, || answered(is_over, self.inventory.inventory(scan.cursor.as_ref(), limit)))
             .await?
         {
             Ok(part) => part,
-            // Nobody knows the cursor any more.
             Err(error) => {
                 tracing::info!(index = self.mender.of.index, %error, "the index is listed again");
                 self.progress.list_anew(dry_run);
@@ -316,22 +311,11 @@ impl Reconcile {
         scan.cursor = part.next;
         Ok(Page::Listed(part.documents.into_iter().map(|(key, _)| key).collect()))
     }
-
-    /// Records how far it has come. While the database is down, that is done later.
-    async fn record(&self, run: &Run) -> Result<(), Error> {
-        match self.runs.record(run).await {
-            Err(error) if error.kind() == ErrorKind::Fenced || error.remedy() != Remedy::Retry => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
 }
 
-/// Somebody else has the run: waiting for them would only do the same again.
-async fn fenced_is_final<T>(doing: impl Future<Output = Result<T, Error>>) -> Result<Result<T, Error>, Error> {
-    match doing.await {
-        Err(error) if error.kind() == ErrorKind::Fenced => Ok(Err(error)),
-        outcome => outcome.map(Ok),
-    }
+/// Somebody else has the run, or nobody knows the cursor any more: the same again would be no better.
+fn is_over(error: &Error) -> bool {
+    error.kind() == ErrorKind::Fenced
 }
 
 /// What a comparison is about.

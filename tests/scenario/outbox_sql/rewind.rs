@@ -54,3 +54,15 @@ async fn one_snapshot_a_minute_is_kept() {
         .unwrap();
     assert_eq!(word(&client, count).await, "2");
 }
+
+#[tokio::test]
+async fn snapshots_of_another_cluster_are_forgotten_when_its_dump_is_adopted_and_only_then() {
+    let (client, _) = fresh_outbox().await;
+    let count = "select count(*)::text from outbox.snapshots";
+    client.batch_execute("select outbox.note_history(); select outbox.note_snapshot()").await.unwrap();
+    client.batch_execute("select outbox.raise_epoch(5)").await.unwrap();
+    assert_eq!(word(&client, count).await, "1", "another epoch of the same database");
+    client.batch_execute("update outbox.history set system_identifier = system_identifier - 1").await.unwrap();
+    client.batch_execute("select outbox.adopt_history()").await.unwrap();
+    assert_eq!(word(&client, count).await, "0");
+}

@@ -36,6 +36,8 @@ pub(super) struct Confirmed {
     pub(super) findings: Vec<Finding>,
     /// How many changed meanwhile.
     moving: u64,
+    /// How many documents were compared.
+    compared: u64,
 }
 
 impl Reconcile {
@@ -48,6 +50,7 @@ impl Reconcile {
     ) -> Result<Vec<Finding>, Ended> {
         let mut seen = self.differing_now(suspects.by_version, shutdown).await?;
         let drifted = self.drifted(suspects.by_content, shutdown).await?;
+        self.progress.sampled(drifted.compared);
         self.progress.in_flight(seen.moving + drifted.moving);
         seen.findings.extend(drifted.findings);
         Ok(seen.findings)
@@ -75,7 +78,7 @@ impl Reconcile {
 
     /// Those whose documents differ.
     pub(super) async fn drifted(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Confirmed, Ended> {
-        let mut found = Vec::new();
+        let (mut found, mut compared) = (Vec::new(), 0);
         let mut waiting = vec![keys];
         while let Some(mut keys) = waiting.pop() {
             if keys.is_empty() {
@@ -87,7 +90,7 @@ impl Reconcile {
             }
             match self.mender.patiently(shutdown, || self.both(&keys)).await? {
                 Some(both) => {
-                    self.progress.sampled(both.len() as u64);
+                    compared += both.len() as u64;
                     found.extend(both.into_iter().filter_map(|(current, stored)| {
                         let kind = by_content(&current, stored.as_ref())?;
                         let Current { key, version, document } = current;
@@ -104,7 +107,7 @@ impl Reconcile {
                 None => self.progress.unreadable(),
             }
         }
-        self.unchanged(found, shutdown).await
+        Ok(Confirmed { compared, ..self.unchanged(found, shutdown).await? })
     }
 
     /// The documents of both sides; `None` when fewer keys have to be asked for.

@@ -6,10 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reconcile;
 use super::confirm::Finding;
-use super::page::parked_is_final;
+use crate::error::Remedy;
 use crate::port::Write;
 use crate::repair::difference::DifferenceKind;
-use crate::repair::mender::{Ended, Mended};
+use crate::repair::mender::{Ended, Mended, answered};
 use crate::version::Version;
 
 /// A document deleted by hand leaves behind a version nobody can ask for; each change by hand raises it by one.
@@ -85,7 +85,7 @@ impl Reconcile {
         while let Some(mut outdone) = waiting.pop() {
             let Some(above) = outdone.last().map(|(_, held)| *held) else { continue };
             let keys: Vec<String> = outdone.iter().map(|(key, _)| key.clone()).collect();
-            let raise = || parked_is_final(self.versions.raise(&keys, above));
+            let raise = || answered(|error| error.remedy() == Remedy::Park, self.versions.raise(&keys, above));
             match self.mender.patiently(shutdown, raise).await? {
                 Ok(()) => raised.extend(keys),
                 Err(_) if outdone.len() > 1 => {

@@ -91,20 +91,15 @@ impl Reconcile {
                 waiting.push(keys.split_off(limit));
             }
             let read = || async {
-                match self.mender.applier.read(self.versions.states(&keys)).await {
-                    Err(error) if error.remedy() == Remedy::Park => Ok(Err(error)),
-                    Err(error) => Err(self.too_long(error)),
-                    states => Ok(states),
-                }
-            };
-            // What takes too long is tried again with fewer.
-            let fewer = || async {
-                match read().await {
+                match self.mender.applier.read(self.versions.states(&keys)).await.map_err(|error| self.too_long(error))
+                {
+                    Err(error) if error.remedy() == Remedy::Park => Ok(Some(Err(error))),
+                    // What takes too long is tried again with fewer.
                     Err(error) if error.remedy() == Remedy::Retry && keys.len() > self.keys_at_once.get() => Ok(None),
-                    outcome => outcome.map(Some),
+                    states => states.map(|states| Some(Ok(states))),
                 }
             };
-            match self.mender.patiently(shutdown, fewer).await? {
+            match self.mender.patiently(shutdown, read).await? {
                 None => waiting.push(keys),
                 Some(Ok(states)) => {
                     self.keys_at_once.grow(usize::MAX);
@@ -166,15 +161,5 @@ impl Reconcile {
         self.tell_unreadable(unreadable);
         let orphans = states.into_iter().filter(|state| !state.has_document).map(|state| state.key);
         Ok(Suspects { by_version: orphans.collect(), is_listed: true, ..Suspects::default() })
-    }
-}
-
-/// What is a row's own fault is looked into.
-pub(super) async fn parked_is_final<T>(
-    doing: impl Future<Output = Result<T, Error>>,
-) -> Result<Result<T, Error>, Error> {
-    match doing.await {
-        Err(error) if error.remedy() == Remedy::Park => Ok(Err(error)),
-        outcome => outcome.map(Ok),
     }
 }
