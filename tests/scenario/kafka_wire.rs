@@ -1,5 +1,6 @@
 //! The Kafka adapter and the rest of the world: what others read, what brokers refuse, and what happens without them.
 
+mod first;
 mod group;
 mod java;
 mod limits;

@@ -13,6 +13,7 @@ mod config;
 mod consumer;
 mod delivery;
 mod error;
+mod opening;
 mod producing;
 mod publisher;
 mod record;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,13 @@ impl Batch {
     /// `messages` must not be zero: the last delivery is what says that the batch is stored.
     pub(super) fn new(messages: usize) -> Arc<Self> {
         Arc::new(Self { under_way: AtomicUsize::new(messages), stored: Notify::new() })
+    }
+
+    /// One more message of it is stored.
+    pub(super) fn one_stored(&self) {
+        if self.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.stored.notify_one();
+        }
     }
 }
 
@@ -107,16 +114,21 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Arc<Batch>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        let what = |message: &BorrowedMessage<'_>, why: &dyn Display| {
+            let key = shown(message.key().unwrap_or_default());
+            format!("kafka: a message to topic {:?} with key {key} was not stored: {why}", message.topic())
+        };
         match result {
-            Ok(_) => {
-                if batch.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    batch.stored.notify_one();
-                }
+            // librdkafka says that a message is stored, but not where, when a later one is: brokers would take none
+            // behind a gap. They do take one as the first of a producer, and then the earlier one is lost.
+            Ok(message) if message.offset() < 0 => {
+                self.fail(
+                    ErrorKind::Unavailable,
+                    what(message, &"a later one was, and no broker said where this one is"),
+                );
             }
-            Err((error, message)) => self.fail_with(error, |why| {
-                let key = shown(message.key().unwrap_or_default());
-                format!("kafka: a message to topic {:?} with key {key} was not stored: {why}", message.topic())
-            }),
+            Ok(_) => batch.one_stored(),
+            Err((error, message)) => self.fail_with(error, |why| what(message, why)),
         }
     }
 }

@@ -9,7 +9,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use super::config::KafkaConfig;
 use super::delivery::shown;
 use super::record::size_alone;
-use super::topics;
+use super::topics::{self, Topic};
+use crate::adapter::partition::partition_for;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Header as MessageHeader, Outgoing};
 
@@ -34,9 +35,9 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// What the order rests on.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true"), ("partitioner", "murmur2_random")];
 
-/// The topics that were looked up, and the largest batch each takes, in bytes.
+/// The topics that were looked up.
 #[derive(Debug, Default)]
-pub(super) struct KnownTopics(BTreeMap<String, usize>);
+pub(super) struct KnownTopics(BTreeMap<String, Topic>);
 
 impl KnownTopics {
     /// Looks up the topics that are not known yet, and once more those for which a message is too large: their limits
@@ -44,16 +45,22 @@ impl KnownTopics {
     pub(super) async fn learn(&mut self, config: &KafkaConfig, batch: &[Outgoing]) -> Result<(), Error> {
         let mut unknown = Vec::new();
         for message in batch {
-            let is_known = self.0.get(&message.topic).is_some_and(|limit| size_alone(message) <= *limit);
+            let known = self.0.get(&message.topic);
+            let is_known = known.is_some_and(|topic| size_alone(message) <= topic.max_message_bytes);
             if !is_known && !unknown.contains(&message.topic) {
                 unknown.push(message.topic.clone());
             }
         }
         if !unknown.is_empty() {
-            let found = topics::ensure(config, unknown, PATIENCE).await?;
-            self.0.extend(found.into_iter().map(|(name, topic)| (name, topic.max_message_bytes)));
+            self.0.extend(topics::ensure(config, unknown, PATIENCE).await?);
         }
         Ok(())
+    }
+
+    /// The partition a message goes to, as far as is known here: topics may have grown since.
+    pub(super) fn partition(&self, message: &Outgoing) -> i32 {
+        let partitions = self.0.get(&message.topic).map_or(1, |topic| topic.partitions);
+        partition_for(message.key.as_bytes(), partitions)
     }
 
     /// Refuses the batch when one of its messages can never be stored: nothing of it has been handed over then.
@@ -67,7 +74,8 @@ impl KnownTopics {
     }
 
     fn refusal(&self, message: &Outgoing) -> Option<Error> {
-        let limit = self.0.get(&message.topic).copied().unwrap_or(MAX_MESSAGE_BYTES).min(MAX_MESSAGE_BYTES);
+        let limit = self.0.get(&message.topic).map_or(MAX_MESSAGE_BYTES, |topic| topic.max_message_bytes);
+        let limit = limit.min(MAX_MESSAGE_BYTES);
         let size = size_alone(message);
         if size <= limit {
             return None;
@@ -83,9 +91,10 @@ impl KnownTopics {
 
     /// What they leave open for a producer.
     pub(super) fn limits(&self) -> Limits {
+        let limits = || self.0.values().map(|topic| topic.max_message_bytes);
         Limits {
-            smallest: self.0.values().copied().min().unwrap_or(MAX_BATCH_BYTES).min(MAX_BATCH_BYTES),
-            largest: self.0.values().copied().max().unwrap_or_default().clamp(MIN_QUEUE_BYTES, MAX_MESSAGE_BYTES),
+            smallest: limits().min().unwrap_or(MAX_BATCH_BYTES).min(MAX_BATCH_BYTES),
+            largest: limits().max().unwrap_or_default().clamp(MIN_QUEUE_BYTES, MAX_MESSAGE_BYTES),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future;
@@ -14,6 +14,7 @@ use super::client::{aside, off_thread};
 use super::config::KafkaConfig;
 use super::delivery::{Batch, Deliveries};
 use super::error::{kind_of_delivery, translate};
+use super::opening::Opening;
 use super::producing::{KnownTopics, Limits, headers};
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
@@ -36,7 +37,7 @@ const FIXED: &[(&str, &str)] = &[("enable.gapless.guarantee", "true"), ("message
 /// away) every outstanding acknowledgement fails. Once the caller has been told, by one of them or else by the next call
 /// of `publish`, that fails too, the call after it begins anew.
 ///
-/// Connects at the first `publish`. Dropping it drops what is outstanding; it does not block.
+/// Connects at the first `publish`, and waits until one message is stored in each partition before it hands over more. Dropping it drops what is outstanding; it does not block.
 #[derive(Debug)]
 pub struct KafkaPublisher {
     config: KafkaConfig,
@@ -78,10 +79,17 @@ impl Publisher for KafkaPublisher {
         }
         line.topics.learn(&self.config, &batch).await?;
         line.topics.admit(&batch)?;
-        let session = line.session(&self.config, &batch[0].topic).await?;
-        let under_way = Batch::new(batch.len());
+        let (topics, session) = line.session(&self.config, &batch[0].topic).await?;
+        let (under_way, now) = (Batch::new(batch.len()), Instant::now());
         for message in &batch {
-            session.send(message, &under_way).await?;
+            let partition = topics.partition(message);
+            if session.opening.is_first(&message.topic, partition, now) {
+                session.send_alone(message).await?;
+                session.opening.note(&message.topic, partition, now);
+                under_way.one_stored();
+            } else {
+                session.send(message, &under_way).await?;
+            }
         }
         let deliveries = Arc::clone(session.deliveries());
         Ok(Box::pin(async move { deliveries.stored(&under_way).await }))
@@ -90,21 +98,22 @@ impl Publisher for KafkaPublisher {
 
 impl Line {
     /// The producer; a new one when there is none, or when a topic is known whose limits the old one does not keep.
-    async fn session(&mut self, config: &KafkaConfig, topic: &str) -> Result<&Session, Error> {
+    async fn session(&mut self, config: &KafkaConfig, topic: &str) -> Result<(&KnownTopics, &mut Session), Error> {
         let limits = self.topics.limits();
         if let Some(outgrown) = self.session.as_ref().filter(|session| session.limits != limits) {
             // Two producers at once would not keep the order.
             outgrown.drained().await?;
             self.session = None;
         }
-        match &mut self.session {
-            Some(session) => Ok(session),
+        let session = match &mut self.session {
+            Some(session) => session,
             none => {
                 let session = none.insert(Session::open(config, limits)?);
                 session.introduce(topic).await;
-                Ok(session)
+                session
             }
-        }
+        };
+        Ok((&self.topics, session))
     }
 }
 
@@ -113,6 +122,7 @@ struct Session {
     /// Set until dropped.
     producer: Option<ThreadedProducer<Deliveries>>,
     deliveries: Arc<Deliveries>,
+    opening: Opening,
     limits: Limits,
 }
 
@@ -132,7 +142,7 @@ impl Session {
             .create_with_context(Deliveries::default())
             .map_err(|error| translate("kafka: cannot make a producer", error))?;
         let deliveries = Arc::clone(producer.context());
-        Ok(Self { producer: Some(producer), deliveries, limits })
+        Ok(Self { producer: Some(producer), deliveries, opening: Opening::default(), limits })
     }
 
     /// Has the brokers know the new producer before its first message. It is given its id after an answer about topics
@@ -154,6 +164,13 @@ impl Session {
 
     fn deliveries(&self) -> &Arc<Deliveries> {
         &self.deliveries
+    }
+
+    /// Waits until the message is stored.
+    async fn send_alone(&self, message: &Outgoing) -> Result<(), Error> {
+        let alone = Batch::new(1);
+        self.send(message, &alone).await?;
+        self.deliveries.stored(&alone).await
     }
 
     /// Queues one message; waits while the queue is full.

@@ -93,13 +93,14 @@ impl TransactionalProducer {
         })
     }
 
-    /// Returns when nothing is under way any more, something failed, or nobody waits. Asked to commit earlier, the client
-    /// would look for deliveries only ten times a second, because another thread takes them.
+    /// Returns when nothing is under way any more, or nobody waits; fails with the first message. Asked to commit
+    /// earlier, the client would look for deliveries only ten times a second, because another thread takes them; and it
+    /// would commit without a message of which we know better than it does that it is not stored.
     fn await_deliveries(&self, asker: &Asker<'_>) -> Result<(), KafkaError> {
         while self.producer()?.in_flight_count() > 0 && !self.deliveries.has_failed() && !asker.is_gone() {
             sleep(MIN_WAIT);
         }
-        Ok(())
+        if self.deliveries.has_failed() { Err(KafkaError::Canceled) } else { Ok(()) }
     }
 
     /// Queues one message; waits while the queue is full.
