@@ -6,6 +6,7 @@ mod exactly_once;
 mod failover;
 mod kill;
 mod outage;
+mod reindex;
 mod shutdown;
 mod topic;
 mod volume;

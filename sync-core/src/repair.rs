@@ -7,6 +7,8 @@ mod mender;
 mod pace;
 mod reconcile;
 mod recording;
+mod refusals;
+mod reindex;
 mod replay;
 
 pub use backfill::{Backfill, BackfillConfig, BackfillCounts, BackfillEnd, BackfillProgress};
@@ -15,5 +17,9 @@ pub use difference::DifferenceKind;
 pub use mender::RepairOf;
 pub use reconcile::{
     Found, Reconcile, ReconcileConfig, ReconcileCounts, ReconcileEnd, ReconcileProgress, ReconcileScope,
+};
+pub use refusals::Refusals;
+pub use reindex::{
+    Reindex, ReindexEnd, ReindexProgress, ReindexTools, abort_reindex, finish_reindex, turn_reindex_back,
 };
 pub use replay::{Replayed, replay};

@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Backfill(BackfillArgs),
     /// Compares indexes with the database, tells what differs, and puts it right while live changes go on.
     Reconcile(ReconcileArgs),
+    /// Makes an index anew, of the configured or another mapping, while it is searched and changes go on; goes on where an
+    /// earlier one was.
+    Reindex(ReindexArgs),
     /// Publishes again what was committed since a time, as far as the outbox keeps it.
     Replay(ReplayArgs),
     /// Lists the backfills and reconciliations that were run, the newest first.
@@ -253,6 +256,46 @@ pub(crate) struct ReconcileArgs {
     /// How to print.
     #[command(flatten)]
     pub(crate) output: JsonArgs,
+}
+
+/// For `reindex`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The index that was searched is kept until --finish; it takes no writes any more. The mapping of a re-index is \
+                  kept with it: to go on, --mapping need not be said again. Once it is searched, set indexes.NAME.mapping to \
+                  the same file."
+)]
+pub(crate) struct ReindexArgs {
+    /// The index, as its section [indexes.NAME] calls it.
+    #[arg(value_name = "INDEX")]
+    pub(crate) index: String,
+    /// What the new index is made of, like indexes.NAME.mapping; that one when not said.
+    #[arg(long, value_name = "FILE", conflicts_with = "decision")]
+    pub(crate) mapping: Option<PathBuf>,
+    /// Rows read in a second, at most.
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) rate: Option<NonZeroU32>,
+    /// What else there is to do.
+    #[command(flatten)]
+    pub(crate) decision: ReindexDecision,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+/// What a person decides about a re-index.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(id = "decision", multiple = false)]
+pub(crate) struct ReindexDecision {
+    /// Deletes the index that was searched before; there is no way back after this.
+    #[arg(long)]
+    pub(crate) finish: bool,
+    /// Gives it up and deletes the new index, which is not searched yet.
+    #[arg(long)]
+    pub(crate) abort: bool,
+    /// Has the index be searched again that was searched before, once it is up to date, and deletes the new one.
+    #[arg(long)]
+    pub(crate) rollback: bool,
 }
 
 /// A time, said by its age or by itself.

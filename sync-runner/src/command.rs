@@ -7,6 +7,7 @@ mod dlq;
 mod init;
 mod migrate;
 mod reconcile;
+mod reindex;
 mod replay;
 mod run;
 mod runs;
@@ -35,6 +36,7 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Status(args) => args.output.json,
         Command::Backfill(args) => args.output.json,
         Command::Reconcile(args) => args.output.json,
+        Command::Reindex(args) => args.output.json,
         Command::Replay(args) => args.output.json,
         Command::Runs(args) => args.output.json,
         Command::Dlq(DlqCommand::List(args)) => args.output.json,
@@ -72,6 +74,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::status(&load(log::start_if_asked)?, &args).await,
         Command::Backfill(args) => backfill::backfill(&load(log::start_if_asked)?, &args).await,
         Command::Reconcile(args) => reconcile::reconcile(&load(log::start_if_asked)?, &args).await,
+        Command::Reindex(args) => reindex::reindex(&load(log::start_if_asked)?, &args).await,
         Command::Replay(args) => replay::replay(&load(log::start_if_asked)?, &args).await,
         Command::Runs(args) => runs::runs(&load(log::start_if_asked)?, &args).await,
         Command::Dlq(command) => dlq::dlq(&load(log::start_if_asked)?, &command).await,

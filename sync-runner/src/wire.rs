@@ -2,6 +2,7 @@
 
 mod bus_ends;
 mod indexers;
+mod reindexes;
 mod repairs;
 mod settings;
 
@@ -48,11 +49,7 @@ impl<'a> Wire<'a> {
     pub(crate) fn new(config: &'a Config) -> Result<Self, Error> {
         let database = Postgres::new(&settings::postgres(config))?;
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
-        let all = topics(config).into_iter().flat_map(|topic| {
-            let retries = retries(config).delays().into_iter().map(move |delay| retry_topic(topic, delay));
-            std::iter::once(topic.to_owned()).chain(retries)
-        });
-        let all: Vec<_> = all.collect();
+        let all: Vec<_> = topics(config).into_iter().flat_map(|topic| with_retry_topics(config, topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
         Ok(Self { config, database, direct, holder: holder() })
     }
@@ -69,6 +66,10 @@ impl<'a> Wire<'a> {
 
     /// The same of any subscription.
     pub(crate) fn source_of(&self, subscription: &str) -> PostgresSource {
+        PostgresSource::new(self.database.clone(), self.source_config(subscription))
+    }
+
+    fn source_config(&self, subscription: &str) -> SourceConfig {
         let relay = &self.config.relay;
         // Without a broker, an event of a topic that no index follows has nowhere to go.
         let read_here = || topics(self.config).into_iter().map(str::to_owned).collect();
@@ -76,20 +77,18 @@ impl<'a> Wire<'a> {
             Bus::Kafka => relay.topics.clone(),
             Bus::Direct => Some(relay.topics.clone().unwrap_or_else(read_here)),
         };
-        PostgresSource::new(
-            self.database.clone(),
-            SourceConfig {
-                subscription: subscription.to_owned(),
-                topics,
-                holder: self.holder.clone(),
-                lease: relay.lease,
-                batch_events: relay.batch_events,
-                batch_bytes: relay.batch_bytes,
-                linger: relay.linger,
-                poll_interval: relay.poll_interval,
-                retention: relay.retention,
-            },
-        )
+        SourceConfig {
+            subscription: subscription.to_owned(),
+            topics,
+            holder: self.holder.clone(),
+            lease: relay.lease,
+            batch_events: relay.batch_events,
+            batch_bytes: relay.batch_bytes,
+            linger: relay.linger,
+            poll_interval: relay.poll_interval,
+            retention: relay.retention,
+            subscribes: true,
+        }
     }
 
     /// The relay, and the source it reads.
@@ -129,15 +128,6 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn indexers(&self, name: &str, index: &Index) -> Result<IndexersOf, Error> {
-        let settings = &self.config.indexer;
-        let config = IndexerConfig {
-            batch_messages: settings.batch_messages,
-            batch_bytes: settings.batch_bytes,
-            in_flight: settings.in_flight,
-            suspicious: settings.suspicious,
-            retries: retries(self.config),
-            ..IndexerConfig::default()
-        };
         Ok(IndexersOf {
             name: name.to_owned(),
             topic: index.topic.clone(),
@@ -148,8 +138,20 @@ impl<'a> Wire<'a> {
             letters: Arc::new(self.dead_letters()),
             clock: clock(),
             bus: self.bus(),
-            config,
+            config: self.indexer_config(),
         })
+    }
+
+    fn indexer_config(&self) -> IndexerConfig {
+        let settings = &self.config.indexer;
+        IndexerConfig {
+            batch_messages: settings.batch_messages,
+            batch_bytes: settings.batch_bytes,
+            in_flight: settings.in_flight,
+            suspicious: settings.suspicious,
+            retries: retries(self.config),
+            ..IndexerConfig::default()
+        }
     }
 
     /// What could not be applied.
@@ -188,15 +190,17 @@ impl<'a> Wire<'a> {
             key: synced_at.key.clone(),
             column: synced_at.column.clone(),
         });
-        PostgresProjection::new(
-            self.database.clone(),
-            ProjectionConfig {
-                index: name.to_owned(),
-                topic: index.topic.clone(),
-                sql: index.projection.text.clone(),
-                synced_at,
-            },
-        )
+        PostgresProjection::new(self.database.clone(), ProjectionConfig { synced_at, ..Self::unnoted(name, index) })
+    }
+
+    /// The same, without a note in the rows that they are in the index.
+    fn unnoted(name: &str, index: &Index) -> ProjectionConfig {
+        ProjectionConfig {
+            index: name.to_owned(),
+            topic: index.topic.clone(),
+            sql: index.projection.text.clone(),
+            synced_at: None,
+        }
     }
 
     /// The index itself.
@@ -204,11 +208,7 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn sink(&self, index: &Index) -> Result<ElasticsearchSink, Error> {
-        let mapping = index.mapping.as_ref().map_or_else(|| "{}".to_owned(), |mapping| mapping.text.clone());
-        ElasticsearchSink::new(
-            &settings::elasticsearch(self.config),
-            IndexConfig { alias: index.alias.clone(), mapping },
-        )
+        ElasticsearchSink::new(&settings::elasticsearch(self.config), index_config(index))
     }
 
     /// How the cluster is.
@@ -248,6 +248,17 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 fn retries(config: &Config) -> RetryPolicy {
     let Retries { attempts, first_delay, multiplier } = config.indexer.retries;
     RetryPolicy { attempts, first: first_delay, multiplier }
+}
+
+/// A topic, and those in which what fails waits to be tried again.
+fn with_retry_topics(config: &Config, topic: &str) -> impl Iterator<Item = String> {
+    let retries = retries(config).delays().into_iter().map(|delay| retry_topic(topic, delay));
+    std::iter::once(topic.to_owned()).chain(retries)
+}
+
+fn index_config(index: &Index) -> IndexConfig {
+    let mapping = index.mapping.as_ref().map_or_else(|| "{}".to_owned(), |mapping| mapping.text.clone());
+    IndexConfig { alias: index.alias.clone(), mapping }
 }
 
 fn topics(config: &Config) -> BTreeSet<&str> {

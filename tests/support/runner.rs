@@ -136,6 +136,23 @@ impl Deployment {
         Runner::new(self.command(&["run", "--roles", roles]), log)
     }
 
+    /// Another file beside the configuration.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.path().join(name), text).unwrap();
+    }
+
+    /// A process that does something else, not started yet. `name` is the name of its log.
+    pub fn job(&self, name: &str, arguments: &[&str]) -> Runner {
+        let mut command = self.command(arguments);
+        command.current_dir(self.directory.path());
+        Runner::new(command, self.directory.path().join(format!("{name}.log")))
+    }
+
+    /// What a command with these arguments says with `--json`.
+    pub async fn json(&self, arguments: &[&str]) -> Value {
+        output_of(self.command(&[arguments, &["--json"]].concat())).await
+    }
+
     /// What `sync-runner status --json` says.
     pub async fn status(&self) -> Value {
         self.report("status").await
@@ -143,7 +160,7 @@ impl Deployment {
 
     /// What a command says with `--json`.
     pub async fn report(&self, command: &str) -> Value {
-        output_of(self.command(&[command, "--json"])).await
+        self.json(&[command]).await
     }
 
     /// Waits until everything that was committed is published and, where a broker is in between, consumed.

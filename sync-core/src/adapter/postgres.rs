@@ -7,6 +7,7 @@ mod error;
 mod history;
 mod migrate;
 mod projection;
+mod reindexes;
 mod runs;
 mod source;
 
@@ -15,6 +16,7 @@ pub use dead_letters::PostgresDeadLetters;
 pub use emit::{Emit, emit};
 pub use migrate::{migrate, pending};
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
+pub use reindexes::{PostgresReindexes, ReindexesConfig};
 pub use runs::{PostgresRuns, RunsConfig};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;

@@ -100,6 +100,11 @@ impl Backfill {
         Self { mender, runs, config, progress }
     }
 
+    /// What it does alike with every repair.
+    pub(super) fn mender(&self) -> &Mender {
+        &self.mender
+    }
+
     /// Counters that stay up to date while it runs.
     #[must_use]
     pub fn progress(&self) -> BackfillProgress {

@@ -135,6 +135,11 @@ impl Reconcile {
         Self { mender, versions, inventory, runs, config, progress, keys_at_once, documents_at_once }
     }
 
+    /// A key that changed less long ago is no difference yet.
+    pub(super) fn grace(&self) -> Duration {
+        self.config.grace
+    }
+
     /// Counters that stay up to date while it runs.
     #[must_use]
     pub fn progress(&self) -> ReconcileProgress {

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sync_core::repair::{BackfillProgress, ReconcileProgress};
+use sync_core::port::ReindexPhase;
+use sync_core::repair::{BackfillProgress, ReconcileProgress, ReindexProgress};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +71,34 @@ impl Viewed for ReconcileProgress {
     fn waiting_for(&self) -> Option<String> {
         Self::waiting_for(self)
     }
+}
+
+/// Its rows while it is filled, its keys and documents while it is compared.
+impl Viewed for ReindexProgress {
+    fn unit(&self) -> &'static str {
+        part(self).unit()
+    }
+
+    fn done(&self) -> u64 {
+        part(self).done()
+    }
+
+    fn done_before(&self) -> u64 {
+        part(self).done_before()
+    }
+
+    fn expected(&self) -> Option<u64> {
+        part(self).expected()
+    }
+
+    fn waiting_for(&self) -> Option<String> {
+        // Every step waits as the backfill does; the comparison says so by itself.
+        self.backfill.waiting_for().or_else(|| self.reconcile.waiting_for())
+    }
+}
+
+fn part(of: &ReindexProgress) -> &dyn Viewed {
+    if of.phase() == ReindexPhase::Filling { &of.backfill } else { &of.reconcile }
 }
 
 /// A view of it on standard error.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sync_core::Error;
 use sync_core::adapter::elasticsearch::ElasticsearchSink;
 use sync_core::adapter::postgres::{PostgresProjection, PostgresRuns, RunsConfig};
+use sync_core::port::DeadLetters;
 use sync_core::repair::{Backfill, BackfillConfig, Reconcile, ReconcileConfig, RepairOf};
 
 use super::{Wire, clock};
@@ -14,7 +15,7 @@ use crate::config::Index;
 use crate::reconciler::Reconciler;
 
 /// How long a long repair whose process died is left to it.
-const RUN_LEASE: Duration = Duration::from_secs(15);
+pub(super) const RUN_LEASE: Duration = Duration::from_secs(15);
 
 impl Wire<'_> {
     /// What dead letters are tried again with, by index.
@@ -38,6 +39,11 @@ impl Wire<'_> {
         index: &Index,
         per_second: Option<NonZeroU32>,
     ) -> Result<Backfill, Error> {
+        Ok(self.backfill_of(self.repaired(name, index)?, per_second))
+    }
+
+    /// The same of what is said.
+    pub(super) fn backfill_of(&self, repaired: Repaired, per_second: Option<NonZeroU32>) -> Backfill {
         let settings = &self.config.indexer;
         let config = BackfillConfig {
             page_keys: settings.batch_messages,
@@ -47,15 +53,8 @@ impl Wire<'_> {
             per_second,
             ..BackfillConfig::default()
         };
-        Ok(Backfill::new(
-            RepairOf { index: name.to_owned(), topic: index.topic.clone() },
-            Arc::new(self.projection(name, index)),
-            Arc::new(self.sink(index)?),
-            Arc::new(self.runs()),
-            Arc::new(self.dead_letters()),
-            clock(),
-            config,
-        ))
+        let Repaired { of, projection, sink, letters } = repaired;
+        Backfill::new(of, projection, sink, Arc::new(self.runs()), letters, clock(), config)
     }
 
     /// What compares an index with its database, so many keys in a second at most.
@@ -68,23 +67,36 @@ impl Wire<'_> {
         index: &Index,
         per_second: Option<NonZeroU32>,
     ) -> Result<Reconcile, Error> {
+        let per_second = per_second.or(NonZeroU32::new(self.config.reconcile.rate));
+        Ok(self.reconcile_of(self.repaired(name, index)?, per_second, self.config.reconcile.grace))
+    }
+
+    /// The same of what is said.
+    pub(super) fn reconcile_of(
+        &self,
+        repaired: Repaired,
+        per_second: Option<NonZeroU32>,
+        grace: Duration,
+    ) -> Reconcile {
         let settings = &self.config.indexer;
         let config = ReconcileConfig {
             batch_bytes: settings.batch_bytes,
             suspicious: settings.suspicious,
-            grace: self.config.reconcile.grace,
-            per_second: per_second.or(NonZeroU32::new(self.config.reconcile.rate)),
+            grace,
+            per_second,
             ..ReconcileConfig::default()
         };
-        Ok(Reconcile::new(
-            RepairOf { index: name.to_owned(), topic: index.topic.clone() },
-            Arc::new(self.projection(name, index)),
-            Arc::new(self.sink(index)?),
-            Arc::new(self.runs()),
-            Arc::new(self.dead_letters()),
-            clock(),
-            config,
-        ))
+        let Repaired { of, projection, sink, letters } = repaired;
+        Reconcile::new(of, projection, sink, Arc::new(self.runs()), letters, clock(), config)
+    }
+
+    fn repaired(&self, name: &str, index: &Index) -> Result<Repaired, Error> {
+        Ok(Repaired {
+            of: RepairOf { index: name.to_owned(), topic: index.topic.clone() },
+            projection: Arc::new(self.projection(name, index)),
+            sink: Arc::new(self.sink(index)?),
+            letters: Arc::new(self.dead_letters()),
+        })
     }
 
     /// What does that when the schedule says.
@@ -102,6 +114,15 @@ impl Wire<'_> {
         let config = RunsConfig { holder: self.holder.clone(), lease: RUN_LEASE };
         PostgresRuns::new(self.database.clone(), config)
     }
+}
+
+/// What a repair is about, and what it works with.
+#[derive(Clone, Debug)]
+pub(super) struct Repaired {
+    pub(super) of: RepairOf,
+    pub(super) projection: Arc<PostgresProjection>,
+    pub(super) sink: Arc<ElasticsearchSink>,
+    pub(super) letters: Arc<dyn DeadLetters>,
 }
 
 /// What dead letters of one index are tried again with.

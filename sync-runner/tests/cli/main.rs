@@ -6,6 +6,7 @@ mod configuration;
 mod dead_letters;
 mod outage;
 mod reconcile;
+mod reindex;
 mod replay;
 mod retention;
 mod runner;

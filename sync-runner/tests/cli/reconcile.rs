@@ -11,15 +11,15 @@ use crate::runner::BOUND;
 use crate::servers::Stage;
 
 /// Jobs nobody changes but the test, and those the live load changes.
-const STILL: i64 = 3_000;
-const ALL: i64 = 5_000;
+pub(crate) const STILL: i64 = 3_000;
+pub(crate) const ALL: i64 = 5_000;
 
 /// What changed longer ago than this is on its way no more.
 const GRACE: &str = "reconcile.grace=2s";
 
 impl Stage {
     /// Jobs that are all in the index, beside a runner that goes on.
-    async fn with_jobs_in_the_index() -> (Self, crate::runner::Running) {
+    pub(crate) async fn with_jobs_in_the_index() -> (Self, crate::runner::Running) {
         let stage = Self::migrated("direct").await;
         let running = stage.runner.start(&["run", "--roles", "relay,indexer"]);
         stage.sql(&format!("insert into jobs select i, 'job ' || i from generate_series(1, {ALL}) i")).await;
@@ -28,7 +28,7 @@ impl Stage {
     }
 
     /// Changes jobs until it is told to stop.
-    fn live_load(&self) -> (Arc<AtomicBool>, tokio::task::JoinHandle<()>) {
+    pub(crate) fn live_load(&self) -> (Arc<AtomicBool>, tokio::task::JoinHandle<()>) {
         let (database, stop) = (self.database.clone(), Arc::new(AtomicBool::new(false)));
         let told = Arc::clone(&stop);
         let load = tokio::spawn(async move {
@@ -49,7 +49,7 @@ impl Stage {
         (stop, load)
     }
 
-    fn index(&self, method: &str, path: &str, body: &str) -> Value {
+    pub(crate) fn index(&self, method: &str, path: &str, body: &str) -> Value {
         let alias = self.index.name("jobs");
         let (status, answer) = self.index.request(method, &format!("/{alias}{path}"), body);
         assert!((200..300).contains(&status), "{method} {path}: {answer}");
@@ -60,7 +60,7 @@ impl Stage {
         self.index("GET", &format!("/_doc/{id}?_source=false"), "")["_version"].as_u64().unwrap()
     }
 
-    fn reconcile(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn reconcile(&self, arguments: &[&str]) -> Value {
         let mut all = vec!["reconcile", "jobs", "--json", "--set", GRACE];
         all.extend(arguments);
         let ended = self.runner.run(&all);

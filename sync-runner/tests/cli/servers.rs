@@ -1,5 +1,6 @@
 //! The binary on real servers: those of `SYNC__POSTGRES__URL`, `SYNC__KAFKA__BROKERS` and `SYNC__ELASTICSEARCH__URL`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use sync_core::adapter::postgres::{Postgres, PostgresConfig};
@@ -15,7 +16,7 @@ fn given(name: &str) -> String {
 pub(crate) struct Stage {
     pub(crate) runner: Runner,
     pub(crate) database: Postgres,
-    pub(crate) index: ElasticsearchScratch,
+    pub(crate) index: Arc<ElasticsearchScratch>,
     pub(crate) name: String,
 }
 
@@ -45,7 +46,7 @@ impl Stage {
             index.name("jobs"),
         ))
         .with("jobs.sql", "select id as key, jsonb_build_object('title', title) as document from jobs");
-        Self { runner, database, index, name }
+        Self { runner, database, index: Arc::new(index), name }
     }
 
     pub(crate) async fn migrated(bus: &str) -> Self {

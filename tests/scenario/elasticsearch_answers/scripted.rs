@@ -21,6 +21,7 @@ fn prepared(request: &HttpRequest) -> HttpReply {
         "GET" if request.path.starts_with("/_alias/") => {
             answer(200, &json!({ "jobs-000001": { "aliases": { "jobs": {} } } }).to_string())
         }
+        "GET" if request.path.contains("/_mapping") => answer(200, "{}"),
         "GET" => answer(200, &json!({ "jobs-000001": { "settings": { "index.gc_deletes": "1h" } } }).to_string()),
         _ => answer(200, r#"{"acknowledged":true}"#),
     }

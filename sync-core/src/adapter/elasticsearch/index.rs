@@ -72,6 +72,15 @@ impl Index {
         &self.alias
     }
 
+    pub(super) fn mappings(&self) -> &Map<String, Value> {
+        &self.mappings
+    }
+
+    /// Whether an index made as this says is what the other says.
+    pub(super) fn is_made_alike(&self, other: &Self) -> bool {
+        (&self.settings, &self.mappings) == (&other.settings, &other.mappings)
+    }
+
     /// Finds the concrete index or creates it; may be run by many at once. Returns its name.
     pub(super) async fn prepare(&self, client: &Client) -> Result<String, Error> {
         if let Some(index) = self.behind_alias(client).await? {
@@ -99,7 +108,8 @@ impl Index {
         }
     }
 
-    async fn behind_alias(&self, client: &Client) -> Result<Option<String>, Error> {
+    /// The concrete index behind the alias.
+    pub(super) async fn behind_alias(&self, client: &Client) -> Result<Option<String>, Error> {
         #[derive(Deserialize)]
         struct Anything {}
 
@@ -151,6 +161,20 @@ impl Index {
             "mappings": self.mappings,
             "aliases": { self.alias.as_str(): { "is_write_index": true } },
         });
+        self.create_as(client, index, &body).await
+    }
+
+    /// The same without the alias, with this at our place in `_meta`.
+    pub(super) async fn create_unsearched(&self, client: &Client, index: &str, noted: Value) -> Result<bool, Error> {
+        self.protect(client, Some(index)).await?;
+        let mut mappings = self.mappings.clone();
+        let theirs = mappings.get("_meta").and_then(Value::as_object).cloned().unwrap_or_default();
+        mappings.insert("_meta".to_owned(), Value::Object(meta::with(theirs, noted)));
+        let body = json!({ "settings": self.settings, "mappings": mappings });
+        self.create_as(client, index, &body).await
+    }
+
+    async fn create_as(&self, client: &Client, index: &str, body: &Value) -> Result<bool, Error> {
         let doing = format!("indexes.{}.mapping: creating the index {index}", self.alias);
         let answer = client.send(Method::Put, &format!("/{}", segment(index)), Some(body.to_string().into())).await?;
         match (answer.status, Cause::read(&answer.body).kind.as_deref()) {
@@ -174,14 +198,24 @@ impl Index {
             "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: re-index",
             self.alias
         );
+        let answer = client.send(Method::Get, &format!("/{path}{}", meta::PATH), None).await?;
+        if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
+            return Ok(());
+        }
+        let held = meta::held(&answer, &doing)?;
         let mut mappings = self.mappings.clone();
+        if meta::instead_of(&held) == Some(&mappings) {
+            tracing::warn!(
+                alias = self.alias,
+                index,
+                "the index was made by a re-index of another mapping, in place of the one that is still configured: set \
+                 indexes.{}.mapping to the new one",
+                self.alias
+            );
+            mappings.clear();
+        }
         if let Some(Value::Object(configured)) = mappings.remove("_meta") {
             // It is replaced as a whole, and somebody may record a history just now: only when it has to be.
-            let answer = client.send(Method::Get, &format!("/{path}{}", meta::PATH), None).await?;
-            if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
-                return Ok(());
-            }
-            let held = meta::held(&answer, &doing)?;
             let merged = meta::merged(&held, configured);
             if merged != held {
                 mappings.insert("_meta".to_owned(), Value::Object(merged));

@@ -1,4 +1,5 @@
-//! What the mapping's `_meta` keeps for us beside what others keep there: the history the documents are of.
+//! What the mapping's `_meta` keeps for us beside what others keep there: the history the documents are of, and which
+//! re-index the index was made by.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,15 @@ use crate::port::History;
 /// Our place in `_meta`.
 pub(super) const KEY: &str = "sync-core";
 
+const EPOCH: &str = "epoch";
+const HISTORY: &str = "history";
+const REINDEX: &str = "reindex";
+const INSTEAD_OF: &str = "instead_of";
+
 /// Appended to the name of an index, asks for its `_meta`.
 pub(super) const PATH: &str = "/_mapping?filter_path=*.mappings._meta,error";
 
-/// What stands at our place.
+/// What stands at our place of the history.
 #[derive(Serialize, Deserialize)]
 struct Noted {
     epoch: i32,
@@ -47,6 +53,10 @@ pub(super) fn merged(held: &Map<String, Value>, configured: Map<String, Value>) 
 /// The history that was recorded.
 pub(super) fn history(meta: &Map<String, Value>, doing: &str) -> Result<Option<History>, Error> {
     let Some(noted) = meta.get(KEY) else { return Ok(None) };
+    // Made by a re-index, from an index of no history yet.
+    if noted.get(REINDEX).is_some() && noted.get(EPOCH).is_none() {
+        return Ok(None);
+    }
     let Noted { epoch, history } = Noted::deserialize(noted).map_err(|error| {
         let what = format!("{doing}: _meta.{KEY} of the mapping is no epoch and history; remove it there");
         Error::new(ErrorKind::Configuration, what).with_source(error)
@@ -55,10 +65,39 @@ pub(super) fn history(meta: &Map<String, Value>, doing: &str) -> Result<Option<H
 }
 
 /// The same `_meta` with this history recorded.
-pub(super) fn with_history(mut meta: Map<String, Value>, history: &History) -> Map<String, Value> {
-    let noted = serde_json::json!({ "epoch": history.epoch, "history": history.token });
-    meta.insert(KEY.to_owned(), noted);
+pub(super) fn with_history(meta: Map<String, Value>, history: &History) -> Map<String, Value> {
+    let mut ours = meta.get(KEY).and_then(Value::as_object).cloned().unwrap_or_default();
+    ours.insert(EPOCH.to_owned(), history.epoch.into());
+    ours.insert(HISTORY.to_owned(), history.token.as_str().into());
+    with(meta, Value::Object(ours))
+}
+
+/// The same `_meta` with this at our place.
+pub(super) fn with(mut meta: Map<String, Value>, ours: Value) -> Map<String, Value> {
+    meta.insert(KEY.to_owned(), ours);
     meta
+}
+
+/// What stands at our place of an index that a re-index makes, `instead_of` one with these mappings where it has others.
+pub(super) fn of_reindex(reindex: i64, history: Option<&History>, instead_of: Option<&Map<String, Value>>) -> Value {
+    let mut ours = Map::new();
+    ours.insert(REINDEX.to_owned(), reindex.into());
+    if let Some(mappings) = instead_of {
+        ours.insert(INSTEAD_OF.to_owned(), Value::Object(mappings.clone()));
+    }
+    let ours = with(Map::new(), Value::Object(ours));
+    let mut ours = history.map_or_else(|| ours.clone(), |history| with_history(ours.clone(), history));
+    ours.remove(KEY).unwrap_or_default()
+}
+
+/// The re-index that made the index.
+pub(super) fn reindex(meta: &Map<String, Value>) -> Option<i64> {
+    meta.get(KEY)?.get(REINDEX)?.as_i64()
+}
+
+/// The mappings that were configured when a re-index made the index of others.
+pub(super) fn instead_of(meta: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    meta.get(KEY)?.get(INSTEAD_OF)?.as_object()
 }
 
 #[cfg(test)]
@@ -82,6 +121,19 @@ mod tests {
         assert_eq!(configured["owner"], "jobs");
         assert_eq!((&configured["more"], &configured["sync"]), (&json!(1), &json!({ "epoch": "theirs" })));
         assert_eq!(configured[KEY], both[KEY], "ours stays");
+    }
+
+    #[test]
+    fn what_a_re_index_notes_stays_beside_the_history() {
+        let mappings = map(json!({ "properties": {} }));
+        let made = map(json!({ KEY: of_reindex(7, None, Some(&mappings)) }));
+        assert_eq!((reindex(&made), instead_of(&made), history(&made, "").unwrap()), (Some(7), Some(&mappings), None));
+        let recorded = History { epoch: 3, token: "t".to_owned() };
+        let later = with_history(made, &recorded);
+        assert_eq!((reindex(&later), instead_of(&later)), (Some(7), Some(&mappings)));
+        assert_eq!(history(&later, "").unwrap(), Some(recorded.clone()));
+        let made = map(json!({ KEY: of_reindex(7, Some(&recorded), None) }));
+        assert_eq!((history(&made, "").unwrap(), instead_of(&made)), (Some(recorded), None));
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use ::elasticsearch::http::Method;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::bulk;
 use super::client::{Answer, Client, Judged};
@@ -32,10 +34,22 @@ use crate::version::Version;
 pub struct ElasticsearchSink {
     client: Client,
     index: Index,
-    /// The concrete index behind the alias. Writes never name the alias: were it missing, a delete would create an
-    /// index in its place.
-    concrete: RwLock<Option<Arc<str>>>,
+    place: Place,
 }
+
+/// Which concrete index is written to. Writes never name the alias: were it missing, a delete would create an index in
+/// its place.
+#[derive(Debug)]
+enum Place {
+    /// The one behind the alias, as it was known last, and when.
+    BehindAlias(RwLock<Option<(Arc<str>, Instant)>>),
+    /// This one, whoever is searched.
+    Fixed(Arc<str>),
+}
+
+/// How long it counts which index is behind the alias. Another index takes its place only after the old one refuses
+/// every write, so this is not what keeps writes from getting lost: it is for an alias that a person has moved.
+const KNOWN: Duration = Duration::from_secs(10);
 
 impl ElasticsearchSink {
     /// Checks the configuration; reaches out to nobody.
@@ -44,7 +58,19 @@ impl ElasticsearchSink {
     /// `Configuration`, naming `elasticsearch.url`, `elasticsearch.ca_file`, `elasticsearch.api_key`,
     /// `indexes.<alias>` or `indexes.<alias>.mapping`.
     pub fn new(config: &ElasticsearchConfig, index: IndexConfig) -> Result<Self, Error> {
-        Ok(Self { client: Client::new(config)?, index: Index::new(index)?, concrete: RwLock::new(None) })
+        Self::at(config, index, Place::BehindAlias(RwLock::new(None)))
+    }
+
+    /// The same for one concrete index, which is there, and which the alias may or may not point to.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn of_concrete(config: &ElasticsearchConfig, index: IndexConfig, concrete: &str) -> Result<Self, Error> {
+        Self::at(config, index, Place::Fixed(concrete.into()))
+    }
+
+    fn at(config: &ElasticsearchConfig, index: IndexConfig, place: Place) -> Result<Self, Error> {
+        Ok(Self { client: Client::new(config)?, index: Index::new(index)?, place })
     }
 
     /// How many documents a search would see, `None` when there is no such index. Unlike [`Sink::count`], it creates
@@ -126,28 +152,63 @@ impl ElasticsearchSink {
     }
 
     async fn concrete(&self) -> Result<Arc<str>, Error> {
-        let known = self.concrete.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = match &self.place {
+            Place::Fixed(name) => return Ok(Arc::clone(name)),
+            Place::BehindAlias(known) => known.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
         match known {
-            Some(name) => Ok(name),
             None => self.prepare_concrete().await,
+            Some((name, since)) if since.elapsed() < KNOWN => Ok(name),
+            // Where that cannot be said, it says itself when it is written to.
+            Some((name, _)) => Ok(self.followed().await.unwrap_or(name)),
         }
     }
 
+    /// The index the alias points to now, if it can be told.
+    async fn followed(&self) -> Option<Arc<str>> {
+        let Place::BehindAlias(_) = &self.place else { return None };
+        let name = self.index.behind_alias(&self.client).await.ok().flatten()?;
+        Some(self.know(name))
+    }
+
+    fn know(&self, name: String) -> Arc<str> {
+        let name: Arc<str> = name.into();
+        if let Place::BehindAlias(known) = &self.place {
+            *known.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&name), Instant::now()));
+        }
+        name
+    }
+
     async fn prepare_concrete(&self) -> Result<Arc<str>, Error> {
-        let name: Arc<str> = self.index.prepare(&self.client).await?.into();
-        *self.concrete.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&name));
-        Ok(name)
+        if let Place::Fixed(name) = &self.place {
+            return Ok(Arc::clone(name));
+        }
+        Ok(self.know(self.index.prepare(&self.client).await?))
     }
 
     /// Follows the alias again after the index behind it was found missing.
     async fn replace(&self, missing: &str) -> Result<Arc<str>, Error> {
+        if let Place::Fixed(name) = &self.place {
+            let what = format!("indexes.{}: the index {name} is gone", self.index.alias());
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        if let Some(other) = self.followed().await.filter(|other| **other != *missing) {
+            return Ok(other);
+        }
         tracing::warn!(
             alias = self.index.alias(),
             index = missing,
-            "the index is gone; where no other has taken its place, one is created from the configured mapping, and \
-             lacks every document until it changes; a backfill brings all"
+            "the index is gone; one is created from the configured mapping, and lacks every document until it changes; \
+             a backfill brings all"
         );
         self.prepare_concrete().await
+    }
+
+    /// Follows the alias after the index refused writes: where it points to another one, that one takes them.
+    async fn moved_from(&self, blocked: &str) -> Option<Arc<str>> {
+        let other = self.followed().await.filter(|other| **other != *blocked)?;
+        tracing::info!(alias = self.index.alias(), index = &*other, "another index has taken the place of {blocked}");
+        Some(other)
     }
 
     /// Asks the concrete index, once more when it was missing.
@@ -221,6 +282,14 @@ impl Sink for ElasticsearchSink {
                 let concrete = self.replace(&concrete).await?;
                 self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
             }
+            let blocked: Vec<_> = (0..writes.len()).filter(|&place| is_blocked(&outcomes[place])).collect();
+            if !blocked.is_empty()
+                && open.is_empty()
+                && let Some(other) = self.moved_from(&concrete).await
+            {
+                open = blocked;
+                self.bulk(&other, writes, &mut open, &mut outcomes).await?;
+            }
         }
         if !open.is_empty() {
             return Err(self.missing_again());
@@ -269,6 +338,10 @@ impl Sink for ElasticsearchSink {
         let Counted { count, _shards: shards } = answer.read(&doing)?;
         shards.all_answered(&doing).map(|()| count)
     }
+}
+
+fn is_blocked(outcome: &bulk::Settled) -> bool {
+    matches!(outcome, Some(Outcome::Failed(error)) if error.kind() == ErrorKind::Blocked)
 }
 
 /// How many shards of an index did something.

@@ -8,7 +8,7 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 13] = [
+const MIGRATIONS: [(&str, &str); 14] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(&str, &str); 13] = [
     ("V11__raise", include_str!("../../../../migrations/V11__raise.sql")),
     ("V12__retention", include_str!("../../../../migrations/V12__retention.sql")),
     ("V13__replay", include_str!("../../../../migrations/V13__replay.sql")),
+    ("V14__reindexes", include_str!("../../../../migrations/V14__reindexes.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

@@ -49,6 +49,9 @@ pub struct SourceConfig {
     pub poll_interval: Duration,
     /// How long events are kept at least, in whole days (UTC), for whoever wants them repeated.
     pub retention: Duration,
+    /// Whether the subscription is made where there is none. One that somebody else makes and takes away is not: a relay
+    /// that is still at work then stands by.
+    pub subscribes: bool,
 }
 
 impl Default for SourceConfig {
@@ -63,6 +66,7 @@ impl Default for SourceConfig {
             linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
             retention: Duration::from_secs(7 * 24 * 3_600),
+            subscribes: true,
         }
     }
 }
@@ -159,8 +163,9 @@ impl PostgresSource {
             .execute(
                 // Asked first, because a relay that stands by would use up an id at every try.
                 "insert into outbox.subscriptions (name, topics) select $1, $2
-                  where not exists (select from outbox.subscriptions where name = $1) on conflict (name) do nothing",
-                &[name, &self.config.topics],
+                  where $3 and not exists (select from outbox.subscriptions where name = $1)
+                     on conflict (name) do nothing",
+                &[name, &self.config.topics, &self.config.subscribes],
             )
             .await
             .map_err(|error| from_postgres(doing.as_str(), error))?;

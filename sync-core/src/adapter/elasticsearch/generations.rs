@@ -1,0 +1,194 @@
+//! The concrete indexes behind an alias: one is made anew, takes over the alias, and the other one is deleted.
+
+use std::time::Duration;
+
+use ::elasticsearch::http::Method;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::client::{Client, Judged};
+use super::config::{ElasticsearchConfig, IndexConfig};
+use super::error::Cause;
+use super::index::{Index, acknowledged};
+use super::meta;
+use super::name::segment;
+use super::verdict::Asked;
+use crate::error::{Error, ErrorKind};
+use crate::port::Generations;
+
+/// Sealing waits for every write under way, so it may take longer than other requests.
+const SEALING: Duration = Duration::from_secs(120);
+
+/// The concrete indexes of one alias.
+///
+/// With security switched on it needs what [`ElasticsearchSink`](super::ElasticsearchSink) needs, `manage` on the alias'
+/// indexes among it.
+#[derive(Debug)]
+pub struct ElasticsearchGenerations {
+    client: Client,
+    patient: Client,
+    /// As a new one is to be.
+    index: Index,
+    /// What is configured now; where that is something else, `index` is made instead of it.
+    configured: Index,
+}
+
+impl ElasticsearchGenerations {
+    /// Checks the configuration; reaches out to nobody. A new index is made as `new` says, of the same alias as
+    /// `configured`.
+    ///
+    /// # Errors
+    /// As for [`ElasticsearchSink::new`](super::ElasticsearchSink::new).
+    pub fn new(config: &ElasticsearchConfig, configured: IndexConfig, mapping: &str) -> Result<Self, Error> {
+        let new = IndexConfig { alias: configured.alias.clone(), mapping: mapping.to_owned() };
+        let patient = ElasticsearchConfig { request_timeout: config.request_timeout.max(SEALING), ..config.clone() };
+        Ok(Self {
+            client: Client::new(config)?,
+            patient: Client::new(&patient)?,
+            index: Index::new(new)?,
+            configured: Index::new(configured)?,
+        })
+    }
+
+    /// A name of a concrete index that is not in use: one higher than the one that is searched.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    pub async fn next_name(&self, searched: &str) -> Result<String, Error> {
+        let alias = self.index.alias();
+        let number = searched.strip_prefix(alias).and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
+        let mut next = number.unwrap_or_default();
+        loop {
+            next = next.saturating_add(1);
+            let name = format!("{alias}-{next:06}");
+            let doing = format!("indexes.{alias}: looking for {name}");
+            let answer = self.client.send(Method::Get, &format!("/{}{}", segment(&name), meta::PATH), None).await?;
+            if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
+                return Ok(name);
+            }
+        }
+    }
+
+    /// Asks about an index that has to be there.
+    async fn ask(
+        &self,
+        client: &Client,
+        (method, name, rest): (Method, &str, &str),
+        body: Option<Value>,
+        doing: &str,
+    ) -> Result<super::client::Answer, Error> {
+        let body = body.map(|body| body.to_string().into());
+        let answer = client.send(method, &format!("/{}{rest}", segment(name)), body).await?;
+        match answer.judge(Asked::Other, doing)? {
+            Judged::Done => Ok(answer),
+            Judged::IndexMissing => {
+                Err(Error::new(ErrorKind::Configuration, format!("{doing}: the index {name} is gone")))
+            }
+        }
+    }
+
+    /// Its `_meta`, `None` when there is no such index.
+    async fn meta(&self, name: &str, doing: &str) -> Result<Option<serde_json::Map<String, Value>>, Error> {
+        let answer = self.client.send(Method::Get, &format!("/{}{}", segment(name), meta::PATH), None).await?;
+        match answer.judge(Asked::Other, doing)? {
+            Judged::Done => meta::held(&answer, doing).map(Some),
+            Judged::IndexMissing => Ok(None),
+        }
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("indexes.{}: {what}", self.index.alias())
+    }
+}
+
+#[async_trait]
+impl Generations for ElasticsearchGenerations {
+    async fn searched(&self) -> Result<Option<String>, Error> {
+        self.index.behind_alias(&self.client).await
+    }
+
+    async fn make(&self, name: &str, reindex: i64, searched: &str) -> Result<(), Error> {
+        let doing = self.doing(&format!("making {name}"));
+        if let Some(meta) = self.meta(name, &doing).await? {
+            return if meta::reindex(&meta) == Some(reindex) {
+                Ok(())
+            } else {
+                let what = format!("{doing}: there is an index of that name; delete it, or name the alias otherwise");
+                Err(Error::new(ErrorKind::Configuration, what))
+            };
+        }
+        let history = match self.meta(searched, &doing).await? {
+            Some(meta) => meta::history(&meta, &doing)?,
+            None => None,
+        };
+        let instead_of = (!self.index.is_made_alike(&self.configured)).then(|| self.configured.mappings());
+        let noted = meta::of_reindex(reindex, history.as_ref(), instead_of);
+        if self.index.create_unsearched(&self.client, name, noted).await? {
+            return Ok(());
+        }
+        // Somebody else was faster; whether for the same re-index is seen now.
+        match self.meta(name, &doing).await? {
+            Some(meta) if meta::reindex(&meta) == Some(reindex) => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unavailable, format!("{doing}: another process makes one just now"))),
+        }
+    }
+
+    async fn refresh(&self, name: &str) -> Result<(), Error> {
+        let doing = self.doing(&format!("refreshing {name}"));
+        self.ask(&self.client, (Method::Post, name, "/_refresh"), None, &doing).await.map(drop)
+    }
+
+    async fn switch(&self, from: &str, to: &str) -> Result<(), Error> {
+        match self.searched().await?.as_deref() {
+            Some(searched) if searched == to => return Ok(()),
+            Some(searched) if searched == from => {}
+            other => {
+                let what = format!(
+                    "the alias points to {}, neither to {from} nor to {to}; somebody else has changed it",
+                    other.unwrap_or("nothing")
+                );
+                return Err(Error::new(ErrorKind::Configuration, self.doing(&what)));
+            }
+        }
+        let alias = self.index.alias();
+        let actions = json!({ "actions": [
+            { "remove": { "index": from, "alias": alias, "must_exist": true } },
+            { "add": { "index": to, "alias": alias, "is_write_index": true } },
+        ]});
+        let doing = self.doing(&format!("pointing the alias to {to}"));
+        let answer = self.client.send(Method::Post, "/_aliases", Some(actions.to_string().into())).await?;
+        match answer.judge(Asked::Other, &doing)? {
+            Judged::Done => acknowledged(&answer, &doing),
+            Judged::IndexMissing => {
+                let what = format!("{doing}: {}", Cause::read(&answer.body).words());
+                Err(Error::new(ErrorKind::Configuration, what))
+            }
+        }
+    }
+
+    async fn seal(&self, name: &str) -> Result<(), Error> {
+        let doing = self.doing(&format!("sealing {name}"));
+        let answer = self.ask(&self.patient, (Method::Put, name, "/_block/write"), None, &doing).await?;
+        acknowledged(&answer, &doing)
+    }
+
+    async fn unseal(&self, name: &str) -> Result<(), Error> {
+        let doing = self.doing(&format!("letting {name} be written to"));
+        let settings = json!({ "index.blocks.write": null });
+        let answer = self.ask(&self.client, (Method::Put, name, "/_settings"), Some(settings), &doing).await?;
+        acknowledged(&answer, &doing)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        if self.searched().await?.as_deref() == Some(name) {
+            let what = self.doing(&format!("{name} is searched, and is not deleted"));
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        let doing = self.doing(&format!("deleting {name}"));
+        let answer = self.client.send(Method::Delete, &format!("/{}", segment(name)), None).await?;
+        match answer.judge(Asked::Other, &doing)? {
+            Judged::Done => acknowledged(&answer, &doing),
+            Judged::IndexMissing => Ok(()),
+        }
+    }
+}

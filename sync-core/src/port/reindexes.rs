@@ -1,0 +1,185 @@
+//! Re-indexes as they are run: so that one goes on where it was, and live changes reach the new index meanwhile.
+
+use std::fmt::{self, Debug};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::error::Error;
+
+/// How far a re-index is. In each phase, beginning again what belongs to it does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReindexPhase {
+    /// Live changes and every row go into the new index.
+    Filling,
+    /// The new index is compared with the database.
+    Comparing,
+    /// Searches and writers move to the new index.
+    Switching,
+    /// They have moved; the old index is kept as it was.
+    Switched,
+    /// Live changes go into the old index again, and it is compared with the database.
+    Returning,
+    /// Searches and writers move back to the old index.
+    SwitchingBack,
+    /// The old index is gone.
+    Finished,
+    /// The new index is gone, and was never searched.
+    Aborted,
+    /// The new index is gone again.
+    RolledBack,
+}
+
+impl ReindexPhase {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Filling,
+        Self::Comparing,
+        Self::Switching,
+        Self::Switched,
+        Self::Returning,
+        Self::SwitchingBack,
+        Self::Finished,
+        Self::Aborted,
+        Self::RolledBack,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Filling => "filling",
+            Self::Comparing => "comparing",
+            Self::Switching => "switching",
+            Self::Switched => "switched",
+            Self::Returning => "returning",
+            Self::SwitchingBack => "switching back",
+            Self::Finished => "finished",
+            Self::Aborted => "aborted",
+            Self::RolledBack => "rolled back",
+        }
+    }
+
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Finished | Self::Aborted | Self::RolledBack)
+    }
+
+    /// Whether it is on the way back to the old index.
+    #[must_use]
+    pub const fn is_return(self) -> bool {
+        matches!(self, Self::Returning | Self::SwitchingBack)
+    }
+
+    /// Whether live changes are on their way to the index that is not searched.
+    #[must_use]
+    pub const fn is_followed(self) -> bool {
+        matches!(self, Self::Filling | Self::Comparing | Self::Switching | Self::Returning | Self::SwitchingBack)
+    }
+}
+
+impl fmt::Display for ReindexPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A re-index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reindexing {
+    /// Its number.
+    pub id: i64,
+    /// The index, as its configuration calls it.
+    pub index: String,
+    /// The concrete index that was searched when it began.
+    pub old: String,
+    /// The concrete index that takes its place.
+    pub new: String,
+    /// What the new one is made of, as in the configuration: JSON text with settings and mappings.
+    pub mapping: String,
+    /// How far it is.
+    pub phase: ReindexPhase,
+    /// Why it did not go on when it last ended.
+    pub problem: Option<String>,
+    /// When it was begun.
+    pub began_at: Timestamp,
+}
+
+impl Reindexing {
+    /// The concrete index that is to be searched next.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        if self.phase.is_return() { &self.old } else { &self.new }
+    }
+
+    /// The subscription by which live changes of this index reach the one that is not searched.
+    #[must_use]
+    pub fn subscription_of(index: &str) -> String {
+        format!("reindex of {index}")
+    }
+}
+
+/// What a new re-index is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReindexOf {
+    /// The index, as its configuration calls it.
+    pub index: String,
+    /// The topic it follows.
+    pub topic: String,
+    /// The concrete index that is searched now.
+    pub old: String,
+    /// The concrete index that is to take its place.
+    pub new: String,
+    /// What that is made of.
+    pub mapping: String,
+}
+
+/// Keeps re-indexes. Of one index, one at a time is unfinished.
+#[async_trait]
+pub trait Reindexes: Debug + Send + Sync + 'static {
+    /// The unfinished re-index of this index; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn unfinished(&self, index: &str) -> Result<Option<Reindexing>, Error>;
+
+    /// Begins one, in this holder's hands. In the same transaction its subscription is made: it will be given all that is
+    /// not committed yet.
+    ///
+    /// # Errors
+    /// `Fenced` when there is an unfinished one of this index; `Unavailable`, `Denied`, `Configuration`.
+    async fn begin(&self, of: &ReindexOf) -> Result<Reindexing, Error>;
+
+    /// Takes it into this holder's hands, or keeps it there, for as long as the store's lease says; answers with it as it
+    /// is now.
+    ///
+    /// # Errors
+    /// `Fenced` while it is somebody else's; `Configuration` when it is over; `Unavailable`, `Denied`.
+    async fn hold(&self, of: &Reindexing) -> Result<Reindexing, Error>;
+
+    /// Records how far it has come. A phase in which live changes are not followed takes its subscription away, one in
+    /// which they are makes it where there is none, which is then given all that is not committed yet.
+    ///
+    /// # Errors
+    /// `Fenced` when it is somebody else's by now; `Configuration` when it is over; `Unavailable`, `Denied`.
+    async fn reach(&self, of: &Reindexing, topic: &str, phase: ReindexPhase) -> Result<(), Error>;
+
+    /// Lets it go, saying what was wrong, if anything was; somebody else's stays as it is.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn release(&self, of: &Reindexing, problem: Option<&str>) -> Result<(), Error>;
+
+    /// What is committed now, for [`has_passed`](Self::has_passed).
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn committed(&self) -> Result<String, Error>;
+
+    /// Whether everything that was committed then and its subscription is about has been dealt with.
+    ///
+    /// # Errors
+    /// `Fenced` when it has no subscription; `Unavailable`, `Denied`, `Configuration`.
+    async fn has_passed(&self, of: &Reindexing, committed: &str) -> Result<bool, Error>;
+}

@@ -1,0 +1,304 @@
+//! An index made anew beside the one that is searched, which then takes its place, while changes go on.
+//!
+//! ```text
+//!  live changes ──▶ follower ─┐
+//!                             ├─▶ new index ──▶ compared with the database ──▶ searched ──▶ the old one is sealed
+//!  every row ─────▶ backfill ─┘
+//! ```
+//!
+//! The indexers know nothing of it: they write to the index that is searched, until that one refuses every write and
+//! another has taken its place. Whatever they wrote to the old one before it was sealed, the follower writes to the new
+//! one as well. Each step may be taken again, so a process that dies at any moment costs what it did since the last one.
+//!
+//! The way back is the same with the two exchanged; only that the old index has most documents already.
+
+mod end;
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+pub use self::end::{abort_reindex, finish_reindex, turn_reindex_back};
+pub use self::progress::ReindexProgress;
+use super::backfill::{Backfill, BackfillEnd};
+use super::mender::{Ended, answered};
+use super::reconcile::{Reconcile, ReconcileEnd, ReconcileScope};
+use super::refusals::Refusals;
+use crate::error::{Error, ErrorKind, Remedy};
+use crate::port::{Generations, ReindexPhase, Reindexes, Reindexing};
+
+/// How often it is told that somebody works on it.
+const HOLD: Duration = Duration::from_secs(4);
+
+/// Between two looks whether live changes have arrived.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Comparisons until nothing differs, at most: each one mends, so the second finds nothing unless something is wrong.
+const COMPARISONS: u32 = 5;
+
+/// Between the clocks of this process and the database.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How a re-index ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReindexEnd {
+    /// The new index is searched; the old one is kept.
+    Switched,
+    /// The old index is searched again; the new one is gone.
+    RolledBack,
+    /// It was told to stop; the next one goes on from there.
+    Stopped,
+}
+
+/// What a re-index works with. `backfill`, `reconcile` and the follower write to the index that is not searched: the new
+/// one, or on the way back the old one. Their dead letters are `refusals`.
+#[derive(Debug)]
+pub struct ReindexTools {
+    /// Where it is recorded how far it is.
+    pub reindexes: Arc<dyn Reindexes>,
+    /// The concrete indexes.
+    pub generations: Arc<dyn Generations>,
+    /// Every row.
+    pub backfill: Backfill,
+    /// The comparison with the database.
+    pub reconcile: Reconcile,
+    /// What only that index refuses.
+    pub refusals: Arc<Refusals>,
+}
+
+/// One re-index, gone on with from where it is.
+#[derive(Debug)]
+pub struct Reindex {
+    of: Reindexing,
+    topic: String,
+    tools: ReindexTools,
+    progress: ReindexProgress,
+}
+
+impl Reindex {
+    /// A re-index that does nothing until it is run, of an index that follows `topic`.
+    #[must_use]
+    pub fn new(of: Reindexing, topic: impl Into<String>, tools: ReindexTools) -> Self {
+        let progress = ReindexProgress::new(of.phase, tools.backfill.progress(), tools.reconcile.progress());
+        Self { of, topic: topic.into(), tools, progress }
+    }
+
+    /// How far it is; stays up to date while it runs.
+    #[must_use]
+    pub fn progress(&self) -> ReindexProgress {
+        self.progress.clone()
+    }
+
+    /// Goes on until the other index is searched, through outages of the database and the index. `follower` carries what the [subscription](Reindexing::subscription_of) is given into the
+    /// index that is not searched, until it is told to stop.
+    ///
+    /// On `shutdown` it ends where it is. Dropping it is a crash: the next one does again what was not recorded.
+    ///
+    /// # Errors
+    /// What a person has to mend, as the ports say; `Configuration` also when a key does not go into the new index, or
+    /// when the two do not become alike; `Fenced` while another process has it. The next one goes on from there.
+    pub async fn run(
+        &self,
+        follower: impl FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), Error>>,
+        shutdown: &CancellationToken,
+    ) -> Result<ReindexEnd, Error> {
+        if !self.of.phase.is_followed() {
+            let what = format!("the re-index of {} is {} and has no step to take", self.of.index, self.of.phase);
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        let outcome = match self.go_on(follower, shutdown).await {
+            Ok(end) => Ok(end),
+            Err(Ended::Stopped) => Ok(ReindexEnd::Stopped),
+            Err(Ended::Failed(error)) => Err(error),
+        };
+        let problem = outcome.as_ref().err().map(ToString::to_string);
+        if let Err(error) = self.tools.reindexes.release(&self.of, problem.as_deref()).await {
+            tracing::warn!(index = self.of.index, %error, "the re-index is left to its lease");
+        }
+        outcome
+    }
+
+    async fn go_on(
+        &self,
+        follower: impl FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), Error>>,
+        shutdown: &CancellationToken,
+    ) -> Result<ReindexEnd, Ended> {
+        let ReindexTools { reindexes, backfill, refusals, .. } = &self.tools;
+        let hold = || answered(is_over, reindexes.hold(&self.of));
+        backfill.mender().patiently(shutdown, hold).await??;
+        let (working, following) = (shutdown.child_token(), CancellationToken::new());
+        if self.of.phase == ReindexPhase::Filling {
+            self.make(&working).await?;
+        }
+        let mut follower = follower(following.clone());
+        let mut work = Box::pin(self.work(&working));
+        let mut follows = true;
+        let interrupted = tokio::select! {
+            worked = &mut work => Ok(worked),
+            error = refusals.first() => Err(error),
+            error = self.hold() => Err(error),
+            ended = &mut follower => {
+                follows = false;
+                Err(ended.err().unwrap_or_else(ended_early))
+            }
+        };
+        // Whatever ended it, what is under way records where it is, and the follower gives its lease back: it must not be
+        // there when its subscription is taken away.
+        working.cancel();
+        let worked = match interrupted {
+            Ok(worked) => worked,
+            Err(error) => {
+                drop(work.await);
+                Err(error.into())
+            }
+        };
+        following.cancel();
+        let stopped = if follows { follower.await } else { Ok(()) };
+        worked?;
+        stopped?;
+        self.end(shutdown).await
+    }
+
+    /// Makes the new index, so that the follower has one to write to.
+    async fn make(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let Reindexing { id, old, new, .. } = &self.of;
+        let make = || self.tools.generations.make(new, *id, old);
+        self.tools.backfill.mender().patiently(shutdown, make).await
+    }
+
+    /// Keeps it in this process's hands; ends when it is somebody else's.
+    async fn hold(&self) -> Error {
+        let mut ticks = interval(HOLD);
+        loop {
+            ticks.tick().await;
+            match self.tools.reindexes.hold(&self.of).await {
+                Err(error) if error.kind() == ErrorKind::Fenced || error.remedy() != Remedy::Retry => return error,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Phase after phase, until the other index is searched and every write is on its way there.
+    async fn work(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let Reindexing { old, new, .. } = &self.of;
+        let mut phase = self.of.phase;
+        loop {
+            self.progress.reach(phase);
+            tracing::info!(index = self.of.index, new, %phase, "re-index");
+            phase = match phase {
+                ReindexPhase::Filling => {
+                    self.fill(shutdown).await?;
+                    ReindexPhase::Comparing
+                }
+                ReindexPhase::Comparing => {
+                    self.compare(phase, shutdown).await?;
+                    ReindexPhase::Switching
+                }
+                ReindexPhase::Returning => {
+                    self.compare(phase, shutdown).await?;
+                    ReindexPhase::SwitchingBack
+                }
+                ReindexPhase::Switching => return self.switch(old, new, shutdown).await,
+                ReindexPhase::SwitchingBack => return self.switch(new, old, shutdown).await,
+                ReindexPhase::Switched | ReindexPhase::Finished | ReindexPhase::Aborted | ReindexPhase::RolledBack => {
+                    return Ok(());
+                }
+            };
+            self.reach(phase, shutdown).await?;
+        }
+    }
+
+    async fn fill(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        match self.tools.backfill.run(shutdown).await? {
+            BackfillEnd::Finished => Ok(()),
+            BackfillEnd::Stopped => Err(Ended::Stopped),
+        }
+    }
+
+    /// Compares until nothing differs. What changed just now is left to the follower; on the way back it has followed
+    /// only since then, so that a comparison counts once what changed before that is told as a difference too.
+    async fn compare(&self, phase: ReindexPhase, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let ReindexTools { backfill, reconcile, .. } = &self.tools;
+        let grace = if phase == ReindexPhase::Returning { reconcile.grace() + MARGIN } else { Duration::ZERO };
+        let counts_from = Instant::now() + grace;
+        let all = ReconcileScope { since: None, deep: false, dry_run: false };
+        for comparison in 1..=COMPARISONS {
+            self.until_followed(shutdown).await?;
+            let began = Instant::now();
+            // Of a process that died, the comparison is its own until its lease is over.
+            let end = backfill.mender().patiently(shutdown, || reconcile.run(&all, shutdown)).await?;
+            if end == ReconcileEnd::Stopped {
+                return Err(Ended::Stopped);
+            }
+            let counts = reconcile.progress().counts();
+            let (differing, fixed) = (counts.differing(), counts.fixed);
+            tracing::info!(index = self.of.index, comparison, differing, fixed, "compared with the database");
+            if differing == 0 && began >= counts_from {
+                return Ok(());
+            }
+            shutdown.run_until_cancelled(sleep_until(counts_from)).await.ok_or(Ended::Stopped)?;
+        }
+        let what = format!(
+            "after {COMPARISONS} comparisons {} still differs from the database; `sync-runner reconcile --dry-run` of the index \
+             that is searched tells whether that is so there too",
+            self.of.index
+        );
+        Err(Error::new(ErrorKind::Configuration, what).into())
+    }
+
+    /// Has `to` be searched. What was written to `from` until nothing can be written to it any more, the follower has
+    /// written to `to` when this returns.
+    async fn switch(&self, from: &str, to: &str, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let generations = &self.tools.generations;
+        let mender = self.tools.backfill.mender();
+        self.until_followed(shutdown).await?;
+        mender.patiently(shutdown, || generations.refresh(to)).await?;
+        mender.patiently(shutdown, || generations.switch(from, to)).await?;
+        mender.patiently(shutdown, || generations.seal(from)).await?;
+        self.until_followed(shutdown).await?;
+        mender.patiently(shutdown, || generations.refresh(to)).await
+    }
+
+    /// Waits until all that is committed now has reached the index that is not searched.
+    async fn until_followed(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let (mender, reindexes) = (self.tools.backfill.mender(), &self.tools.reindexes);
+        let committed = mender.patiently(shutdown, || reindexes.committed()).await?;
+        let has_passed = || answered(is_over, reindexes.has_passed(&self.of, &committed));
+        while !mender.patiently(shutdown, has_passed).await?? {
+            shutdown.run_until_cancelled(sleep(LOOK)).await.ok_or(Ended::Stopped)?;
+        }
+        Ok(())
+    }
+
+    async fn reach(&self, phase: ReindexPhase, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let reach = || answered(is_over, self.tools.reindexes.reach(&self.of, &self.topic, phase));
+        Ok(self.tools.backfill.mender().patiently(shutdown, reach).await??)
+    }
+
+    /// Records that it is done; on the way back the new index goes.
+    async fn end(&self, shutdown: &CancellationToken) -> Result<ReindexEnd, Ended> {
+        let (phase, end) = if self.of.phase.is_return() {
+            let delete = || self.tools.generations.delete(&self.of.new);
+            self.tools.backfill.mender().patiently(shutdown, delete).await?;
+            (ReindexPhase::RolledBack, ReindexEnd::RolledBack)
+        } else {
+            (ReindexPhase::Switched, ReindexEnd::Switched)
+        };
+        self.reach(phase, shutdown).await?;
+        self.progress.reach(phase);
+        Ok(end)
+    }
+}
+
+fn ended_early() -> Error {
+    Error::new(ErrorKind::Internal, "what carries live changes into the new index ended before it was told to")
+}
+
+/// Somebody else has it, or it is over: the same again would be no better.
+fn is_over(error: &Error) -> bool {
+    error.kind() == ErrorKind::Fenced
+}
