@@ -15,7 +15,7 @@
 //! - [`relay`]: outbox → bus;
 //! - `applier`: rows → index, for the two below;
 //! - [`indexer`]: bus → index;
-//! - [`repair`]: does the index agree with the database?
+//! - [`repair`]: does the index agree with the database? And how one is made anew;
 //! - [`alerts`]: dead letters → people;
 //! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`; memory, direct and
 //!   the log always;

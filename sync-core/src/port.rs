@@ -4,8 +4,8 @@
 mod alerts;
 mod bus;
 mod clock;
+mod concrete_indexes;
 mod dead_letters;
-mod generations;
 mod history;
 mod inventory;
 mod ledger;
@@ -22,8 +22,8 @@ pub use bus::{
     Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
 };
 pub use clock::Clock;
+pub use concrete_indexes::ConcreteIndexes;
 pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
-pub use generations::Generations;
 pub use history::History;
 pub use inventory::{Inventoried, Inventory, InventoryCursor};
 pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};

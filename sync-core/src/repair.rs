@@ -20,6 +20,6 @@ pub use reconcile::{
 };
 pub use refusals::Refusals;
 pub use reindex::{
-    Reindex, ReindexEnd, ReindexProgress, ReindexTools, abort_reindex, finish_reindex, turn_reindex_back,
+    Reindex, ReindexEnd, ReindexProgress, ReindexTools, abort_reindex, begin_reindex, finish_reindex, turn_reindex_back,
 };
 pub use replay::{Replayed, replay};

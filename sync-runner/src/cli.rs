@@ -263,7 +263,9 @@ pub(crate) struct ReconcileArgs {
 #[command(
     after_help = "The index that was searched is kept until --finish; it takes no writes any more. The mapping of a re-index is \
                   kept with it: to go on, --mapping need not be said again. Once it is searched, set indexes.NAME.mapping to \
-                  the same file."
+                  the same file.\n\
+                  Exit code 1 also when it was stopped or another process is at work on it, 2 also when the new mapping refuses a \
+                  document. JSON: index, old, new, phase, rows, compared, fixed, seconds."
 )]
 pub(crate) struct ReindexArgs {
     /// The index, as its section [indexes.NAME] calls it.
@@ -273,7 +275,7 @@ pub(crate) struct ReindexArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "decision")]
     pub(crate) mapping: Option<PathBuf>,
     /// Rows read in a second, at most.
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", conflicts_with_all = ["finish", "abort"])]
     pub(crate) rate: Option<NonZeroU32>,
     /// What else there is to do.
     #[command(flatten)]

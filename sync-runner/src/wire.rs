@@ -257,8 +257,7 @@ fn with_retry_topics(config: &Config, topic: &str) -> impl Iterator<Item = Strin
 }
 
 fn index_config(index: &Index) -> IndexConfig {
-    let mapping = index.mapping.as_ref().map_or_else(|| "{}".to_owned(), |mapping| mapping.text.clone());
-    IndexConfig { alias: index.alias.clone(), mapping }
+    IndexConfig { alias: index.alias.clone(), mapping: index.mapping_text().to_owned() }
 }
 
 fn topics(config: &Config) -> BTreeSet<&str> {

@@ -9,10 +9,11 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use sync_core::testkit::ElasticsearchScratch;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
+use uuid::Uuid;
 
 use super::kill::deployment;
-use super::writers::{Writers, seed};
+use super::writers::seed;
 use crate::support::domain::MAPPING;
 use crate::support::pipeline::Way;
 use crate::support::postgres::connect;
@@ -25,11 +26,56 @@ const JOBS: u64 = 20_000;
 /// Rows filled in in a second, so that the process dies half-way.
 const RATE: u64 = 10_000;
 
+/// Between two searches.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// What was committed longer ago than this is found by every search.
 const SOON: Duration = Duration::from_secs(15);
 
 /// How long a phase may take to be reached, at scale 1.
 const BOUND: Duration = Duration::from_secs(120);
+
+/// Changes in a second, and how many of them are committed together.
+const CHANGES: u32 = 500;
+const TOGETHER: u32 = 5;
+
+/// Changes jobs at this rate: of five one is an insert, one a deletion.
+struct Load {
+    stop: Arc<AtomicBool>,
+    writing: JoinHandle<u64>,
+}
+
+impl Load {
+    async fn start(deployment: &Deployment, mut random: StdRng) -> Self {
+        let (client, stop) = (connect(&deployment.domain.url).await, Arc::new(AtomicBool::new(false)));
+        let rows = client.query("select id from jobs limit 100000", &[]).await.unwrap();
+        let mut ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+        let stopped = Arc::clone(&stop);
+        let writing = tokio::spawn(async move {
+            let (mut ticks, mut changes) = (interval(Duration::from_secs(1) / (CHANGES / TOGETHER)), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let updated: Vec<_> = (0..3).map(|_| ids[random.random_range(0..ids.len())]).collect();
+                let deleted = ids.swap_remove(random.random_range(0..ids.len()));
+                let sql = "with gone as (delete from jobs where id = $2),
+                                new as (insert into jobs (title) values ('new') returning id),
+                                changed as (update jobs set title = 'changed', priority = priority + 1
+                                             where id = any($1) and id <> $2)
+                           select id from new";
+                let new = client.query_one(sql, &[&updated, &deleted]).await.unwrap();
+                ids.push(new.get(0));
+                changes += u64::from(TOGETHER);
+            }
+            changes
+        });
+        Self { stop, writing }
+    }
+
+    async fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.writing.await.unwrap()
+    }
+}
 
 /// What the searches were like.
 #[derive(Debug, Default)]
@@ -72,6 +118,7 @@ impl Searcher {
                 seen.searches += 1;
                 seen.slowest = seen.slowest.max(began.elapsed());
                 seen.found = found;
+                std::thread::sleep(PAUSE);
             }
             seen
         });
@@ -118,9 +165,8 @@ async fn an_index_is_made_anew_beside_a_load_and_searches_however_often_the_proc
     let mut running = deployment.runner("running", "relay,indexer");
     running.start();
     running.until_said(super::kill::INDEXES, 4).await;
-    let (writers, searcher) =
-        (Writers::start(&deployment.domain, random.random(), 4).await, Searcher::start(&deployment).await);
-    let (began, before) = (Instant::now(), deployment.domain.count("select count(*) from outbox.events").await);
+    let (load, searcher) = (Load::start(&deployment, random.fork()).await, Searcher::start(&deployment).await);
+    let began = Instant::now();
 
     let rate = RATE.to_string();
     let mut dying = deployment.job("dying", &["reindex", "jobs", "--mapping", "new.json", "--rate", &rate]);
@@ -136,15 +182,38 @@ async fn an_index_is_made_anew_beside_a_load_and_searches_however_often_the_proc
     assert_eq!(report["phase"], "switched", "{report}");
     // What changes now goes to the new index only.
     sleep(Duration::from_secs(2)).await;
-    let (changes, took) =
-        (deployment.domain.count("select count(*) from outbox.events").await - before, began.elapsed());
-    writers.stop().await;
+    let (changes, took) = (load.stop().await, began.elapsed());
     let seen = searcher.stop().await;
-    println!("{jobs} jobs; {changes} changes in {took:.1?}, {:.0}/s; {seen:?}", changes as f64 / took.as_secs_f64());
+    println!("{jobs} jobs; {:.0} changes/s for {took:.1?}; {seen:?}", changes as f64 / took.as_secs_f64());
     deployment.until_nothing_is_behind().await;
     assert_eq!(deployment.json(&["reindex", "jobs", "--finish"]).await["phase"], "finished");
     let comparison = deployment.domain.until_equal().await;
     assert_eq!(comparison.indexed, comparison.documents);
     assert!(comparison.documents > jobs && seen.found > 0, "{comparison:?}");
     super::kill::stop(&mut running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_frozen_while_its_index_was_replaced_follows_and_loses_nothing() {
+    let deployment = deployment(Way::Kafka).await;
+    deployment.write("new.json", &another_mapping());
+    deployment.domain.execute("insert into jobs (title) select 'job ' || n from generate_series(1, 2000) n").await;
+    let mut runner = deployment.runner("frozen", "relay,indexer");
+    runner.start();
+    deployment.until_nothing_is_behind().await;
+    let load = Load::start(&deployment, StdRng::seed_from_u64(seed())).await;
+    // In the middle of its work.
+    sleep(Duration::from_millis(500)).await;
+    runner.signal("STOP").await;
+    let mut command = deployment.job("reindex", &["reindex", "jobs", "--mapping", "new.json"]);
+    command.start();
+    assert_eq!(command.end().await.code, Some(0));
+    runner.signal("CONT").await;
+    sleep(Duration::from_secs(2)).await;
+    load.stop().await;
+    deployment.until_nothing_is_behind().await;
+    assert_eq!(deployment.json(&["reindex", "jobs", "--finish"]).await["phase"], "finished");
+    let comparison = deployment.domain.until_equal().await;
+    assert_eq!(comparison.indexed, comparison.documents);
+    super::kill::stop(&mut runner).await;
 }

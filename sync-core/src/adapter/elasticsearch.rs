@@ -3,9 +3,9 @@
 mod bulk;
 mod check;
 mod client;
+mod concrete_indexes;
 mod config;
 mod error;
-mod generations;
 mod get;
 mod index;
 mod inventory;
@@ -17,6 +17,6 @@ mod verdict;
 #[cfg(feature = "testkit")]
 pub use bulk::{read_bulk, write_bulk};
 pub use check::{ClusterReport, check};
+pub use concrete_indexes::ElasticsearchIndexes;
 pub use config::{Auth, ElasticsearchConfig, IndexConfig};
-pub use generations::ElasticsearchGenerations;
 pub use sink::ElasticsearchSink;

@@ -13,7 +13,7 @@ mod config;
 mod consumer;
 mod delivery;
 mod error;
-mod opening;
+mod known_partitions;
 mod producing;
 mod publisher;
 mod record;

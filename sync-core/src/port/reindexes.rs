@@ -53,10 +53,10 @@ impl ReindexPhase {
             Self::Switching => "switching",
             Self::Switched => "switched",
             Self::Returning => "returning",
-            Self::SwitchingBack => "switching back",
+            Self::SwitchingBack => "switching_back",
             Self::Finished => "finished",
             Self::Aborted => "aborted",
-            Self::RolledBack => "rolled back",
+            Self::RolledBack => "rolled_back",
         }
     }
 
@@ -81,8 +81,23 @@ impl ReindexPhase {
 
 impl fmt::Display for ReindexPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name().replace('_', " "))
     }
+}
+
+/// What a re-index is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReindexOf {
+    /// The index, as its configuration calls it.
+    pub index: String,
+    /// The topic it follows.
+    pub topic: String,
+    /// The concrete index that is searched when it begins.
+    pub old: String,
+    /// The concrete index that is to take its place.
+    pub new: String,
+    /// What the new one is made of, as in the configuration: JSON text with settings and mappings.
+    pub mapping: String,
 }
 
 /// A re-index.
@@ -90,14 +105,8 @@ impl fmt::Display for ReindexPhase {
 pub struct Reindexing {
     /// Its number.
     pub id: i64,
-    /// The index, as its configuration calls it.
-    pub index: String,
-    /// The concrete index that was searched when it began.
-    pub old: String,
-    /// The concrete index that takes its place.
-    pub new: String,
-    /// What the new one is made of, as in the configuration: JSON text with settings and mappings.
-    pub mapping: String,
+    /// What it is about.
+    pub about: ReindexOf,
     /// How far it is.
     pub phase: ReindexPhase,
     /// Why it did not go on when it last ended.
@@ -110,32 +119,24 @@ impl Reindexing {
     /// The concrete index that is to be searched next.
     #[must_use]
     pub fn target(&self) -> &str {
-        if self.phase.is_return() { &self.old } else { &self.new }
+        if self.phase.is_return() { &self.about.old } else { &self.about.new }
     }
 
-    /// The subscription by which live changes of this index reach the one that is not searched.
+    /// The subscription by which live changes reach that one. No other is ever called so: a process that wakes after its
+    /// re-index is over must not move another's position.
     #[must_use]
-    pub fn subscription_of(index: &str) -> String {
-        format!("reindex of {index}")
+    pub fn subscription(&self) -> String {
+        let (id, index) = (self.id, &self.about.index);
+        if self.phase.is_return() {
+            format!("reindex {id} of {index}, back")
+        } else {
+            format!("reindex {id} of {index}")
+        }
     }
 }
 
-/// What a new re-index is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReindexOf {
-    /// The index, as its configuration calls it.
-    pub index: String,
-    /// The topic it follows.
-    pub topic: String,
-    /// The concrete index that is searched now.
-    pub old: String,
-    /// The concrete index that is to take its place.
-    pub new: String,
-    /// What that is made of.
-    pub mapping: String,
-}
-
-/// Keeps re-indexes. Of one index, one at a time is unfinished.
+/// Keeps re-indexes. Of one index, one at a time is unfinished. Everything may be repeated; dropped half-way, it may have
+/// happened.
 #[async_trait]
 pub trait Reindexes: Debug + Send + Sync + 'static {
     /// The unfinished re-index of this index; `None` when there is none.
@@ -143,6 +144,12 @@ pub trait Reindexes: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn unfinished(&self, index: &str) -> Result<Option<Reindexing>, Error>;
+
+    /// The concrete indexes that re-indexes of this index have made, or were to make.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn names(&self, index: &str) -> Result<Vec<String>, Error>;
 
     /// Begins one, in this holder's hands. In the same transaction its subscription is made: it will be given all that is
     /// not committed yet.
@@ -158,12 +165,12 @@ pub trait Reindexes: Debug + Send + Sync + 'static {
     /// `Fenced` while it is somebody else's; `Configuration` when it is over; `Unavailable`, `Denied`.
     async fn hold(&self, of: &Reindexing) -> Result<Reindexing, Error>;
 
-    /// Records how far it has come. A phase in which live changes are not followed takes its subscription away, one in
-    /// which they are makes it where there is none, which is then given all that is not committed yet.
+    /// Records how far it has come. A phase in which live changes are not followed takes its subscription away; the first on
+    /// the way back makes it, to be given all that is not committed yet.
     ///
     /// # Errors
     /// `Fenced` when it is somebody else's by now; `Configuration` when it is over; `Unavailable`, `Denied`.
-    async fn reach(&self, of: &Reindexing, topic: &str, phase: ReindexPhase) -> Result<(), Error>;
+    async fn reach(&self, of: &Reindexing, phase: ReindexPhase) -> Result<(), Error>;
 
     /// Lets it go, saying what was wrong, if anything was; somebody else's stays as it is.
     ///
@@ -180,6 +187,6 @@ pub trait Reindexes: Debug + Send + Sync + 'static {
     /// Whether everything that was committed then and its subscription is about has been dealt with.
     ///
     /// # Errors
-    /// `Fenced` when it has no subscription; `Unavailable`, `Denied`, `Configuration`.
+    /// `Configuration` when its subscription is gone; `Unavailable`, `Denied`.
     async fn has_passed(&self, of: &Reindexing, committed: &str) -> Result<bool, Error>;
 }

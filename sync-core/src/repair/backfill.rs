@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::page::{Done, Page};
 pub use self::progress::{BackfillCounts, BackfillProgress};
-use super::mender::{Ended, Mender, RepairOf};
+use super::mender::{Ended, Mender, Patience, RepairOf};
 use super::pace::Pace;
 use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
@@ -96,13 +96,9 @@ impl Backfill {
         let BackfillConfig { page_keys, batch_bytes, in_flight, breaker, backoff, suspicious, per_second: _ } = config;
         let applier = Applier::new(projection, sink, ApplierConfig { page_keys, batch_bytes, in_flight, breaker });
         let progress = BackfillProgress::default();
-        let mender = Mender { of, applier, letters, clock, backoff, suspicious, waiting: progress.waiting.clone() };
+        let patience = Patience { index: of.index.clone(), backoff, waiting: progress.waiting.clone() };
+        let mender = Mender { of, applier, letters, clock, suspicious, patience };
         Self { mender, runs, config, progress }
-    }
-
-    /// What it does alike with every repair.
-    pub(super) fn mender(&self) -> &Mender {
-        &self.mender
     }
 
     /// Counters that stay up to date while it runs.

@@ -49,27 +49,16 @@ impl Waiting {
     }
 }
 
-/// What became of keys that were put right.
-#[derive(Debug, Default)]
-pub(super) struct Mended {
-    pub(super) written: Written,
-    /// Keys the index refused.
-    pub(super) parked: Vec<String>,
-}
-
-/// Works on one index.
+/// Waits out what passes by itself.
 #[derive(Debug)]
-pub(super) struct Mender {
-    pub(super) of: RepairOf,
-    pub(super) applier: Applier,
-    pub(super) letters: Arc<dyn DeadLetters>,
-    pub(super) clock: Arc<dyn Clock>,
+pub(super) struct Patience {
+    /// The index, for the log.
+    pub(super) index: String,
     pub(super) backoff: Backoff,
-    pub(super) suspicious: usize,
     pub(super) waiting: Waiting,
 }
 
-impl Mender {
+impl Patience {
     /// Has it again until it succeeds or fails by something that waiting does not mend.
     pub(super) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
         &self,
@@ -93,12 +82,42 @@ impl Mender {
         let delay = self.backoff.delay(failures, rand::random());
         // An outage of hours is told a dozen times, not thousands.
         if failures.is_power_of_two() {
-            tracing::warn!(index = self.of.index, %error, failures, "waiting {delay:?}");
+            tracing::warn!(index = self.index, %error, failures, "waiting {delay:?}");
         }
         self.waiting.set(Some(error));
         let waited = shutdown.run_until_cancelled(sleep(delay)).await;
         self.waiting.set(None);
         waited.ok_or(Ended::Stopped)
+    }
+}
+
+/// What became of keys that were put right.
+#[derive(Debug, Default)]
+pub(super) struct Mended {
+    pub(super) written: Written,
+    /// Keys the index refused.
+    pub(super) parked: Vec<String>,
+}
+
+/// Works on one index.
+#[derive(Debug)]
+pub(super) struct Mender {
+    pub(super) of: RepairOf,
+    pub(super) applier: Applier,
+    pub(super) letters: Arc<dyn DeadLetters>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) suspicious: usize,
+    pub(super) patience: Patience,
+}
+
+impl Mender {
+    /// Has it again as its [`Patience`] says.
+    pub(super) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        shutdown: &CancellationToken,
+        doing: impl FnMut() -> F,
+    ) -> Result<T, Ended> {
+        self.patience.patiently(shutdown, doing).await
     }
 
     /// Loads these keys and applies them as they are now.
@@ -124,7 +143,7 @@ impl Mender {
                 None => break,
                 Some(error) if error.remedy() == Remedy::Retry => {
                     failures += 1;
-                    self.wait_out(failures, &error, shutdown).await?;
+                    self.patience.wait_out(failures, &error, shutdown).await?;
                     attempt = self.applier.load_and_apply(waiting).await;
                 }
                 Some(error) => return Err(error.into()),

@@ -28,7 +28,7 @@ use self::known_keys::KnownKeys;
 use self::limit::Limit;
 use self::page::Page;
 pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
-use super::mender::{Ended, Mender, RepairOf, answered};
+use super::mender::{Ended, Mender, Patience, RepairOf, answered};
 use super::pace::Pace;
 use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
@@ -128,7 +128,8 @@ impl Reconcile {
         let applier =
             Applier::new(Arc::<dyn Versions>::clone(&versions), Arc::<dyn Inventory>::clone(&inventory), applier);
         let progress = ReconcileProgress::default();
-        let mender = Mender { of, applier, letters, clock, backoff, suspicious, waiting: progress.waiting.clone() };
+        let patience = Patience { index: of.index.clone(), backoff, waiting: progress.waiting.clone() };
+        let mender = Mender { of, applier, letters, clock, suspicious, patience };
         let keys_at_once = Limit::new(page_keys, page_keys);
         // Before anything is known of their size.
         let documents_at_once = Limit::new(50, 500);

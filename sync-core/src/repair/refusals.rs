@@ -9,26 +9,47 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Selection};
+use crate::port::{DeadLetter, DeadLetters, Inventory, Kept, LetterCount, Selection, Versions};
+use crate::repair::difference::{DifferenceKind, by_version};
 
 /// The index that is searched may refuse the same key a moment later: so often, and so far apart, it is looked for.
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Keeps nothing: a key that is a letter of the index already is passed over, and any other one ends the work.
+/// Keeps nothing: a key that is a letter of the index already, and that the index that is searched lacks as well, is passed
+/// over; any other one ends the work.
 #[derive(Debug)]
 pub struct Refusals {
     reader: String,
     letters: Arc<dyn DeadLetters>,
+    versions: Arc<dyn Versions>,
+    searched: Arc<dyn Inventory>,
     first: Mutex<Option<String>>,
     refused: CancellationToken,
 }
 
 impl Refusals {
-    /// Beside the letters of the index `reader`.
+    /// Beside the `letters` of the index `reader`, which is searched and made of what `versions` knows the versions of.
     #[must_use]
-    pub fn new(reader: impl Into<String>, letters: Arc<dyn DeadLetters>) -> Self {
-        Self { reader: reader.into(), letters, first: Mutex::default(), refused: CancellationToken::new() }
+    pub fn new(
+        reader: impl Into<String>,
+        letters: Arc<dyn DeadLetters>,
+        versions: Arc<dyn Versions>,
+        searched: Arc<dyn Inventory>,
+    ) -> Self {
+        let (first, refused) = (Mutex::default(), CancellationToken::new());
+        Self { reader: reader.into(), letters, versions, searched, first, refused }
+    }
+
+    /// Whether the index that is searched has not taken this key either: a letter may be about a row that was mended since.
+    async fn is_lacking(&self, key: &str) -> Result<bool, Error> {
+        let keys = [key.to_owned()];
+        let (states, held) = (self.versions.states(&keys).await?, self.searched.versions(&keys).await?);
+        let difference = states
+            .first()
+            .zip(held.first())
+            .and_then(|(state, held)| by_version(state.version, state.has_document, *held));
+        Ok(matches!(difference, Some(DifferenceKind::Missing | DifferenceKind::Stale)))
     }
 
     /// Waits for the first key that is refused, and says why.
@@ -50,18 +71,19 @@ impl Refusals {
 #[async_trait]
 impl DeadLetters for Refusals {
     async fn park(&self, letter: &DeadLetter) -> Result<(), Error> {
-        let keys = letter.key.clone().map(|key| vec![key]);
+        let Some(key) = &letter.key else { return Ok(()) };
+        let keys = Some(vec![key.clone()]);
         let known = Selection { keys, reader: Some(self.reader.clone()), ..Selection::default() };
         for _ in 0..LOOKS {
-            if letter.key.is_none() || self.letters.count(&known).await?.letters > 0 {
+            if self.letters.count(&known).await?.letters > 0 && self.is_lacking(key).await? {
                 return Ok(());
             }
             sleep(LOOK).await;
         }
         let key = letter.short_key().unwrap_or_default();
         let what = format!(
-            "key {key:?} does not go into the new index: {}. Mend the row or the mapping; if the index that is searched lacks \
-             it too, a backfill of {} makes it a dead letter, which is passed over here",
+            "key {key:?} does not go into the index that is to be searched: {}. Mend the row, or give it up; if the index that \
+             is searched now lacks it too, a backfill of {} makes it a dead letter, which is passed over here",
             letter.short_error(),
             self.reader
         );

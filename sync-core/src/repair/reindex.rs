@@ -12,7 +12,7 @@
 //!
 //! The way back is the same with the two exchanged; only that the old index has most documents already.
 
-mod end;
+mod decisions;
 mod progress;
 
 use std::sync::Arc;
@@ -22,14 +22,16 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub use self::end::{abort_reindex, finish_reindex, turn_reindex_back};
+pub use self::decisions::{abort_reindex, begin_reindex, finish_reindex, turn_reindex_back};
 pub use self::progress::ReindexProgress;
 use super::backfill::{Backfill, BackfillEnd};
-use super::mender::{Ended, answered};
-use super::reconcile::{Reconcile, ReconcileEnd, ReconcileScope};
+use super::difference::DifferenceKind;
+use super::mender::{Ended, Patience, answered};
+use super::reconcile::{Reconcile, ReconcileCounts, ReconcileEnd, ReconcileScope};
 use super::refusals::Refusals;
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::port::{Generations, ReindexPhase, Reindexes, Reindexing};
+use crate::policy::backoff::Backoff;
+use crate::port::{ConcreteIndexes, ReindexOf, ReindexPhase, Reindexes, Reindexing};
 
 /// How often it is told that somebody works on it.
 const HOLD: Duration = Duration::from_secs(4);
@@ -37,8 +39,14 @@ const HOLD: Duration = Duration::from_secs(4);
 /// Between two looks whether live changes have arrived.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Delays while a system is down.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) };
+
 /// Comparisons until nothing differs, at most: each one mends, so the second finds nothing unless something is wrong.
 const COMPARISONS: u32 = 5;
+
+/// A follower that catches up within this time is not behind.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Between the clocks of this process and the database.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -61,7 +69,7 @@ pub struct ReindexTools {
     /// Where it is recorded how far it is.
     pub reindexes: Arc<dyn Reindexes>,
     /// The concrete indexes.
-    pub generations: Arc<dyn Generations>,
+    pub indexes: Arc<dyn ConcreteIndexes>,
     /// Every row.
     pub backfill: Backfill,
     /// The comparison with the database.
@@ -74,17 +82,18 @@ pub struct ReindexTools {
 #[derive(Debug)]
 pub struct Reindex {
     of: Reindexing,
-    topic: String,
     tools: ReindexTools,
+    patience: Patience,
     progress: ReindexProgress,
 }
 
 impl Reindex {
-    /// A re-index that does nothing until it is run, of an index that follows `topic`.
+    /// A re-index that does nothing until it is run.
     #[must_use]
-    pub fn new(of: Reindexing, topic: impl Into<String>, tools: ReindexTools) -> Self {
+    pub fn new(of: Reindexing, tools: ReindexTools) -> Self {
         let progress = ReindexProgress::new(of.phase, tools.backfill.progress(), tools.reconcile.progress());
-        Self { of, topic: topic.into(), tools, progress }
+        let (index, waiting) = (of.about.index.clone(), progress.waiting.clone());
+        Self { of, tools, patience: Patience { index, backoff: BACKOFF, waiting }, progress }
     }
 
     /// How far it is; stays up to date while it runs.
@@ -93,10 +102,12 @@ impl Reindex {
         self.progress.clone()
     }
 
-    /// Goes on until the other index is searched, through outages of the database and the index. `follower` carries what the [subscription](Reindexing::subscription_of) is given into the
-    /// index that is not searched, until it is told to stop.
+    /// Goes on until the other index is searched, through outages of the database and the index. `follower` carries what the
+    /// [subscription](Reindexing::subscription) is given into the index that is not searched, until it is told to stop.
     ///
-    /// On `shutdown` it ends where it is. Dropping it is a crash: the next one does again what was not recorded.
+    /// On `shutdown` it ends where it is; once searches have moved it goes on until whatever was written to the old index is
+    /// in the new one. Dropping it is a crash: the next one does again what was not recorded, and until then searches may
+    /// lack what was written to the old index only.
     ///
     /// # Errors
     /// What a person has to mend, as the ports say; `Configuration` also when a key does not go into the new index, or
@@ -107,7 +118,7 @@ impl Reindex {
         shutdown: &CancellationToken,
     ) -> Result<ReindexEnd, Error> {
         if !self.of.phase.is_followed() {
-            let what = format!("the re-index of {} is {} and has no step to take", self.of.index, self.of.phase);
+            let what = format!("the re-index of {} is {} and has no step to take", self.of.about.index, self.of.phase);
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         let outcome = match self.go_on(follower, shutdown).await {
@@ -117,7 +128,7 @@ impl Reindex {
         };
         let problem = outcome.as_ref().err().map(ToString::to_string);
         if let Err(error) = self.tools.reindexes.release(&self.of, problem.as_deref()).await {
-            tracing::warn!(index = self.of.index, %error, "the re-index is left to its lease");
+            tracing::warn!(index = self.of.about.index, %error, "the re-index is left to its lease");
         }
         outcome
     }
@@ -127,16 +138,16 @@ impl Reindex {
         follower: impl FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), Error>>,
         shutdown: &CancellationToken,
     ) -> Result<ReindexEnd, Ended> {
-        let ReindexTools { reindexes, backfill, refusals, .. } = &self.tools;
+        let ReindexTools { reindexes, refusals, .. } = &self.tools;
         let hold = || answered(is_over, reindexes.hold(&self.of));
-        backfill.mender().patiently(shutdown, hold).await??;
-        let (working, following) = (shutdown.child_token(), CancellationToken::new());
+        self.patience.patiently(shutdown, hold).await??;
+        let (working, following) = (CancellationToken::new(), CancellationToken::new());
         if self.of.phase == ReindexPhase::Filling {
-            self.make(&working).await?;
+            self.make(shutdown).await?;
         }
         let mut follower = follower(following.clone());
-        let mut work = Box::pin(self.work(&working));
         let mut follows = true;
+        let mut work = Box::pin(self.work(Until { asked: shutdown, failed: &working }));
         let interrupted = tokio::select! {
             worked = &mut work => Ok(worked),
             error = refusals.first() => Err(error),
@@ -160,14 +171,14 @@ impl Reindex {
         let stopped = if follows { follower.await } else { Ok(()) };
         worked?;
         stopped?;
-        self.end(shutdown).await
+        self.end(&CancellationToken::new()).await
     }
 
     /// Makes the new index, so that the follower has one to write to.
     async fn make(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let Reindexing { id, old, new, .. } = &self.of;
-        let make = || self.tools.generations.make(new, *id, old);
-        self.tools.backfill.mender().patiently(shutdown, make).await
+        let Reindexing { id, about: ReindexOf { old, new, .. }, .. } = &self.of;
+        let make = || self.tools.indexes.make(new, *id, old);
+        self.patience.patiently(shutdown, make).await
     }
 
     /// Keeps it in this process's hands; ends when it is somebody else's.
@@ -183,32 +194,33 @@ impl Reindex {
     }
 
     /// Phase after phase, until the other index is searched and every write is on its way there.
-    async fn work(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let Reindexing { old, new, .. } = &self.of;
+    async fn work(&self, until: Until<'_>) -> Result<(), Ended> {
+        let ReindexOf { old, new, .. } = &self.of.about;
+        let gently = until.either();
         let mut phase = self.of.phase;
         loop {
             self.progress.reach(phase);
-            tracing::info!(index = self.of.index, new, %phase, "re-index");
+            tracing::info!(index = self.of.about.index, new, %phase, "re-index");
             phase = match phase {
                 ReindexPhase::Filling => {
-                    self.fill(shutdown).await?;
+                    self.fill(&gently).await?;
                     ReindexPhase::Comparing
                 }
                 ReindexPhase::Comparing => {
-                    self.compare(phase, shutdown).await?;
+                    self.compare(phase, &gently).await?;
                     ReindexPhase::Switching
                 }
                 ReindexPhase::Returning => {
-                    self.compare(phase, shutdown).await?;
+                    self.compare(phase, &gently).await?;
                     ReindexPhase::SwitchingBack
                 }
-                ReindexPhase::Switching => return self.switch(old, new, shutdown).await,
-                ReindexPhase::SwitchingBack => return self.switch(new, old, shutdown).await,
+                ReindexPhase::Switching => return self.switch(old, new, until, &gently).await,
+                ReindexPhase::SwitchingBack => return self.switch(new, old, until, &gently).await,
                 ReindexPhase::Switched | ReindexPhase::Finished | ReindexPhase::Aborted | ReindexPhase::RolledBack => {
                     return Ok(());
                 }
             };
-            self.reach(phase, shutdown).await?;
+            self.reach(phase, &gently).await?;
         }
     }
 
@@ -219,71 +231,80 @@ impl Reindex {
         }
     }
 
-    /// Compares until nothing differs. What changed just now is left to the follower; on the way back it has followed
-    /// only since then, so that a comparison counts once what changed before that is told as a difference too.
+    /// Compares until nothing differs, or only what the follower is late with. What changed just now is left to the
+    /// follower; on the way back it has followed only since then, so a comparison counts once what changed before that is
+    /// told as a difference too.
     async fn compare(&self, phase: ReindexPhase, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let ReindexTools { backfill, reconcile, .. } = &self.tools;
+        let reconcile = &self.tools.reconcile;
         let grace = if phase == ReindexPhase::Returning { reconcile.grace() + MARGIN } else { Duration::ZERO };
         let counts_from = Instant::now() + grace;
         let all = ReconcileScope { since: None, deep: false, dry_run: false };
         for comparison in 1..=COMPARISONS {
-            self.until_followed(shutdown).await?;
+            self.until_caught_up(shutdown).await?;
             let began = Instant::now();
             // Of a process that died, the comparison is its own until its lease is over.
-            let end = backfill.mender().patiently(shutdown, || reconcile.run(&all, shutdown)).await?;
+            let end = self.patience.patiently(shutdown, || reconcile.run(&all, shutdown)).await?;
             if end == ReconcileEnd::Stopped {
                 return Err(Ended::Stopped);
             }
             let counts = reconcile.progress().counts();
             let (differing, fixed) = (counts.differing(), counts.fixed);
-            tracing::info!(index = self.of.index, comparison, differing, fixed, "compared with the database");
-            if differing == 0 && began >= counts_from {
+            tracing::info!(index = self.of.about.index, comparison, differing, fixed, "compared with the database");
+            if began >= counts_from && (differing == 0 || comparison > 1 && is_only_late(&counts)) {
                 return Ok(());
             }
             shutdown.run_until_cancelled(sleep_until(counts_from)).await.ok_or(Ended::Stopped)?;
         }
         let what = format!(
-            "after {COMPARISONS} comparisons {} still differs from the database; `sync-runner reconcile --dry-run` of the index \
-             that is searched tells whether that is so there too",
-            self.of.index
+            "after {COMPARISONS} comparisons the new index of {} still differs from the database; `sync-runner reconcile \
+             --dry-run` tells whether the one that is searched does, too",
+            self.of.about.index
         );
         Err(Error::new(ErrorKind::Configuration, what).into())
     }
 
     /// Has `to` be searched. What was written to `from` until nothing can be written to it any more, the follower has
-    /// written to `to` when this returns.
-    async fn switch(&self, from: &str, to: &str, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let generations = &self.tools.generations;
-        let mender = self.tools.backfill.mender();
-        self.until_followed(shutdown).await?;
-        mender.patiently(shutdown, || generations.refresh(to)).await?;
-        mender.patiently(shutdown, || generations.switch(from, to)).await?;
-        mender.patiently(shutdown, || generations.seal(from)).await?;
-        self.until_followed(shutdown).await?;
-        mender.patiently(shutdown, || generations.refresh(to)).await
+    /// written to `to` when this returns: once begun, only a failure ends it before that.
+    async fn switch(&self, from: &str, to: &str, until: Until<'_>, gently: &CancellationToken) -> Result<(), Ended> {
+        let indexes = &self.tools.indexes;
+        // A follower that takes its time would have searches go back by as much.
+        loop {
+            let began = Instant::now();
+            self.until_caught_up(gently).await?;
+            if began.elapsed() < SOON {
+                break;
+            }
+        }
+        self.patience.patiently(gently, || indexes.refresh(to)).await?;
+        // Somebody else may have decided otherwise while this process stood still.
+        self.patience.patiently(gently, || answered(is_over, self.tools.reindexes.hold(&self.of))).await??;
+        self.patience.patiently(until.failed, || indexes.switch(from, to)).await?;
+        self.patience.patiently(until.failed, || indexes.seal(from)).await?;
+        self.until_caught_up(until.failed).await?;
+        self.patience.patiently(until.failed, || indexes.refresh(to)).await
     }
 
     /// Waits until all that is committed now has reached the index that is not searched.
-    async fn until_followed(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let (mender, reindexes) = (self.tools.backfill.mender(), &self.tools.reindexes);
-        let committed = mender.patiently(shutdown, || reindexes.committed()).await?;
+    async fn until_caught_up(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let reindexes = &self.tools.reindexes;
+        let committed = self.patience.patiently(shutdown, || reindexes.committed()).await?;
         let has_passed = || answered(is_over, reindexes.has_passed(&self.of, &committed));
-        while !mender.patiently(shutdown, has_passed).await?? {
+        while !self.patience.patiently(shutdown, has_passed).await?? {
             shutdown.run_until_cancelled(sleep(LOOK)).await.ok_or(Ended::Stopped)?;
         }
         Ok(())
     }
 
     async fn reach(&self, phase: ReindexPhase, shutdown: &CancellationToken) -> Result<(), Ended> {
-        let reach = || answered(is_over, self.tools.reindexes.reach(&self.of, &self.topic, phase));
-        Ok(self.tools.backfill.mender().patiently(shutdown, reach).await??)
+        let reach = || answered(is_over, self.tools.reindexes.reach(&self.of, phase));
+        Ok(self.patience.patiently(shutdown, reach).await??)
     }
 
     /// Records that it is done; on the way back the new index goes.
     async fn end(&self, shutdown: &CancellationToken) -> Result<ReindexEnd, Ended> {
         let (phase, end) = if self.of.phase.is_return() {
-            let delete = || self.tools.generations.delete(&self.of.new);
-            self.tools.backfill.mender().patiently(shutdown, delete).await?;
+            let delete = || self.tools.indexes.delete(&self.of.about.new);
+            self.patience.patiently(shutdown, delete).await?;
             (ReindexPhase::RolledBack, ReindexEnd::RolledBack)
         } else {
             (ReindexPhase::Switched, ReindexEnd::Switched)
@@ -292,6 +313,36 @@ impl Reindex {
         self.progress.reach(phase);
         Ok(end)
     }
+}
+
+/// When the work ends before it is done.
+#[derive(Clone, Copy)]
+struct Until<'a> {
+    /// A person asked for it: where nobody is hurt by it.
+    asked: &'a CancellationToken,
+    /// Something else failed: at once.
+    failed: &'a CancellationToken,
+}
+
+impl Until<'_> {
+    /// Cancelled by either.
+    fn either(self) -> CancellationToken {
+        let either = self.failed.child_token();
+        let (asked, cancels) = (self.asked.clone(), either.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = asked.cancelled() => cancels.cancel(),
+                () = cancels.cancelled() => {}
+            }
+        });
+        either
+    }
+}
+
+/// Whether all that differed was put right, and could be what a follower that is behind had yet to write.
+fn is_only_late(counts: &ReconcileCounts) -> bool {
+    let is_wrong = [DifferenceKind::Ahead, DifferenceKind::Drifted].iter().any(|kind| counts.of(*kind) > 0);
+    counts.differing() == counts.fixed && !is_wrong
 }
 
 fn ended_early() -> Error {

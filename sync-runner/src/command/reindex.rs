@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use sync_core::port::{Generations, ReindexOf, ReindexPhase, Reindexes, Reindexing};
-use sync_core::repair::{ReindexEnd, abort_reindex, finish_reindex, turn_reindex_back};
+use futures::future::BoxFuture;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use sync_core::port::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
+use sync_core::repair::{ReindexEnd, abort_reindex, begin_reindex, finish_reindex, turn_reindex_back};
 use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -18,16 +20,19 @@ use crate::exit::{Exit, Failure};
 use crate::wire::Wire;
 use crate::{render, signals, tasks};
 
-/// Between two looks whether another process has let go of it.
+/// Between two looks whether another process has let go of it, and how often that is looked for: longer than one that died
+/// is waited for.
 const LOOK: Duration = Duration::from_secs(2);
+const LOOKS: u32 = 12;
 
 #[derive(Debug, Serialize)]
-struct Report<'a> {
-    index: &'a str,
+struct Report {
+    index: String,
     /// The concrete index that was searched when it began, and the one that was made.
-    old: &'a str,
-    new: &'a str,
-    phase: &'static str,
+    old: String,
+    new: String,
+    #[serde(serialize_with = "name")]
+    phase: ReindexPhase,
     /// Rows that were read into it, those of before it was taken up included.
     rows: u64,
     /// Keys and documents the last comparison was about.
@@ -41,101 +46,83 @@ struct Report<'a> {
 pub(super) async fn reindex(config: &Config, args: &ReindexArgs) -> Result<Exit, Failure> {
     let (name, index) = named_index(config, &args.index)?;
     let wire = Wire::new(config)?;
-    let began = Instant::now();
-    let of = wire.reindexes().unfinished(name).await?;
+    let reindexes = wire.reindexes();
+    let unfinished = reindexes.unfinished(name).await?;
     let ReindexDecision { finish, abort, rollback } = args.decision;
-    if !(finish || abort || rollback) {
-        let of = begun(&wire, name, index, args, of).await?;
-        return go_on(&wire, (name, index), args, &of, began).await;
-    }
-    let Some(of) = of else {
-        return Err(Failure::from(Problems::one("INDEX", format!("no re-index of {name} is under way"))));
-    };
-    let (reindexes, generations) = (wire.reindexes(), wire.generations(index, &of.mapping)?);
-    let of = held(&reindexes, &of).await?;
-    let decided = if rollback {
-        turn_reindex_back(&of, &index.topic, &reindexes, &generations).await
-    } else if finish {
-        finish_reindex(&of, &index.topic, &reindexes, &generations).await
-    } else {
-        abort_reindex(&of, &index.topic, &reindexes, &generations, &wire.runs()).await
-    };
-    let of = match decided {
-        Ok(of) => of,
-        Err(error) => {
-            reindexes.release(&of, of.problem.as_deref()).await?;
-            return Err(error.into());
+    let Some(of) = unfinished else {
+        if finish || abort || rollback {
+            return Err(Failure::from(Problems::one("INDEX", format!("no re-index of {name} is under way"))));
         }
+        let mapping = mapping_of(args)?.unwrap_or_else(|| index.mapping_text().to_owned());
+        let indexes = wire.concrete_indexes(index, &mapping).map_err(|error| of_mapping(args, error))?;
+        let of = begin_reindex(name, &index.topic, &mapping, &reindexes, &indexes).await?;
+        return go_on(&wire, (name, index), args, &of).await;
     };
+    let of = held(&reindexes, &of).await?;
+    let indexes = wire.concrete_indexes(index, &of.about.mapping)?;
     if rollback {
-        return go_on(&wire, (name, index), args, &of, began).await;
+        let of = turn_reindex_back(&of, &reindexes, &indexes).await?;
+        return go_on(&wire, (name, index), args, &of).await;
     }
-    tell(&Report::of(&of, of.phase, began), args.output.json)?;
+    let decided = if finish {
+        finish_reindex(&of, &reindexes, &indexes).await?
+    } else if abort {
+        abort_reindex(&of, &reindexes, &indexes, &wire.runs()).await?
+    } else {
+        let problem = not_to_go_on(&of, mapping_of(args)?.as_deref());
+        if problem.is_none() && of.phase != ReindexPhase::Switched {
+            return go_on(&wire, (name, index), args, &of).await;
+        }
+        reindexes.release(&of, of.problem.as_deref()).await?;
+        // Where it was killed after its last step, there is nothing left to do.
+        problem.map_or(Ok(of), Err)?
+    };
+    tell(&Report::of(&decided), args.output.json)?;
     Ok(Exit::Success)
 }
 
-/// It, once no other process works on it: one may be gone, and another have taken it further meanwhile.
+/// The mapping that was named.
+fn mapping_of(args: &ReindexArgs) -> Result<Option<String>, Error> {
+    let read = args.mapping.as_ref().map(fs::read_to_string).transpose();
+    read.map_err(|error| of_mapping(args, Error::new(ErrorKind::Configuration, "cannot be read").with_source(error)))
+}
+
+fn of_mapping(args: &ReindexArgs, error: Error) -> Error {
+    match &args.mapping {
+        Some(file) => Error::new(error.kind(), format!("--mapping {}", file.display())).with_source(error),
+        None => error,
+    }
+}
+
+/// Takes it into this process's hands; waits for one that died, and has it as that one left it.
 async fn held(reindexes: &impl Reindexes, of: &Reindexing) -> Result<Reindexing, Error> {
-    loop {
+    for _ in 0..LOOKS {
         match reindexes.hold(of).await {
-            Err(error) if error.kind() == ErrorKind::Fenced => eprintln!("{}: waiting: {error}", of.index),
+            Err(error) if error.kind() == ErrorKind::Fenced => eprintln!("{}: waiting: {error}", of.about.index),
             held => return held,
         }
         sleep(LOOK).await;
     }
+    reindexes.hold(of).await.map_err(|error| {
+        Error::new(error.kind(), "another process is at work on it: stop that one first").with_source(error)
+    })
 }
 
-/// The re-index to go on with; a new one where there is none.
-async fn begun(
-    wire: &Wire<'_>,
-    name: &str,
-    index: &Index,
-    args: &ReindexArgs,
-    of: Option<Reindexing>,
-) -> Result<Reindexing, Failure> {
-    let given = args.mapping.as_ref().map(|file| {
-        let wrong = |error| {
-            let what = format!("--mapping: cannot read {}", file.display());
-            Error::new(ErrorKind::Configuration, what).with_source(error)
-        };
-        fs::read_to_string(file).map_err(wrong)
-    });
-    let given = given.transpose()?;
-    if let Some(of) = of {
-        let reindexes = wire.reindexes();
-        let of = held(&reindexes, &of).await?;
-        let Some(problem) = not_to_go_on(&of, given.as_deref()) else { return Ok(of) };
-        reindexes.release(&of, of.problem.as_deref()).await?;
-        return Err(problem.into());
-    }
-    let configured = || index.mapping.as_ref().map_or_else(|| "{}".to_owned(), |mapping| mapping.text.clone());
-    let mapping = given.unwrap_or_else(configured);
-    let generations = wire.generations(index, &mapping)?;
-    let Some(old) = generations.searched().await? else {
-        let what = format!(
-            "there is no index behind the alias {} yet: `sync-runner backfill {name}` makes it and fills it",
-            index.alias
-        );
-        return Err(Failure::from(Problems::one("INDEX", what)));
-    };
-    let new = generations.next_name(&old).await?;
-    let of = ReindexOf { index: name.to_owned(), topic: index.topic.clone(), old, new, mapping };
-    Ok(wire.reindexes().begin(&of).await?)
-}
-
-/// Why there is nothing to go on with, where that is so.
+/// Why it is not gone on with, where that is so.
 fn not_to_go_on(of: &Reindexing, mapping: Option<&str>) -> Option<Problems> {
-    let Reindexing { index, old, new, phase, .. } = of;
-    if *phase == ReindexPhase::Switched {
-        let what = format!(
-            "{new} is searched since the last re-index, and {old} is kept: --finish deletes it, --rollback goes back to it"
-        );
+    let Reindexing { about: ReindexOf { index, mapping: made_of, .. }, phase, .. } = of;
+    if phase.is_return() {
+        let what = format!("the re-index of {index} is on its way back ({phase}): go on with --rollback");
         return Some(Problems::one("INDEX", what));
     }
-    mapping.filter(|mapping| *mapping != of.mapping).map(|_| {
-        let what = format!(
-            "a re-index of {index} of another mapping is {phase}: go on with it without --mapping, or give it up with --abort"
-        );
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    mapping.filter(|mapping| *mapping != made_of && parse(mapping) != parse(made_of)).map(|_| {
+        let first = if *phase == ReindexPhase::Switched {
+            "end it with --finish or --rollback"
+        } else {
+            "go on with it without --mapping, or give it up with --abort"
+        };
+        let what = format!("a re-index of {index} of another mapping is {phase}: {first}");
         Problems::one("--mapping", what)
     })
 }
@@ -145,15 +132,15 @@ async fn go_on(
     (name, index): (&str, &Index),
     args: &ReindexArgs,
     of: &Reindexing,
-    began: Instant,
 ) -> Result<Exit, Failure> {
+    let began = Instant::now();
     let (reindex, roles) = wire.reindex(name, index, of, args.rate)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
     let (view, viewed) = (View::new(name, reindex.progress()), CancellationToken::new());
     let (ended, ()) = tokio::join!(
         async {
-            let follow = |stop: CancellationToken| -> futures::future::BoxFuture<'static, Result<(), Error>> {
+            let follow = |stop: CancellationToken| -> BoxFuture<'static, Result<(), Error>> {
                 Box::pin(async move { tasks::run_all(roles, &stop).await })
             };
             let ended = reindex.run(follow, &shutdown).await;
@@ -165,56 +152,48 @@ async fn go_on(
     let ended = ended?;
     let progress = reindex.progress();
     let counts = progress.reconcile.counts();
-    let phase = match ended {
-        ReindexEnd::Switched => ReindexPhase::Switched,
-        ReindexEnd::RolledBack => ReindexPhase::RolledBack,
-        ReindexEnd::Stopped => progress.phase(),
-    };
     let report = Report {
         rows: progress.backfill.counts().rows,
         compared: counts.compared + counts.listed,
         fixed: counts.fixed,
-        ..Report::of(of, phase, began)
+        seconds: began.elapsed().as_secs_f64(),
+        ..Report::of(&Reindexing { phase: progress.phase(), ..of.clone() })
     };
     tell(&report, args.output.json)?;
     Ok(if ended == ReindexEnd::Stopped { Exit::Failed } else { Exit::Success })
 }
 
-impl<'a> Report<'a> {
-    fn of(of: &'a Reindexing, phase: ReindexPhase, began: Instant) -> Self {
-        Self {
-            index: &of.index,
-            old: &of.old,
-            new: &of.new,
-            phase: phase.name(),
-            rows: 0,
-            compared: 0,
-            fixed: 0,
-            seconds: began.elapsed().as_secs_f64(),
-        }
+fn name<S: Serializer>(phase: &ReindexPhase, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(phase.name())
+}
+
+impl Report {
+    fn of(of: &Reindexing) -> Self {
+        let ReindexOf { index, old, new, .. } = of.about.clone();
+        Self { index, old, new, phase: of.phase, rows: 0, compared: 0, fixed: 0, seconds: 0.0 }
     }
 }
 
-fn tell(report: &Report<'_>, json: bool) -> Result<(), Error> {
+fn tell(report: &Report, json: bool) -> Result<(), Error> {
     if json {
         return render::json(report);
     }
     let Report { index, old, new, phase, rows, compared, fixed, seconds } = report;
     let did =
         format!("{rows} rows filled in, {compared} keys and documents compared, {fixed} put right, in {seconds:.1} s");
-    let text = if *phase == ReindexPhase::Switched.name() {
-        format!(
+    render::text(&match phase {
+        ReindexPhase::Switched => format!(
             "{index}: {new} is searched now ({did}).\n{old} is kept and takes no writes: `sync-runner reindex {index} --finish` \
              deletes it, `--rollback` goes back to it."
-        )
-    } else if *phase == ReindexPhase::RolledBack.name() {
-        format!("{index}: {old} is searched again ({did}); {new} is deleted.")
-    } else if *phase == ReindexPhase::Finished.name() {
-        format!("{index}: {old} is deleted; {new} stays.")
-    } else if *phase == ReindexPhase::Aborted.name() {
-        format!("{index}: given up; {new} is deleted, {old} stays as it was.")
-    } else {
-        format!("{index}: stopped while {phase}. The same command goes on from here.")
-    };
-    render::text(&text)
+        ),
+        ReindexPhase::RolledBack => format!("{index}: {old} is searched again ({did}); {new} is deleted."),
+        ReindexPhase::Finished => format!("{index}: {old} is deleted; {new} stays."),
+        ReindexPhase::Aborted => format!("{index}: given up; {new} is deleted, {old} stays as it was."),
+        ReindexPhase::Filling | ReindexPhase::Comparing | ReindexPhase::Switching => {
+            format!("{index}: stopped while {phase}. The same command goes on from here.")
+        }
+        ReindexPhase::Returning | ReindexPhase::SwitchingBack => {
+            format!("{index}: stopped while {phase}. `sync-runner reindex {index} --rollback` goes on from here.")
+        }
+    })
 }

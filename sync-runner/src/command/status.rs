@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sync_core::port::{DeadLetters, Selection, Source};
+use sync_core::port::{DeadLetters, ReindexOf, Reindexes, Reindexing, Selection, Source};
 use sync_core::{Error, ErrorKind};
 use tokio::time::{sleep, timeout};
 
@@ -44,6 +44,8 @@ struct Report {
     /// By index; empty where no broker stands between the roles.
     bus: BTreeMap<String, Told<Queue>>,
     indexes: BTreeMap<String, Told<Documents>>,
+    /// By index; those that are made anew, or were and can be taken back.
+    reindexes: Told<BTreeMap<String, Reindex>>,
     retained: Told<Retained>,
     dead_letters: Told<Letters>,
 }
@@ -92,6 +94,17 @@ struct Documents {
     documents: Option<u64>,
 }
 
+/// An index that takes the place of another one.
+#[derive(Debug, Serialize)]
+struct Reindex {
+    phase: &'static str,
+    old: String,
+    new: String,
+    began_at: Timestamp,
+    /// Why it did not go on when it last ended.
+    problem: Option<String>,
+}
+
 /// What could not be applied, and waits for a person.
 #[derive(Debug, Serialize)]
 struct Letters {
@@ -125,15 +138,16 @@ async fn ask(config: &Config, wire: &Wire<'_>) -> Report {
     let queues = queues.map(async |(name, index)| (name.clone(), in_time(queue(wire, name, index)).await));
     let documents =
         config.indexes.iter().map(async |(name, index)| (name.clone(), in_time(documents(wire, index)).await));
-    let (outbox, queues, documents, retained, dead_letters) = tokio::join!(
+    let (outbox, queues, documents, reindexes, retained, dead_letters) = tokio::join!(
         in_time(outbox(config, wire)),
         futures::future::join_all(queues),
         futures::future::join_all(documents),
+        in_time(reindexes(config, wire)),
         in_time(outbox::retained(wire.database(), config.relay.retention)),
         in_time(letters(wire))
     );
     let (bus, indexes) = (queues.into_iter().collect(), documents.into_iter().collect());
-    Report { outbox, bus, indexes, retained, dead_letters }
+    Report { outbox, bus, indexes, reindexes, retained, dead_letters }
 }
 
 async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Told<T> {
@@ -180,6 +194,17 @@ async fn letters(wire: &Wire<'_>) -> Result<Letters, Error> {
     Ok(Letters { letters: count.letters, oldest: count.oldest })
 }
 
+async fn reindexes(config: &Config, wire: &Wire<'_>) -> Result<BTreeMap<String, Reindex>, Error> {
+    let (all, mut unfinished) = (wire.reindexes(), BTreeMap::new());
+    for name in config.indexes.keys() {
+        if let Some(Reindexing { about, phase, problem, began_at, .. }) = all.unfinished(name).await? {
+            let ReindexOf { old, new, .. } = about;
+            unfinished.insert(name.clone(), Reindex { phase: phase.name(), old, new, began_at, problem });
+        }
+    }
+    Ok(unfinished)
+}
+
 async fn documents(wire: &Wire<'_>, index: &Index) -> Result<Documents, Error> {
     let documents = wire.sink(index)?.documents().await?;
     Ok(Documents { alias: index.alias.clone(), documents })
@@ -194,7 +219,7 @@ impl Report {
                 Told::Failed { error } => error.exit,
             }
         }
-        let stages = [of(&self.outbox), of(&self.retained), of(&self.dead_letters)].into_iter();
+        let stages = [of(&self.outbox), of(&self.reindexes), of(&self.retained), of(&self.dead_letters)].into_iter();
         let stages = stages.chain(self.bus.values().map(of)).chain(self.indexes.values().map(of));
         stages.max().unwrap_or(Exit::Success)
     }
@@ -204,6 +229,13 @@ fn lines(report: &Report) -> String {
     let mut rows = vec![row("outbox to relay".to_owned(), &report.outbox, Outbox::cells)];
     rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
     rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
+    match &report.reindexes {
+        Told::Said(all) => rows.extend(all.iter().map(|(name, reindex)| {
+            let [behind, state] = reindex.cells();
+            [format!("re-index of {name}"), behind, state]
+        })),
+        Told::Failed { .. } => rows.push(row("re-indexes".to_owned(), &report.reindexes, |_| Default::default())),
+    }
     rows.push(row("outbox kept".to_owned(), &report.retained, retained_cells));
     rows.push(row("dead letters".to_owned(), &report.dead_letters, Letters::cells));
     render::table(["STAGE", "BEHIND", "STATE"], rows)
@@ -266,15 +298,29 @@ impl Documents {
     }
 }
 
+impl Reindex {
+    fn cells(&self) -> [String; 2] {
+        let Self { phase, old, new, began_at, problem } = self;
+        let mut state = format!("{phase}: {new} in the place of {old}, begun {began_at:.0}");
+        if let Some(problem) = problem {
+            state.push_str(&format!("; it ended: {problem}"));
+        }
+        [String::new(), state]
+    }
+}
+
 /// What is kept, and a warning where a subscription keeps more than is wanted.
 fn retained_cells(retained: &Retained) -> [String; 2] {
     let size = |bytes: i64| format!("{:.1} MB", bytes as f64 / 1e6);
     let mut state = format!("{}, {}", render::counted(retained.days as u64, "day"), size(retained.bytes));
     for (subscription, bytes) in &retained.held_back {
+        let mend = match subscription.strip_prefix("reindex ") {
+            Some(_) => "that re-index goes on when its command is run again, and --abort gives it up".to_owned(),
+            None => format!("run its relay, or select outbox.forget_subscription('{subscription}')"),
+        };
+        let held = size(*bytes);
         state.push_str(&format!(
-            "; subscription {subscription:?} holds back {} longer than relay.retention: run its relay, or select \
-             outbox.forget_subscription('{subscription}')",
-            size(*bytes)
+            "; subscription {subscription:?} holds back {held} longer than relay.retention: {mend}"
         ));
     }
     [String::new(), state]

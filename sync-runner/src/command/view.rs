@@ -92,8 +92,7 @@ impl Viewed for ReindexProgress {
     }
 
     fn waiting_for(&self) -> Option<String> {
-        // Every step waits as the backfill does; the comparison says so by itself.
-        self.backfill.waiting_for().or_else(|| self.reconcile.waiting_for())
+        Self::waiting_for(self)
     }
 }
 

@@ -43,6 +43,11 @@ pub(crate) struct SyncedAt {
 }
 
 impl Index {
+    /// Settings and mappings of a new index, as JSON text.
+    pub(crate) fn mapping_text(&self) -> &str {
+        self.mapping.as_ref().map_or("{}", |mapping| &mapping.text)
+    }
+
     /// Reads the index `name`; `None` when something it cannot do without is missing, which is then a problem.
     pub(super) fn read(mut section: Section<'_>, name: &str) -> Option<Self> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';

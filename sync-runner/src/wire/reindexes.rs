@@ -6,17 +6,24 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::elasticsearch::{ElasticsearchGenerations, ElasticsearchSink};
+use sync_core::adapter::elasticsearch::{ElasticsearchIndexes, ElasticsearchSink};
 use sync_core::adapter::postgres::{PostgresProjection, PostgresReindexes, PostgresSource, ReindexesConfig};
+use sync_core::indexer::{IndexerConfig, IndexerProgress, Stopped};
 use sync_core::port::{DeadLetters, Reindexing};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::repair::{Refusals, Reindex, ReindexTools, RepairOf};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::bus_ends::BusEnds;
 use super::repairs::{RUN_LEASE, Repaired};
 use super::{DIRECT_PARTITIONS, IndexerOf, IndexersOf, Wire, clock, index_config, settings, with_retry_topics};
 use crate::config::Index;
 use crate::tasks::Role;
+
+/// Between two looks whether what carries live changes has stopped.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What changed longer ago than that has arrived in the index that is made: it is written to by this process alone.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,8 +39,8 @@ impl Wire<'_> {
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn generations(&self, index: &Index, mapping: &str) -> Result<ElasticsearchGenerations, Error> {
-        ElasticsearchGenerations::new(&settings::elasticsearch(self.config), index_config(index), mapping)
+    pub(crate) fn concrete_indexes(&self, index: &Index, mapping: &str) -> Result<ElasticsearchIndexes, Error> {
+        ElasticsearchIndexes::new(&settings::elasticsearch(self.config), index_config(index), mapping)
     }
 
     /// What goes on with a re-index, so many rows in a second at most, and the roles that carry live changes meanwhile into
@@ -50,53 +57,71 @@ impl Wire<'_> {
     ) -> Result<(Reindex, Vec<Role>), Error> {
         let target = of.target();
         let elasticsearch = settings::elasticsearch(self.config);
-        let refusals = Arc::new(Refusals::new(name, Arc::new(self.dead_letters())));
+        let projection = Arc::new(PostgresProjection::new(self.database.clone(), Self::unnoted(name, index)));
+        let (letters, versions) = (Arc::new(self.dead_letters()), Arc::<PostgresProjection>::clone(&projection));
+        let refusals = Arc::new(Refusals::new(name, letters, versions, Arc::new(self.sink(index)?)));
         let repaired = Repaired {
             // Its runs are the concrete index's own: others of the same index go on meanwhile.
-            of: RepairOf { index: target.to_owned(), topic: index.topic.clone() },
-            projection: Arc::new(PostgresProjection::new(self.database.clone(), Self::unnoted(name, index))),
+            of: RepairOf { index: target.to_owned(), topic: of.about.topic.clone() },
+            projection,
             sink: Arc::new(ElasticsearchSink::of_concrete(&elasticsearch, index_config(index), target)?),
             letters: Arc::<Refusals>::clone(&refusals),
         };
-        let roles = self.following(name, index, &repaired)?;
+        let roles = self.following(of, &repaired)?;
         let tools = ReindexTools {
             reindexes: Arc::new(self.reindexes()),
-            generations: Arc::new(self.generations(index, &of.mapping)?),
+            indexes: Arc::new(self.concrete_indexes(index, &of.about.mapping)?),
             backfill: self.backfill_of(repaired.clone(), per_second),
             reconcile: self.reconcile_of(repaired, per_second, GRACE),
             refusals,
         };
-        Ok((Reindex::new(of.clone(), &index.topic, tools), roles))
+        Ok((Reindex::new(of.clone(), tools), roles))
     }
 
-    fn following(&self, name: &str, index: &Index, repaired: &Repaired) -> Result<Vec<Role>, Error> {
-        let topics: Vec<_> = with_retry_topics(self.config, &index.topic).collect();
+    fn following(&self, of: &Reindexing, repaired: &Repaired) -> Result<Vec<Role>, Error> {
+        let about = &of.about;
+        let topics: Vec<_> = with_retry_topics(self.config, &about.topic).collect();
         let relay = &self.config.relay;
         let capacity = relay.batch_events.saturating_mul(relay.in_flight);
         let bus = DirectBus::new(topics.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
-        let mut source = self.source_config(&Reindexing::subscription_of(name));
-        (source.topics, source.subscribes) = (Some(vec![index.topic.clone()]), false);
+        let mut source = self.source_config(&of.subscription());
+        (source.topics, source.subscribes) = (Some(vec![about.topic.clone()]), false);
         let source = Arc::new(PostgresSource::new(self.database.clone(), source));
         let config = RelayConfig { in_flight: relay.in_flight, ..RelayConfig::default() };
         let relay = Relay::new(source, Arc::new(bus.clone()), config);
         let indexers = IndexersOf {
-            name: name.to_owned(),
-            topic: index.topic.clone(),
+            name: about.index.clone(),
+            topic: about.topic.clone(),
             group: String::new(),
             projection: Arc::<PostgresProjection>::clone(&repaired.projection),
             sink: Arc::<ElasticsearchSink>::clone(&repaired.sink),
             letters: Arc::<dyn DeadLetters>::clone(&repaired.letters),
             clock: clock(),
             bus: BusEnds::Direct(bus),
-            config: self.indexer_config(),
+            // Whatever is refused is told of by `refusals`, not by a partition that stops.
+            config: IndexerConfig { suspicious: 0, ..self.indexer_config() },
         };
         let mut roles = vec![Role::new(format!("relay into {}", repaired.of.index), move |shutdown| async move {
             relay.run(shutdown).await
         })];
+        let mut watched = Vec::new();
         for IndexerOf { topic, indexer, .. } in indexers.configured()? {
+            watched.push(indexer.progress());
             let role = format!("indexer into {} from {topic}", repaired.of.index);
             roles.push(Role::new(role, move |shutdown| async move { indexer.run(shutdown).await }));
         }
+        roles.push(Role::new("watch over them".to_owned(), move |shutdown| watch(watched, shutdown)));
         Ok(roles)
     }
+}
+
+/// A partition that waits for a person would have the re-index wait with it, without a word.
+async fn watch(indexers: Vec<IndexerProgress>, shutdown: CancellationToken) -> Result<(), Error> {
+    while shutdown.run_until_cancelled(sleep(LOOK)).await.is_some() {
+        let stopped = indexers.iter().find_map(|indexer| indexer.partitions_stopped().into_values().next());
+        if let Some(Stopped { kind, error }) = stopped {
+            return Err(Error::new(kind, format!("live changes do not go into the new index: {error}")));
+        }
+    }
+    Ok(())
 }

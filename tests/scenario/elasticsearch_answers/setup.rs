@@ -58,7 +58,7 @@ async fn a_field_more_is_added_and_a_field_changed_is_a_reindex() {
         let told = failed.to_string();
         assert_eq!(failed.kind(), ErrorKind::Configuration, "{told}");
         let setting = format!("indexes.{alias}.mapping");
-        assert!(told.contains(named) && told.contains(&setting) && told.contains("re-index"), "{told}");
+        assert!(told.contains(named) && told.contains(&setting) && told.contains("sync-runner reindex"), "{told}");
     }
 }
 

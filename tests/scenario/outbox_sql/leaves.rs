@@ -1,10 +1,12 @@
 //! Leaves are made ahead of time, beside writers.
 
+use sync_core::adapter::postgres::{PostgresProjection, ProjectionConfig};
+use sync_core::port::{Projection, Versions};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::{BOUND, events, number, refused, until_someone_waits, word};
-use crate::support::postgres::{connect, fresh_outbox};
+use crate::support::postgres::{connect, database, fresh_outbox};
 
 const LEAVES: &str = "select count(*) from pg_partition_tree('outbox.events') where isleaf";
 
@@ -207,4 +209,66 @@ async fn what_a_transaction_commits_while_its_leaf_is_waited_for_is_kept() {
     });
     assert_eq!(emptied.as_deref(), Some(days[1].as_str()));
     assert_eq!(number(&client, "select count(*) from outbox.events where key = 'late'").await, 1);
+}
+
+async fn purged(client: &Client) -> i64 {
+    client.query_one("select outbox.purge_versions(interval '7 days')", &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn versions_go_of_keys_whose_deletion_is_old_and_published_and_the_last_that_was_said_of_them() {
+    let (client, url) = fresh_outbox().await;
+    let leaves = with_days_of_before(&client, 10).await;
+    // Deleted ten days ago; deleted then and written again since; deleted yesterday; written ten days ago; of another topic.
+    client
+        .batch_execute(&format!(
+            "insert into outbox.versions (topic, key, version)
+             values ('jobs', 'gone', 50), ('jobs', 'back', 61), ('jobs', 'late', 70), ('jobs', 'here', 80), ('people', 'gone', 90);
+             insert into outbox.{} (id, topic, key, version, action, created_at)
+             select 1000 + n, e.topic, e.key, e.version, e.action, (select min(created_at) from outbox.{})
+               from (values (1, 'jobs', 'gone', 49, 'INDEX'), (2, 'jobs', 'gone', 50, 'DELETE'),
+                            (3, 'jobs', 'back', 60, 'DELETE'), (4, 'jobs', 'here', 80, 'INDEX'),
+                            (5, 'people', 'gone', 90, 'DELETE')) as e (n, topic, key, version, action);
+             insert into outbox.{} (id, topic, key, version, action, created_at)
+             select 2000, 'jobs', 'late', 70, 'DELETE', (select min(created_at) from outbox.{})",
+            leaves[0], leaves[0], leaves[9], leaves[9]
+        ))
+        .await
+        .unwrap();
+    assert_eq!(purged(&client).await, 0, "before anybody has subscribed");
+    client.batch_execute("insert into outbox.subscriptions (name) values ('search')").await.unwrap();
+    assert_eq!(purged(&client).await, 0, "it has yet to publish them");
+    client
+        .batch_execute("update outbox.subscriptions set lo = pg_current_snapshot()::text where name = 'search'")
+        .await
+        .unwrap();
+    // Somebody writes about one of them just now.
+    let writer = connect(&url).await;
+    writer.batch_execute("begin; select outbox.emit('people', 'gone')").await.unwrap();
+    let left = timeout(BOUND, purged(&client)).await.expect("it waits for no writer");
+    assert_eq!(left, 1);
+    writer.batch_execute("commit").await.unwrap();
+    assert_eq!(purged(&client).await, 0);
+    let keys = "select string_agg(topic || ' ' || key, ',' order by topic, key) from outbox.versions";
+    assert_eq!(word(&client, keys).await, "jobs back,jobs here,jobs late,people gone");
+    assert_eq!(word(&client, "select string_agg(topic || ' ' || version, ',') from outbox.purged").await, "jobs 50");
+    // Whatever an index holds of it, the deletion is newer: a message about it may come after its version has gone.
+    let config = ProjectionConfig {
+        index: "jobs".to_owned(),
+        topic: "jobs".to_owned(),
+        sql: "select key, '{}'::jsonb as document from (values ('here'), ('unheard of')) as rows (key)".to_owned(),
+        synced_at: None,
+    };
+    let projection = PostgresProjection::new(database(&url), config);
+    projection.agree(None).await.unwrap();
+    let keys = ["gone", "late", "here", "unheard of"].map(str::to_owned);
+    let loaded = projection.load(&keys).await.unwrap();
+    let loaded: Vec<_> = loaded.iter().map(|row| (row.document.is_some(), row.version.external())).collect();
+    assert_eq!(loaded, [(false, 50), (false, 70), (true, 80), (true, 0)]);
+    let states = projection.states(&keys).await.unwrap();
+    let versions: Vec<_> = states.iter().map(|state| state.version.external()).collect();
+    assert_eq!(versions, [50, 70, 80, 0]);
+    // A key that comes back never starts low again.
+    assert!(number(&client, "select outbox.emit('jobs', 'gone')").await > 0);
+    assert_eq!(refused(&client, "select outbox.purge_versions(interval '-1 day')").await.0, "22023");
 }

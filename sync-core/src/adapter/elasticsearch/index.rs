@@ -76,19 +76,14 @@ impl Index {
         &self.mappings
     }
 
-    /// Whether an index made as this says is what the other says.
-    pub(super) fn is_made_alike(&self, other: &Self) -> bool {
-        (&self.settings, &self.mappings) == (&other.settings, &other.mappings)
-    }
-
     /// Finds the concrete index or creates it; may be run by many at once. Returns its name.
     pub(super) async fn prepare(&self, client: &Client) -> Result<String, Error> {
         if let Some(index) = self.behind_alias(client).await? {
-            self.protect(client, Some(&index)).await?;
+            self.protect(client, &[&index]).await?;
             self.adapt(client, &index).await?;
             return Ok(index);
         }
-        self.protect(client, None).await?;
+        self.protect(client, &[]).await?;
         let index = format!("{}-000001", self.alias);
         if self.create(client, &index).await? {
             tracing::info!(alias = self.alias, index, "created the index from its configured mapping");
@@ -138,10 +133,10 @@ impl Index {
     }
 
     /// Keeps the names from being created by a write, which would give them a guessed mapping.
-    async fn protect(&self, client: &Client, index: Option<&str>) -> Result<(), Error> {
+    async fn protect(&self, client: &Client, indexes: &[&str]) -> Result<(), Error> {
         let own = format!("{}-0", self.alias);
         let mut patterns = vec![self.alias.clone(), format!("{own}*")];
-        patterns.extend(index.filter(|index| !index.starts_with(&own)).map(str::to_owned));
+        patterns.extend(indexes.iter().filter(|index| !index.starts_with(&own)).map(|index| (*index).to_owned()));
         let template = json!({
             "index_patterns": patterns,
             "allow_auto_create": false,
@@ -165,8 +160,14 @@ impl Index {
     }
 
     /// The same without the alias, with this at our place in `_meta`.
-    pub(super) async fn create_unsearched(&self, client: &Client, index: &str, noted: Value) -> Result<bool, Error> {
-        self.protect(client, Some(index)).await?;
+    pub(super) async fn create_unsearched(
+        &self,
+        client: &Client,
+        index: &str,
+        searched: &str,
+        noted: Value,
+    ) -> Result<bool, Error> {
+        self.protect(client, &[index, searched]).await?;
         let mut mappings = self.mappings.clone();
         let theirs = mappings.get("_meta").and_then(Value::as_object).cloned().unwrap_or_default();
         mappings.insert("_meta".to_owned(), Value::Object(meta::with(theirs, noted)));
@@ -195,7 +196,8 @@ impl Index {
     async fn adapt(&self, client: &Client, index: &str) -> Result<(), Error> {
         let path = segment(index);
         let doing = format!(
-            "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: re-index",
+            "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: \
+             `sync-runner reindex` makes the index anew",
             self.alias
         );
         let answer = client.send(Method::Get, &format!("/{path}{}", meta::PATH), None).await?;
@@ -208,8 +210,8 @@ impl Index {
             tracing::warn!(
                 alias = self.alias,
                 index,
-                "the index was made by a re-index of another mapping, in place of the one that is still configured: set \
-                 indexes.{}.mapping to the new one",
+                "the index is of another mapping than the configured one, which a re-index made or left: set indexes.{}.mapping to \
+                 that of the index that is searched",
                 self.alias
             );
             mappings.clear();

@@ -90,6 +90,14 @@ pub(super) fn of_reindex(reindex: i64, history: Option<&History>, instead_of: Op
     ours.remove(KEY).unwrap_or_default()
 }
 
+/// The same `_meta`, of an index that takes its place again while these mappings are configured, which are the other one's.
+pub(super) fn with_instead_of(meta: Map<String, Value>, mappings: &Map<String, Value>) -> Map<String, Value> {
+    let mut ours = meta.get(KEY).and_then(Value::as_object).cloned().unwrap_or_default();
+    ours.entry(REINDEX).or_insert(Value::Null);
+    ours.insert(INSTEAD_OF.to_owned(), Value::Object(mappings.clone()));
+    with(meta, Value::Object(ours))
+}
+
 /// The re-index that made the index.
 pub(super) fn reindex(meta: &Map<String, Value>) -> Option<i64> {
     meta.get(KEY)?.get(REINDEX)?.as_i64()
@@ -132,6 +140,8 @@ mod tests {
         let later = with_history(made, &recorded);
         assert_eq!((reindex(&later), instead_of(&later)), (Some(7), Some(&mappings)));
         assert_eq!(history(&later, "").unwrap(), Some(recorded.clone()));
+        let back = with_instead_of(map(json!({ "owner": "search" })), &mappings);
+        assert_eq!((reindex(&back), instead_of(&back), history(&back, "").unwrap()), (None, Some(&mappings), None));
         let made = map(json!({ KEY: of_reindex(7, Some(&recorded), None) }));
         assert_eq!((history(&made, "").unwrap(), instead_of(&made)), (Some(recorded), None));
     }

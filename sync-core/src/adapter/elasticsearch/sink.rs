@@ -19,7 +19,7 @@ use super::index::{Index, acknowledged};
 use super::meta;
 use super::name::segment;
 use super::verdict::Asked;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Remedy};
 use crate::port::{History, Outcome, Sink, Stored, Write};
 use crate::version::Version;
 
@@ -47,8 +47,8 @@ enum Place {
     Fixed(Arc<str>),
 }
 
-/// How long it counts which index is behind the alias. Another index takes its place only after the old one refuses
-/// every write, so this is not what keeps writes from getting lost: it is for an alias that a person has moved.
+/// How long it counts which index is behind the alias. A re-index seals the old index once the alias has moved, so no write
+/// is lost by it; but a person may move an alias, too, and an index that is taken back is open again.
 const KNOWN: Duration = Duration::from_secs(10);
 
 impl ElasticsearchSink {
@@ -151,6 +151,22 @@ impl ElasticsearchSink {
         shards.all_answered(doing)
     }
 
+    /// The index that was written to last.
+    fn known(&self) -> Option<Arc<str>> {
+        match &self.place {
+            Place::Fixed(name) => Some(Arc::clone(name)),
+            Place::BehindAlias(known) => {
+                known.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(name, _)| Arc::clone(name))
+            }
+        }
+    }
+
+    /// Another index has other memories of deletes: what was read before must not be written to it.
+    fn moved(&self, to: &str) -> Error {
+        let what = format!("{to} is behind the alias {} now; the rows are read again", self.index.alias());
+        Error::new(ErrorKind::Blocked, what)
+    }
+
     async fn concrete(&self) -> Result<Arc<str>, Error> {
         let known = match &self.place {
             Place::Fixed(name) => return Ok(Arc::clone(name)),
@@ -159,16 +175,21 @@ impl ElasticsearchSink {
         match known {
             None => self.prepare_concrete().await,
             Some((name, since)) if since.elapsed() < KNOWN => Ok(name),
-            // Where that cannot be said, it says itself when it is written to.
-            Some((name, _)) => Ok(self.followed().await.unwrap_or(name)),
+            Some((name, _)) => match self.resolve_alias().await {
+                Ok(resolved) => Ok(resolved.unwrap_or(name)),
+                Err(error) if error.remedy() == Remedy::Retry => Err(error),
+                // It points to several: whoever prepares the index says so.
+                Err(_) => Ok(name),
+            },
         }
     }
 
-    /// The index the alias points to now, if it can be told.
-    async fn followed(&self) -> Option<Arc<str>> {
-        let Place::BehindAlias(_) = &self.place else { return None };
-        let name = self.index.behind_alias(&self.client).await.ok().flatten()?;
-        Some(self.know(name))
+    /// The index the alias points to now; `None` when it points to none, or does not matter here.
+    async fn resolve_alias(&self) -> Result<Option<Arc<str>>, Error> {
+        match &self.place {
+            Place::Fixed(_) => Ok(None),
+            Place::BehindAlias(_) => Ok(self.index.behind_alias(&self.client).await?.map(|name| self.know(name))),
+        }
     }
 
     fn know(&self, name: String) -> Arc<str> {
@@ -192,8 +213,8 @@ impl ElasticsearchSink {
             let what = format!("indexes.{}: the index {name} is gone", self.index.alias());
             return Err(Error::new(ErrorKind::Configuration, what));
         }
-        if let Some(other) = self.followed().await.filter(|other| **other != *missing) {
-            return Ok(other);
+        if let Some(other) = self.moved_from(missing).await {
+            return Err(self.moved(&other));
         }
         tracing::warn!(
             alias = self.index.alias(),
@@ -204,10 +225,10 @@ impl ElasticsearchSink {
         self.prepare_concrete().await
     }
 
-    /// Follows the alias after the index refused writes: where it points to another one, that one takes them.
-    async fn moved_from(&self, blocked: &str) -> Option<Arc<str>> {
-        let other = self.followed().await.filter(|other| **other != *blocked)?;
-        tracing::info!(alias = self.index.alias(), index = &*other, "another index has taken the place of {blocked}");
+    /// The index that has taken the place of this one, which is missing or takes no writes; if one has.
+    async fn moved_from(&self, gone: &str) -> Option<Arc<str>> {
+        let other = self.resolve_alias().await.ok().flatten().filter(|other| **other != *gone)?;
+        tracing::info!(alias = self.index.alias(), index = &*other, "another index has taken the place of {gone}");
         Some(other)
     }
 
@@ -225,7 +246,12 @@ impl ElasticsearchSink {
             let answer = self.client.send(method, &path, body.clone()).await?;
             match answer.judge(Asked::Other, doing)? {
                 Judged::Done => return Ok(answer),
-                Judged::IndexMissing if again => concrete = self.replace(&concrete).await?,
+                Judged::IndexMissing if again => {
+                    concrete = match self.moved_from(&concrete).await {
+                        Some(other) => other,
+                        None => self.replace(&concrete).await?,
+                    }
+                }
                 Judged::IndexMissing => {}
             }
         }
@@ -276,19 +302,20 @@ impl Sink for ElasticsearchSink {
             writes.iter().map(|write| bulk::check(write).err().map(Outcome::Failed)).collect();
         let mut open: Vec<usize> = (0..writes.len()).filter(|&place| outcomes[place].is_none()).collect();
         if !open.is_empty() {
+            let before = self.known();
             let concrete = self.concrete().await?;
+            if before.is_some_and(|before| before != concrete) {
+                return Err(self.moved(&concrete));
+            }
             self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
             if !open.is_empty() {
                 let concrete = self.replace(&concrete).await?;
                 self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
             }
-            let blocked: Vec<_> = (0..writes.len()).filter(|&place| is_blocked(&outcomes[place])).collect();
-            if !blocked.is_empty()
-                && open.is_empty()
+            if outcomes.iter().any(is_blocked)
                 && let Some(other) = self.moved_from(&concrete).await
             {
-                open = blocked;
-                self.bulk(&other, writes, &mut open, &mut outcomes).await?;
+                return Err(self.moved(&other));
             }
         }
         if !open.is_empty() {

@@ -14,7 +14,7 @@ use super::client::{aside, off_thread};
 use super::config::KafkaConfig;
 use super::delivery::{Batch, Deliveries};
 use super::error::{kind_of_delivery, translate};
-use super::opening::Opening;
+use super::known_partitions::KnownPartitions;
 use super::producing::{KnownTopics, Limits, headers};
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
@@ -83,13 +83,13 @@ impl Publisher for KafkaPublisher {
         let (under_way, now) = (Batch::new(batch.len()), Instant::now());
         for message in &batch {
             let partition = topics.partition(message);
-            if session.opening.is_first(&message.topic, partition, now) {
+            if session.known.may_be_new(&message.topic, partition, now) {
                 session.send_alone(message).await?;
-                session.opening.note(&message.topic, partition, now);
                 under_way.one_stored();
             } else {
                 session.send(message, &under_way).await?;
             }
+            session.known.wrote(&message.topic, partition, now);
         }
         let deliveries = Arc::clone(session.deliveries());
         Ok(Box::pin(async move { deliveries.stored(&under_way).await }))
@@ -122,7 +122,7 @@ struct Session {
     /// Set until dropped.
     producer: Option<ThreadedProducer<Deliveries>>,
     deliveries: Arc<Deliveries>,
-    opening: Opening,
+    known: KnownPartitions,
     limits: Limits,
 }
 
@@ -142,7 +142,7 @@ impl Session {
             .create_with_context(Deliveries::default())
             .map_err(|error| translate("kafka: cannot make a producer", error))?;
         let deliveries = Arc::clone(producer.context());
-        Ok(Self { producer: Some(producer), deliveries, opening: Opening::default(), limits })
+        Ok(Self { producer: Some(producer), deliveries, known: KnownPartitions::default(), limits })
     }
 
     /// Has the brokers know the new producer before its first message. It is given its id after an answer about topics

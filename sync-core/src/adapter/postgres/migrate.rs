@@ -8,7 +8,7 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 14] = [
+const MIGRATIONS: [(&str, &str); 15] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(&str, &str); 14] = [
     ("V12__retention", include_str!("../../../../migrations/V12__retention.sql")),
     ("V13__replay", include_str!("../../../../migrations/V13__replay.sql")),
     ("V14__reindexes", include_str!("../../../../migrations/V14__reindexes.sql")),
+    ("V15__purge", include_str!("../../../../migrations/V15__purge.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

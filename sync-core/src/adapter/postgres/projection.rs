@@ -133,8 +133,8 @@ impl PostgresProjection {
 
     fn version(&self, row: &Row) -> Result<Version, Error> {
         let version: Option<i64> = self.read(row, VERSION)?;
-        // Without a row it is the version of the delete. A key the outbox never heard of has none: at zero it loses
-        // against everything that was ever written.
+        // Without a row it is the version of the delete, or one the delete cannot have been after. A key the outbox never
+        // heard of has none: at zero it loses against everything that was ever written.
         Version::new(self.read(row, EPOCH)?, version.unwrap_or_default())
     }
 

@@ -58,10 +58,10 @@ impl Statements {
         }
         // The history is read in the snapshot of the rows; `$3` is the token of the one that was agreed upon. A document
         // of type json is text already, and passed on as it is.
-        let row = |of: &str, wanted: &str, beside: &str, from: &str| {
+        let row = |of: &str, wanted: &str, version: &str, beside: &str, from: &str| {
             format!(
                 "with here as materialized ({PRESENT})\n\
-                 select {of}, {wanted}, v.version, (select epoch from here),\n\
+                 select {of}, {wanted}, {version}, (select epoch from here),\n\
                  (select token = coalesce($3::text, token) from here){beside}\n{from}"
             )
         };
@@ -83,10 +83,18 @@ impl Statements {
         };
         let (document, has_document) = ("p.document::text", "coalesce(p.has_document, false)");
         let age = ", extract(epoch from pg_catalog.clock_timestamp() - v.updated_at)::float8";
-        let load = row("w.place", document, "", &by_place("document"));
-        let scan = row("p.key::text", document, "", &in_order(", document"));
-        let states = row("w.place", has_document, age, &by_place("document is not null as has_document"));
-        let scan_states = row("p.key::text", "true", age, &in_order(""));
+        // A deletion whose version was purged.
+        let or_purged = |is_there: &str| {
+            format!(
+                "coalesce(v.version, case when not ({is_there}) then \
+                 (select purged.version from outbox.purged where purged.topic = $2) end)"
+            )
+        };
+        let (there, has) = (or_purged("p.document is not null"), or_purged(has_document));
+        let load = row("w.place", document, &there, "", &by_place("document"));
+        let scan = row("p.key::text", document, "v.version", "", &in_order(", document"));
+        let states = row("w.place", has_document, &has, age, &by_place("document is not null as has_document"));
+        let scan_states = row("p.key::text", "true", "v.version", age, &in_order(""));
         let possible = format!("select $1::text[]::{key_type}[] is null");
         let keys = format!(
             "select key::text from (\n{sql}\n) as projection\n\

@@ -1,4 +1,5 @@
-//! Old leaves of `outbox.events`: emptied, then removed, once every subscription has passed them.
+//! Old leaves of `outbox.events`: emptied, then removed, once every subscription has passed them; before that, the versions
+//! of keys go whose deletion is the last that was said of them there.
 
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use crate::error::Error;
 
 /// Leaves in one go, at most: the rest waits for the next.
 const AT_ONCE: usize = 1_000;
+
+/// Versions of keys whose deletion is about to be forgotten, so many at a time.
+const PURGE: &str = "select outbox.purge_versions(make_interval(secs => $1::float8))";
 
 const EMPTY: &str = "select outbox.empty_leaf(make_interval(secs => $1::float8))";
 
@@ -42,6 +46,13 @@ pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
 }
 
 async fn empty(client: &Timed, keep: f64) -> Result<(), Failure> {
+    for _ in 0..AT_ONCE {
+        let purged: i64 = client.query_one(PURGE, &[&keep]).await?.get(0);
+        if purged == 0 {
+            break;
+        }
+        tracing::info!(purged, "versions of keys that were deleted before the retention are forgotten");
+    }
     for _ in 0..AT_ONCE {
         let done: Option<String> = client.query_one(EMPTY, &[&keep]).await?.get(0);
         let Some(leaf) = done else { break };

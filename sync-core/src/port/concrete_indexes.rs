@@ -8,12 +8,18 @@ use crate::error::Error;
 
 /// Makes, exchanges and deletes concrete indexes. Everything may be repeated; dropped half-way, it may have happened.
 #[async_trait]
-pub trait Generations: Debug + Send + Sync + 'static {
+pub trait ConcreteIndexes: Debug + Send + Sync + 'static {
     /// The one that is searched; `None` when there is none.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`; `Configuration` when several are.
     async fn searched(&self) -> Result<Option<String>, Error>;
+
+    /// A name that is not in use and was not `used`, for the one that comes after `searched`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn next_name(&self, searched: &str, used: &[String]) -> Result<String, Error>;
 
     /// Makes `name` for the re-index of this number, of the settings and mappings this was configured with, and has it
     /// know the history `searched` is of. Nobody searches it.
@@ -34,13 +40,14 @@ pub trait Generations: Debug + Send + Sync + 'static {
     /// `Configuration` when neither is searched, or one is gone; `Unavailable`, `Denied`.
     async fn switch(&self, from: &str, to: &str) -> Result<(), Error>;
 
-    /// Lets nothing be written to it any more. When it returns, every write under way has ended.
+    /// Lets nothing be written to it any more. When it returns, every write under way has ended. To one that is gone, nothing
+    /// can be written.
     ///
     /// # Errors
-    /// `Configuration` when it is gone; `Unavailable`, `Denied`.
+    /// `Configuration` when it is searched; `Unavailable`, `Denied`.
     async fn seal(&self, name: &str) -> Result<(), Error>;
 
-    /// Lets it be written to again.
+    /// Lets it be written to again, also by those that are configured for the other one already.
     ///
     /// # Errors
     /// `Configuration` when it is gone; `Unavailable`, `Denied`.

@@ -14,7 +14,7 @@ use super::meta;
 use super::name::segment;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
-use crate::port::Generations;
+use crate::port::ConcreteIndexes;
 
 /// Sealing waits for every write under way, so it may take longer than other requests.
 const SEALING: Duration = Duration::from_secs(120);
@@ -24,7 +24,7 @@ const SEALING: Duration = Duration::from_secs(120);
 /// With security switched on it needs what [`ElasticsearchSink`](super::ElasticsearchSink) needs, `manage` on the alias'
 /// indexes among it.
 #[derive(Debug)]
-pub struct ElasticsearchGenerations {
+pub struct ElasticsearchIndexes {
     client: Client,
     patient: Client,
     /// As a new one is to be.
@@ -33,7 +33,7 @@ pub struct ElasticsearchGenerations {
     configured: Index,
 }
 
-impl ElasticsearchGenerations {
+impl ElasticsearchIndexes {
     /// Checks the configuration; reaches out to nobody. A new index is made as `new` says, of the same alias as
     /// `configured`.
     ///
@@ -50,35 +50,15 @@ impl ElasticsearchGenerations {
         })
     }
 
-    /// A name of a concrete index that is not in use: one higher than the one that is searched.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
-    pub async fn next_name(&self, searched: &str) -> Result<String, Error> {
-        let alias = self.index.alias();
-        let number = searched.strip_prefix(alias).and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
-        let mut next = number.unwrap_or_default();
-        loop {
-            next = next.saturating_add(1);
-            let name = format!("{alias}-{next:06}");
-            let doing = format!("indexes.{alias}: looking for {name}");
-            let answer = self.client.send(Method::Get, &format!("/{}{}", segment(&name), meta::PATH), None).await?;
-            if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
-                return Ok(name);
-            }
-        }
-    }
-
     /// Asks about an index that has to be there.
     async fn ask(
         &self,
-        client: &Client,
         (method, name, rest): (Method, &str, &str),
         body: Option<Value>,
         doing: &str,
     ) -> Result<super::client::Answer, Error> {
         let body = body.map(|body| body.to_string().into());
-        let answer = client.send(method, &format!("/{}{rest}", segment(name)), body).await?;
+        let answer = self.client.send(method, &format!("/{}{rest}", segment(name)), body).await?;
         match answer.judge(Asked::Other, doing)? {
             Judged::Done => Ok(answer),
             Judged::IndexMissing => {
@@ -102,40 +82,48 @@ impl ElasticsearchGenerations {
 }
 
 #[async_trait]
-impl Generations for ElasticsearchGenerations {
+impl ConcreteIndexes for ElasticsearchIndexes {
     async fn searched(&self) -> Result<Option<String>, Error> {
         self.index.behind_alias(&self.client).await
     }
 
+    async fn next_name(&self, searched: &str, used: &[String]) -> Result<String, Error> {
+        let alias = self.index.alias();
+        let number = searched.strip_prefix(alias).and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
+        let mut next = number.unwrap_or_default();
+        loop {
+            next = next.saturating_add(1);
+            let name = format!("{alias}-{next:06}");
+            if !used.contains(&name) && self.meta(&name, &self.doing(&format!("looking for {name}"))).await?.is_none() {
+                return Ok(name);
+            }
+        }
+    }
+
     async fn make(&self, name: &str, reindex: i64, searched: &str) -> Result<(), Error> {
         let doing = self.doing(&format!("making {name}"));
-        if let Some(meta) = self.meta(name, &doing).await? {
-            return if meta::reindex(&meta) == Some(reindex) {
-                Ok(())
-            } else {
-                let what = format!("{doing}: there is an index of that name; delete it, or name the alias otherwise");
-                Err(Error::new(ErrorKind::Configuration, what))
-            };
-        }
         let history = match self.meta(searched, &doing).await? {
             Some(meta) => meta::history(&meta, &doing)?,
             None => None,
         };
-        let instead_of = (!self.index.is_made_alike(&self.configured)).then(|| self.configured.mappings());
+        let configured = self.configured.mappings();
+        let instead_of = (self.index.mappings() != configured).then_some(configured);
         let noted = meta::of_reindex(reindex, history.as_ref(), instead_of);
-        if self.index.create_unsearched(&self.client, name, noted).await? {
+        if self.index.create_unsearched(&self.client, name, searched, noted).await? {
             return Ok(());
         }
-        // Somebody else was faster; whether for the same re-index is seen now.
-        match self.meta(name, &doing).await? {
-            Some(meta) if meta::reindex(&meta) == Some(reindex) => Ok(()),
-            _ => Err(Error::new(ErrorKind::Unavailable, format!("{doing}: another process makes one just now"))),
+        let meta = self.meta(name, &doing).await?;
+        if meta.is_some_and(|meta| meta::reindex(&meta) == Some(reindex)) {
+            return Ok(());
         }
+        let what =
+            format!("{doing}: there is an index of that name; give the re-index up with --abort and delete that index");
+        Err(Error::new(ErrorKind::Configuration, what))
     }
 
     async fn refresh(&self, name: &str) -> Result<(), Error> {
         let doing = self.doing(&format!("refreshing {name}"));
-        self.ask(&self.client, (Method::Post, name, "/_refresh"), None, &doing).await.map(drop)
+        self.ask((Method::Post, name, "/_refresh"), None, &doing).await.map(drop)
     }
 
     async fn switch(&self, from: &str, to: &str) -> Result<(), Error> {
@@ -168,14 +156,28 @@ impl Generations for ElasticsearchGenerations {
 
     async fn seal(&self, name: &str) -> Result<(), Error> {
         let doing = self.doing(&format!("sealing {name}"));
-        let answer = self.ask(&self.patient, (Method::Put, name, "/_block/write"), None, &doing).await?;
-        acknowledged(&answer, &doing)
+        if self.searched().await?.as_deref() == Some(name) {
+            return Err(Error::new(ErrorKind::Configuration, format!("{doing}: it is searched, and is not sealed")));
+        }
+        let answer = self.patient.send(Method::Put, &format!("/{}/_block/write", segment(name)), None).await?;
+        match answer.judge(Asked::Other, &doing)? {
+            Judged::Done => acknowledged(&answer, &doing),
+            // Nothing can be written to it.
+            Judged::IndexMissing => Ok(()),
+        }
     }
 
     async fn unseal(&self, name: &str) -> Result<(), Error> {
         let doing = self.doing(&format!("letting {name} be written to"));
+        if self.index.mappings() == self.configured.mappings() {
+            // It is configured already what the other one is made of, which must not be added to this one.
+            let held = self.meta(name, &doing).await?.unwrap_or_default();
+            let meta = json!({ "_meta": meta::with_instead_of(held, self.configured.mappings()) });
+            let answer = self.ask((Method::Put, name, "/_mapping"), Some(meta), &doing).await?;
+            acknowledged(&answer, &doing)?;
+        }
         let settings = json!({ "index.blocks.write": null });
-        let answer = self.ask(&self.client, (Method::Put, name, "/_settings"), Some(settings), &doing).await?;
+        let answer = self.ask((Method::Put, name, "/_settings"), Some(settings), &doing).await?;
         acknowledged(&answer, &doing)
     }
 
