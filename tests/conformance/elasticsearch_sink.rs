@@ -1,10 +1,11 @@
-//! The Elasticsearch sink on a real server.
+//! The Elasticsearch sink, and the indexes behind its alias, on a real server.
 
 use std::sync::Arc;
 
-use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig};
+use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchIndexes, ElasticsearchSink, IndexConfig};
 use sync_core::port::{Inventoried, Inventory, Sink, Write};
-use sync_core::testkit::{ElasticsearchScratch, conformance};
+use sync_core::testkit::ElasticsearchScratch;
+use sync_core::testkit::conformance::{self, Behind};
 use sync_core::{ErrorKind, Version};
 
 /// The suites' documents differ on purpose; their fields are not indexed.
@@ -26,6 +27,21 @@ async fn the_elasticsearch_sink_keeps_every_promise_of_a_sink() {
 async fn the_elasticsearch_sink_keeps_every_promise_of_an_inventory() {
     let scratch = ElasticsearchScratch::new();
     conformance::inventory(async |name: &str| sink(&scratch, name) as Arc<dyn Inventory>).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_indexes_behind_an_alias_keep_every_promise_of_concrete_indexes() {
+    let scratch = ElasticsearchScratch::new();
+    let config = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
+    let index = || IndexConfig { alias: scratch.name("anew"), mapping: MAPPING.into() };
+    let make = async || Behind {
+        indexes: Arc::new(ElasticsearchIndexes::new(&config, index(), MAPPING).unwrap()),
+        searched: sink(&scratch, "anew"),
+    };
+    conformance::concrete_indexes(make, |name| {
+        Arc::new(ElasticsearchSink::of_concrete(&config, index(), name).unwrap()) as Arc<dyn Sink>
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

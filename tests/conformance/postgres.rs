@@ -1,4 +1,4 @@
-//! Source, projection, dead letters and runs on a real PostgreSQL.
+//! Source, projection, dead letters, runs and re-indexes on a real PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::Action;
 use sync_core::adapter::postgres::{
-    PostgresDeadLetters, PostgresProjection, PostgresRuns, PostgresSource, ProjectionConfig, RunsConfig, SourceConfig,
-    SyncedAt,
+    PostgresDeadLetters, PostgresProjection, PostgresReindexes, PostgresRuns, PostgresSource, ProjectionConfig,
+    ReindexesConfig, RunsConfig, SourceConfig, SyncedAt,
 };
-use sync_core::port::{DeadLetters, LedgerSource, Projection, Runs, Source, Versions};
-use sync_core::testkit::conformance::{self, Outbox, Rows, Transaction};
+use sync_core::port::{DeadLetters, LedgerSource, Projection, Reindexes, Runs, Source, Versions};
+use sync_core::testkit::conformance::{self, Followed, Outbox, Rows, Transaction};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, database, fresh_outbox};
@@ -185,6 +185,40 @@ async fn the_table_of_runs_keeps_the_promises_of_runs() {
             let config = RunsConfig { holder: holder.to_owned(), lease };
             Arc::new(PostgresRuns::new(database(&url), config)) as Arc<dyn Runs>
         })
+    })
+    .await;
+}
+
+struct RealReindexes {
+    client: Client,
+    url: String,
+    lease: Duration,
+}
+
+#[async_trait]
+impl Followed for RealReindexes {
+    fn holders(&self) -> [Arc<dyn Reindexes>; 2] {
+        ["one", "other"].map(|holder| {
+            let config = ReindexesConfig { holder: holder.to_owned(), lease: self.lease };
+            Arc::new(PostgresReindexes::new(database(&self.url), config)) as Arc<dyn Reindexes>
+        })
+    }
+
+    async fn commit(&self, topic: &str) {
+        self.client.execute("select outbox.emit($1, 'key')", &[&topic]).await.unwrap();
+    }
+
+    async fn pass(&self, subscription: &str) -> bool {
+        let sql = "update outbox.subscriptions set lo = pg_current_snapshot()::text where name = $1";
+        self.client.execute(sql, &[&subscription]).await.unwrap() == 1
+    }
+}
+
+#[tokio::test]
+async fn the_table_of_reindexes_keeps_the_promises_of_reindexes() {
+    conformance::reindexes(async |lease| {
+        let (client, url) = fresh_outbox().await;
+        RealReindexes { client, url, lease }
     })
     .await;
 }
