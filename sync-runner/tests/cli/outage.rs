@@ -35,12 +35,13 @@ fn status_shows_every_stage_with_its_own_error() {
         (&report["outbox"], "postgres.url"),
         (&report["bus"]["jobs"], "kafka.brokers"),
         (&report["indexes"]["jobs"], "elasticsearch.url"),
+        (&report["reindexes"], "postgres.url"),
     ] {
         assert!(stage["error"]["message"].as_str().unwrap().contains(setting), "{report}");
     }
     let table = runner.run(&["status"]);
     assert_eq!((table.code, table.err.as_str()), (Some(1), ""));
-    assert_eq!(table.out.matches("unknown").count(), 5, "{}", table.out);
+    assert_eq!(table.out.matches("unknown").count(), 6, "{}", table.out);
 }
 
 #[test]
