@@ -353,3 +353,7 @@ fn ended_early() -> Error {
 fn is_over(error: &Error) -> bool {
     error.kind() == ErrorKind::Fenced
 }
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests;
