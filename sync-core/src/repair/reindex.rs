@@ -339,10 +339,11 @@ impl Until<'_> {
     }
 }
 
-/// Whether all that differed was put right, and could be what a follower that is behind had yet to write.
+/// Whether all that differed was put right, and could be what a follower that is behind had yet to write; or was refused,
+/// as by the index that is searched.
 fn is_only_late(counts: &ReconcileCounts) -> bool {
     let is_wrong = [DifferenceKind::Ahead, DifferenceKind::Drifted].iter().any(|kind| counts.of(*kind) > 0);
-    counts.differing() == counts.fixed && !is_wrong
+    counts.differing() == counts.fixed + counts.parked && !is_wrong
 }
 
 fn ended_early() -> Error {

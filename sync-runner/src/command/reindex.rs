@@ -45,7 +45,7 @@ struct Report {
 /// Begins a re-index or goes on with one, or does what a person has decided.
 pub(super) async fn reindex(config: &Config, args: &ReindexArgs) -> Result<Exit, Failure> {
     let (name, index) = named_index(config, &args.index)?;
-    let wire = Wire::new(config)?;
+    let (wire, given) = (Wire::new(config)?, mapping_of(args)?);
     let reindexes = wire.reindexes();
     let unfinished = reindexes.unfinished(name).await?;
     let ReindexDecision { finish, abort, rollback } = args.decision;
@@ -53,7 +53,7 @@ pub(super) async fn reindex(config: &Config, args: &ReindexArgs) -> Result<Exit,
         if finish || abort || rollback {
             return Err(Failure::from(Problems::one("INDEX", format!("no re-index of {name} is under way"))));
         }
-        let mapping = mapping_of(args)?.unwrap_or_else(|| index.mapping_text().to_owned());
+        let mapping = given.unwrap_or_else(|| index.mapping_text().to_owned());
         let indexes = wire.concrete_indexes(index, &mapping).map_err(|error| of_mapping(args, error))?;
         let of = begin_reindex(name, &index.topic, &mapping, &reindexes, &indexes).await?;
         return go_on(&wire, (name, index), args, &of).await;
@@ -69,7 +69,7 @@ pub(super) async fn reindex(config: &Config, args: &ReindexArgs) -> Result<Exit,
     } else if abort {
         abort_reindex(&of, &reindexes, &indexes, &wire.runs()).await?
     } else {
-        let problem = not_to_go_on(&of, mapping_of(args)?.as_deref());
+        let problem = not_to_go_on(&of, given.as_deref());
         if problem.is_none() && of.phase != ReindexPhase::Switched {
             return go_on(&wire, (name, index), args, &of).await;
         }

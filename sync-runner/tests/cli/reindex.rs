@@ -194,11 +194,32 @@ async fn a_document_only_the_new_mapping_refuses_stops_the_reindex_by_name_and_n
     // From now on the live index refuses such a title, and that is a letter as any other.
     stage.sql("update jobs set title = 'no number' where id = 78").await;
     stage.until_status(|report| report["dead_letters"]["letters"] == 1);
-    let ended = stage.reindexed(&["--finish"]);
+    // What only the new index refused goes into the old one, whatever the letters say.
+    let ended = stage.reindexed(&["--rollback"]);
     assert_eq!(ended.code, Some(0), "{}", ended.all());
-    // A key that is a letter already is passed over.
+    assert_eq!(stage.index("GET", "/_doc/78", "")["_source"]["title"], "no number");
+    let ended = stage.reindexed(&["--mapping", "numbers.json"]);
+    assert!(ended.code == Some(2) && ended.all().contains("\"78\""), "{}", ended.all());
+    let ended = stage.reindexed(&["--abort"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    // A letter about what the searched index lacks as well is passed over.
+    stage.sql("update jobs set title = '78' where id = 78").await;
+    for decision in [["--mapping", "numbers.json"].as_slice(), &["--finish"]] {
+        let ended = stage.reindexed(decision);
+        assert_eq!(ended.code, Some(0), "{}", ended.all());
+    }
+    let newest = "select coalesce(max(id), 0) from outbox.dead_letters";
+    let before = stage.count(newest).await;
+    stage.sql("update jobs set title = 'no number' where id = 78").await;
+    let by = Instant::now() + BOUND;
+    while stage.count(newest).await == before {
+        assert!(Instant::now() < by, "it is not refused");
+        sleep(Duration::from_millis(50)).await;
+    }
     let ended = stage.reindexed(&["--mapping", "numbers.json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.all());
+    let lost = stage.reindexed(&["--mapping", "lost.json"]);
+    assert!(lost.code == Some(2) && lost.all().contains("--mapping lost.json"), "{}", lost.all());
     drop(running);
 }
 

@@ -109,7 +109,16 @@ impl ConcreteIndexes for ElasticsearchIndexes {
         let configured = self.configured.mappings();
         let instead_of = (self.index.mappings() != configured).then_some(configured);
         let noted = meta::of_reindex(reindex, history.as_ref(), instead_of);
-        if self.index.create_unsearched(&self.client, name, searched, noted).await? {
+        let created = self.index.create_unsearched(&self.client, name, searched, noted).await;
+        let created = created.map_err(|error| {
+            if error.kind() != ErrorKind::Configuration {
+                return error;
+            }
+            let what =
+                self.doing("no index can be made of this mapping: give the re-index up (--abort), begin with another");
+            Error::new(ErrorKind::Configuration, what).with_source(error)
+        })?;
+        if created {
             return Ok(());
         }
         let meta = self.meta(name, &doing).await?;
