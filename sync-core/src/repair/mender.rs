@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::applier::{Applier, Attempt, Written, alike};
-use crate::error::{Error, Remedy};
+use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::triage::refuses_everything;
 use crate::port::{Clock, DeadLetter, DeadLetters, Origin};
@@ -186,4 +186,9 @@ pub(super) async fn answered<T>(
         Err(error) if is_answer(&error) => Ok(Err(error)),
         outcome => outcome.map(Ok),
     }
+}
+
+/// Somebody else has it, or nobody knows it any more: the same again would be no better.
+pub(super) fn is_over(error: &Error) -> bool {
+    error.kind() == ErrorKind::Fenced
 }

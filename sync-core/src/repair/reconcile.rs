@@ -28,11 +28,11 @@ use self::known_keys::KnownKeys;
 use self::limit::Limit;
 use self::page::Page;
 pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
-use super::mender::{Ended, Mender, Patience, RepairOf, answered};
+use super::mender::{Ended, Mender, Patience, RepairOf, answered, is_over};
 use super::pace::Pace;
 use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
-use crate::error::{Error, ErrorKind, Remedy};
+use crate::error::{Error, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
 use crate::port::{Changed, Clock, DeadLetters, Inventory, InventoryCursor, Run, RunKind, Runs, Versions};
@@ -317,11 +317,6 @@ impl Reconcile {
         scan.cursor = part.next;
         Ok(Page::Listed(part.documents.into_iter().map(|(key, _)| key).collect()))
     }
-}
-
-/// Somebody else has the run, or nobody knows the cursor any more: the same again would be no better.
-fn is_over(error: &Error) -> bool {
-    error.kind() == ErrorKind::Fenced
 }
 
 /// What a comparison is about.

@@ -26,7 +26,7 @@ pub use self::decisions::{abort_reindex, begin_reindex, finish_reindex, turn_rei
 pub use self::progress::ReindexProgress;
 use super::backfill::{Backfill, BackfillEnd};
 use super::difference::DifferenceKind;
-use super::mender::{Ended, Patience, answered};
+use super::mender::{Ended, Patience, answered, is_over};
 use super::reconcile::{Reconcile, ReconcileCounts, ReconcileEnd, ReconcileScope};
 use super::refusals::Refusals;
 use crate::error::{Error, ErrorKind, Remedy};
@@ -288,8 +288,7 @@ impl Reindex {
     async fn until_caught_up(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
         let reindexes = &self.tools.reindexes;
         let committed = self.patience.patiently(shutdown, || reindexes.committed()).await?;
-        let has_passed = || answered(is_over, reindexes.has_passed(&self.of, &committed));
-        while !self.patience.patiently(shutdown, has_passed).await?? {
+        while !self.patience.patiently(shutdown, || reindexes.has_passed(&self.of, &committed)).await? {
             shutdown.run_until_cancelled(sleep(LOOK)).await.ok_or(Ended::Stopped)?;
         }
         Ok(())
@@ -348,11 +347,6 @@ fn is_only_late(counts: &ReconcileCounts) -> bool {
 
 fn ended_early() -> Error {
     Error::new(ErrorKind::Internal, "what carries live changes into the new index ended before it was told to")
-}
-
-/// Somebody else has it, or it is over: the same again would be no better.
-fn is_over(error: &Error) -> bool {
-    error.kind() == ErrorKind::Fenced
 }
 
 #[cfg(feature = "testkit")]

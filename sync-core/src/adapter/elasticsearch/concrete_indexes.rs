@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ::elasticsearch::http::Method;
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::client::{Client, Judged};
+use super::client::{Answer, Client, Judged};
 use super::config::{ElasticsearchConfig, IndexConfig};
 use super::error::Cause;
 use super::index::{Index, acknowledged};
@@ -34,7 +34,7 @@ pub struct ElasticsearchIndexes {
 }
 
 impl ElasticsearchIndexes {
-    /// Checks the configuration; reaches out to nobody. A new index is made as `new` says, of the same alias as
+    /// Checks the configuration; reaches out to nobody. A new index is made of `mapping`, for the alias that is
     /// `configured`.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl ElasticsearchIndexes {
         (method, name, rest): (Method, &str, &str),
         body: Option<Value>,
         doing: &str,
-    ) -> Result<super::client::Answer, Error> {
+    ) -> Result<Answer, Error> {
         let body = body.map(|body| body.to_string().into());
         let answer = self.client.send(method, &format!("/{}{rest}", segment(name)), body).await?;
         match answer.judge(Asked::Other, doing)? {
@@ -68,7 +68,7 @@ impl ElasticsearchIndexes {
     }
 
     /// Its `_meta`, `None` when there is no such index.
-    async fn meta(&self, name: &str, doing: &str) -> Result<Option<serde_json::Map<String, Value>>, Error> {
+    async fn meta(&self, name: &str, doing: &str) -> Result<Option<Map<String, Value>>, Error> {
         let answer = self.client.send(Method::Get, &format!("/{}{}", segment(name), meta::PATH), None).await?;
         match answer.judge(Asked::Other, doing)? {
             Judged::Done => meta::held(&answer, doing).map(Some),

@@ -53,8 +53,8 @@ pub(super) fn merged(held: &Map<String, Value>, configured: Map<String, Value>) 
 /// The history that was recorded.
 pub(super) fn history(meta: &Map<String, Value>, doing: &str) -> Result<Option<History>, Error> {
     let Some(noted) = meta.get(KEY) else { return Ok(None) };
-    // Made by a re-index, from an index of no history yet.
-    if noted.get(REINDEX).is_some() && noted.get(EPOCH).is_none() {
+    // A re-index has noted something, before there was a history.
+    if [REINDEX, INSTEAD_OF].iter().any(|name| noted.get(name).is_some()) && noted.get(EPOCH).is_none() {
         return Ok(None);
     }
     let Noted { epoch, history } = Noted::deserialize(noted).map_err(|error| {
@@ -67,9 +67,13 @@ pub(super) fn history(meta: &Map<String, Value>, doing: &str) -> Result<Option<H
 /// The same `_meta` with this history recorded.
 pub(super) fn with_history(meta: Map<String, Value>, history: &History) -> Map<String, Value> {
     let mut ours = meta.get(KEY).and_then(Value::as_object).cloned().unwrap_or_default();
+    note(&mut ours, history);
+    with(meta, Value::Object(ours))
+}
+
+fn note(ours: &mut Map<String, Value>, history: &History) {
     ours.insert(EPOCH.to_owned(), history.epoch.into());
     ours.insert(HISTORY.to_owned(), history.token.as_str().into());
-    with(meta, Value::Object(ours))
 }
 
 /// The same `_meta` with this at our place.
@@ -85,15 +89,15 @@ pub(super) fn of_reindex(reindex: i64, history: Option<&History>, instead_of: Op
     if let Some(mappings) = instead_of {
         ours.insert(INSTEAD_OF.to_owned(), Value::Object(mappings.clone()));
     }
-    let ours = with(Map::new(), Value::Object(ours));
-    let mut ours = history.map_or_else(|| ours.clone(), |history| with_history(ours.clone(), history));
-    ours.remove(KEY).unwrap_or_default()
+    if let Some(history) = history {
+        note(&mut ours, history);
+    }
+    Value::Object(ours)
 }
 
 /// The same `_meta`, of an index that takes its place again while these mappings are configured, which are the other one's.
 pub(super) fn with_instead_of(meta: Map<String, Value>, mappings: &Map<String, Value>) -> Map<String, Value> {
     let mut ours = meta.get(KEY).and_then(Value::as_object).cloned().unwrap_or_default();
-    ours.entry(REINDEX).or_insert(Value::Null);
     ours.insert(INSTEAD_OF.to_owned(), Value::Object(mappings.clone()));
     with(meta, Value::Object(ours))
 }

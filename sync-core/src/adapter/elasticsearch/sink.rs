@@ -207,14 +207,11 @@ impl ElasticsearchSink {
         Ok(self.know(self.index.prepare(&self.client).await?))
     }
 
-    /// Follows the alias again after the index behind it was found missing.
+    /// Makes the index that was found missing, where no other has taken its place.
     async fn replace(&self, missing: &str) -> Result<Arc<str>, Error> {
         if let Place::Fixed(name) = &self.place {
             let what = format!("indexes.{}: the index {name} is gone", self.index.alias());
             return Err(Error::new(ErrorKind::Configuration, what));
-        }
-        if let Some(other) = self.moved_from(missing).await {
-            return Err(self.moved(&other));
         }
         tracing::warn!(
             alias = self.index.alias(),
@@ -308,14 +305,14 @@ impl Sink for ElasticsearchSink {
                 return Err(self.moved(&concrete));
             }
             self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
-            if !open.is_empty() {
-                let concrete = self.replace(&concrete).await?;
-                self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
-            }
-            if outcomes.iter().any(is_blocked)
+            if (!open.is_empty() || outcomes.iter().any(is_blocked))
                 && let Some(other) = self.moved_from(&concrete).await
             {
                 return Err(self.moved(&other));
+            }
+            if !open.is_empty() {
+                let concrete = self.replace(&concrete).await?;
+                self.bulk(&concrete, writes, &mut open, &mut outcomes).await?;
             }
         }
         if !open.is_empty() {

@@ -4,6 +4,7 @@ use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
+use crate::error::ErrorKind;
 use crate::port::{DeadLetter, Origin, Outcome, Projection, Selection, Sink, Write};
 use crate::repair::DifferenceKind;
 use crate::testkit::faults::{Fault, Faulty, Hold, Script};
