@@ -4,3 +4,4 @@ mod elasticsearch_sink;
 mod kafka_bus;
 mod kafka_transactor;
 mod postgres;
+mod searchers;

@@ -31,6 +31,7 @@ pub mod event;
 pub mod indexer;
 pub mod policy;
 pub mod port;
+pub mod query;
 pub mod relay;
 pub mod repair;
 #[cfg(feature = "testkit")]

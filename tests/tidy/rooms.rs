@@ -8,11 +8,12 @@ use super::{assert_none, sources};
 const CORE: &str = "sync-core/src";
 
 /// What each part of the core may name beside itself; later ones know earlier ones.
-const KNOWS: [(&str, &[&str]); 12] = [
+const KNOWS: [(&str, &[&str]); 13] = [
     ("error", &[]),
     ("version", &["error"]),
     ("event", &["error", "version"]),
-    ("port", &["error", "version", "event"]),
+    ("query", &["error"]),
+    ("port", &["error", "version", "event", "query"]),
     ("policy", &["error", "version", "event"]),
     // The rooms: ports, never an adapter and never each other.
     ("relay", &["error", "version", "event", "port", "policy"]),
@@ -21,9 +22,9 @@ const KNOWS: [(&str, &[&str]); 12] = [
     ("indexer", &["error", "version", "event", "port", "policy", "applier"]),
     ("repair", &["error", "version", "event", "port", "policy", "applier"]),
     ("alerts", &["error", "version", "event", "port", "policy"]),
-    ("adapter", &["error", "version", "event", "port", "policy"]),
+    ("adapter", &["error", "version", "event", "query", "port", "policy"]),
     // Suites that judge adapters know none of them.
-    ("testkit", &["error", "version", "event", "port"]),
+    ("testkit", &["error", "version", "event", "query", "port"]),
 ];
 
 /// A client crate, and the one adapter that may name it.

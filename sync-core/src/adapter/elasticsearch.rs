@@ -11,6 +11,7 @@ mod index;
 mod inventory;
 mod meta;
 mod name;
+mod searcher;
 mod sink;
 mod verdict;
 
@@ -19,4 +20,5 @@ pub use bulk::{read_bulk, write_bulk};
 pub use check::{ClusterReport, check};
 pub use concrete_indexes::ElasticsearchIndexes;
 pub use config::{Auth, ElasticsearchConfig, IndexConfig};
+pub use searcher::{ElasticsearchSearcher, SearcherConfig};
 pub use sink::ElasticsearchSink;

@@ -9,6 +9,7 @@ mod migrate;
 mod projection;
 mod reindexes;
 mod runs;
+mod searcher;
 mod source;
 
 pub use connect::{Postgres, PostgresConfig};
@@ -18,6 +19,7 @@ pub use migrate::{migrate, pending};
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
 pub use reindexes::{PostgresReindexes, ReindexesConfig};
 pub use runs::{PostgresRuns, RunsConfig};
+pub use searcher::{PostgresSearcher, SearchedConfig};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;
 pub use source::{PostgresSource, Rewound, SourceConfig};

@@ -34,6 +34,24 @@ impl Node {
         self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
     }
 
+    /// Asks it, whatever it answers.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+        timeout: Duration,
+    ) -> Result<Answer, ::elasticsearch::Error> {
+        let mut headers = HeaderMap::new();
+        // Otherwise the client asks for gzip, which costs the cluster more than it saves on the way.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let answer = self.transport.send(method, path, headers, None::<&()>, body, Some(timeout)).await?;
+        let status = answer.status_code().as_u16();
+        let answer = Answer { url: self.url.clone(), status, body: answer.bytes().await? };
+        self.rest_until(None);
+        Ok(answer)
+    }
+
     fn rest_until(&self, until: Option<Instant>) {
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
@@ -97,11 +115,8 @@ impl Client {
     pub(super) async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, Error> {
         let mut failed = None;
         for node in self.in_turn() {
-            match self.ask(node, method, path, body.clone()).await {
-                Ok(answer) => {
-                    node.rest_until(None);
-                    return Ok(answer);
-                }
+            match node.ask(method, path, body.clone(), self.timeout).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => {
                     node.rest_until(Some(Instant::now() + REST));
                     // The time this request may take is used up; the next request asks another node first.
@@ -115,19 +130,37 @@ impl Client {
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Configuration, "elasticsearch.url: no address is given")))
     }
 
-    async fn ask(
+    /// Asks one node and, when it cannot answer, another one. Takes `budget` at most, of which the first node gets no more
+    /// than `attempt` when there is another.
+    pub(super) async fn send_within(
         &self,
-        node: &Node,
-        method: Method,
+        (attempt, budget): (Duration, Duration),
         path: &str,
-        body: Option<Bytes>,
-    ) -> Result<Answer, ::elasticsearch::Error> {
-        let mut headers = HeaderMap::new();
-        // Otherwise the client asks for gzip, which costs the cluster more than it saves on the way.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let answer = node.transport.send(method, path, headers, None::<&()>, body, Some(self.timeout)).await?;
-        let status = answer.status_code().as_u16();
-        Ok(Answer { url: node.url.clone(), status, body: answer.bytes().await? })
+        body: Bytes,
+        doing: &str,
+    ) -> Result<Answer, Error> {
+        let began = Instant::now();
+        let nodes: Vec<_> = self.in_turn().take(2).collect();
+        let mut outcome = None;
+        for (turn, node) in nodes.iter().enumerate() {
+            let left = budget.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let limit = if turn + 1 < nodes.len() { attempt.min(left) } else { left };
+            let answer = node.ask(Method::Post, path, Some(body.clone()), limit).await;
+            let judged = match answer {
+                Ok(answer) => answer.judge(Asked::Other, doing).map(|_| answer),
+                Err(error) => Err(no_answer(&node.url, limit, error)),
+            };
+            let is_away = matches!(&judged, Err(error) if error.kind() == ErrorKind::Unavailable);
+            outcome = Some(judged);
+            if !is_away {
+                break;
+            }
+            node.rest_until(Some(Instant::now() + REST));
+        }
+        outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, format!("{doing}: no time was left for it"))))
     }
 
     /// All nodes, each call beginning with the next; those that rest come last.

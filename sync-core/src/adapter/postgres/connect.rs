@@ -94,6 +94,15 @@ impl Postgres {
     /// # Errors
     /// `Configuration` when the URL cannot be read or the certificate file cannot be used.
     pub fn new(settings: &PostgresConfig) -> Result<Self, Error> {
+        Self::of(settings, RecyclingMethod::Custom(TAKES_WRITES.to_owned()))
+    }
+
+    /// The same to read only, from whatever server answers: a standby, too.
+    pub(crate) fn reading(settings: &PostgresConfig) -> Result<Self, Error> {
+        Self::of(settings, RecyclingMethod::Fast)
+    }
+
+    fn of(settings: &PostgresConfig, recycling_method: RecyclingMethod) -> Result<Self, Error> {
         // The parser's own words may quote the password, so they are not passed on.
         let mut config = Config::from_str(&settings.url).map_err(|_| {
             Error::new(
@@ -123,7 +132,6 @@ impl Postgres {
         let hosts = Arc::new(Hosts::new(&config, tls, settings.connect_timeout));
         let limit = settings.statement_timeout;
         let pooled = Pooled { hosts: Arc::clone(&hosts), limit };
-        let recycling_method = RecyclingMethod::Custom(TAKES_WRITES.to_owned());
         let manager = Manager::from_connect(config, pooled, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(settings.pool_size.max(1))

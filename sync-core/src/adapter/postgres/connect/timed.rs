@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use tokio::time::timeout;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement, ToStatement};
 
 use super::Postgres;
@@ -112,6 +112,15 @@ impl Timed {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Failure> {
         self.within(self.client()?.query(statement, parameters)).await
+    }
+
+    /// Prepares nothing that stays: for statements of which there are too many to keep, each planned with its values.
+    pub(crate) async fn query_typed(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Failure> {
+        self.within(self.client()?.query_typed(sql, parameters)).await
     }
 
     pub(crate) async fn query_one<T: ?Sized + ToStatement>(

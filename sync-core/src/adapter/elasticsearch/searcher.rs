@@ -1,0 +1,133 @@
+//! Searching the index behind an alias.
+
+mod answer;
+mod body;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client};
+use super::config::ElasticsearchConfig;
+use super::name::segment;
+use super::verdict::Asked;
+use crate::adapter::elasticsearch::client::Judged;
+use crate::error::{Error, ErrorKind};
+use crate::port::{Awaited, Found, Searcher};
+use crate::query::{Fields, Query};
+use crate::version::Version;
+
+/// In answers and cursors.
+const NAME: &str = "elasticsearch";
+
+/// How an index is searched.
+#[derive(Clone, Debug)]
+pub struct SearcherConfig {
+    /// What is searched: the alias of an index.
+    pub alias: String,
+    /// How long a search may take in all.
+    pub budget: Duration,
+    /// How much of that a node may use before another one is asked, once.
+    pub attempt: Duration,
+}
+
+/// Searches an index. Two nodes are asked at most, the second when the first cannot answer.
+///
+/// With security switched on it needs `read` on the alias' indexes.
+#[derive(Debug)]
+pub struct ElasticsearchSearcher {
+    client: Client,
+    config: SearcherConfig,
+    fields: Arc<Fields>,
+}
+
+impl ElasticsearchSearcher {
+    /// Checks the configuration; reaches out to nobody.
+    ///
+    /// # Errors
+    /// As for [`ElasticsearchSink::new`](super::ElasticsearchSink::new).
+    pub fn new(cluster: &ElasticsearchConfig, config: SearcherConfig, fields: Arc<Fields>) -> Result<Self, Error> {
+        Ok(Self { client: Client::new(cluster)?, config, fields })
+    }
+
+    async fn ask(&self, body: &Value, filter: &str, preference: &str) -> Result<Answer, Error> {
+        let SearcherConfig { alias, budget, attempt } = &self.config;
+        let doing = format!("searching {alias}");
+        let path = format!(
+            "/{}/_search?allow_partial_search_results=false&filter_path={filter},error,status{preference}",
+            segment(alias)
+        );
+        let answer = self.client.send_within((*attempt, *budget), &path, body.to_string().into(), &doing).await?;
+        match answer.judge(Asked::Other, &doing)? {
+            Judged::Done => Ok(answer),
+            Judged::IndexMissing => Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{doing}: there is no such index; an indexer makes it"),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Searcher for ElasticsearchSearcher {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn search(&self, query: &Query) -> Result<Found, Error> {
+        query.check(&self.fields)?;
+        let order = query.order_in(&self.fields);
+        let mut body = body::of(query, &order, &self.fields);
+        // Nobody waits for it any longer.
+        body["timeout"] = json!(format!("{}ms", self.config.budget.as_millis().max(1)));
+        let preference = preference(query.wrote.iter().map(|wrote| wrote.key.as_str()));
+        let answer = self.ask(&body, answer::WANTED, &preference).await?;
+        answer::read(&answer, query, order, &self.fields)
+    }
+
+    async fn shows(&self, writes: &[Awaited]) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Found {
+            #[serde(default)]
+            hits: Hits,
+        }
+        #[derive(Default, Deserialize)]
+        struct Hits {
+            #[serde(default)]
+            hits: Vec<Hit>,
+        }
+        #[derive(Deserialize)]
+        struct Hit {
+            #[serde(rename = "_id")]
+            key: String,
+            #[serde(rename = "_version")]
+            version: u64,
+        }
+
+        let keys: Vec<_> = writes.iter().map(|write| write.key.as_str()).collect();
+        let body = json!({
+            "size": keys.len(), "_source": false, "version": true, "track_total_hits": false,
+            "query": { "ids": { "values": keys } },
+        });
+        let preference = preference(keys.iter().copied());
+        let answer = self.ask(&body, "hits.hits._id,hits.hits._version", &preference).await?;
+        let Found { hits: Hits { hits } } = answer.read("looking for what was written")?;
+        let found = |key: &str| hits.iter().find(|hit| hit.key == key).map(|hit| Version::from_external(hit.version));
+        Ok(writes.iter().all(|write| write.is_seen(found(&write.key))))
+    }
+}
+
+/// Each copy of a shard is refreshed by itself: what was seen in one has to be searched in the same.
+fn preference<'a>(written: impl Iterator<Item = &'a str>) -> String {
+    let written: Vec<_> = written.collect();
+    if written.is_empty() {
+        return String::new();
+    }
+    let mut hasher = DefaultHasher::new();
+    written.hash(&mut hasher);
+    format!("&preference=wrote{:x}", hasher.finish())
+}

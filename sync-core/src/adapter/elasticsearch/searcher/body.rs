@@ -1,0 +1,153 @@
+//! A query in the words of Elasticsearch.
+
+use std::ops::Bound;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::NAME;
+use crate::query::{
+    Condition, Cursor, Fields, Filter, MAX_DEPTH, MAX_VALUES, Order, Place, Query, Text, Value, Words,
+    whole_milliseconds,
+};
+
+/// The name under which all that fits is counted where hits are only a part of it.
+pub(super) const ALL: &str = "all";
+
+/// The name of the count of a facet.
+pub(super) fn facet(place: usize) -> String {
+    format!("facet{place}")
+}
+
+/// Documents to ask for: one more than wanted tells whether there is another page.
+pub(super) fn size(query: &Query) -> usize {
+    match &query.after {
+        Some(Cursor { place: Place::Depth, depth, .. }) => (query.limit + 1).min(MAX_DEPTH.saturating_sub(*depth)),
+        Some(_) | None => query.limit + 1,
+    }
+}
+
+pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
+    let mut body = json!({
+        "size": size(query), "version": true, "track_total_hits": MAX_DEPTH, "query": matching(query, order, fields),
+    });
+    let by_key = json!({ fields.key(): "asc" });
+    let mut counts = Map::new();
+    for (place, field) in query.facets.iter().enumerate() {
+        counts.insert(facet(place), json!({ "terms": { "field": field, "size": MAX_VALUES } }));
+    }
+    match order {
+        Order::Relevance => {
+            body["sort"] = json!(["_score", by_key]);
+            body["from"] = json!(query.after.as_ref().map_or(0, |cursor| cursor.depth));
+        }
+        Order::By { field, descending } => {
+            let direction = if *descending { "desc" } else { "asc" };
+            body["sort"] = json!([{ field.as_str(): { "order": direction, "missing": "_last" } }, by_key]);
+            // Only so can a document without a value be told from one with an extreme one.
+            body["docvalue_fields"] = json!([field]);
+            match query.after.as_ref().map(|cursor| (cursor, &cursor.place)) {
+                None => {}
+                Some((cursor, Place::Depth)) => body["from"] = json!(cursor.depth),
+                Some((cursor, Place::After { value: Some(value), key })) => {
+                    body["search_after"] = after(value, key, cursor.by == NAME);
+                }
+                Some((_, Place::After { value: None, key })) => {
+                    body["sort"] = json!([by_key]);
+                    body["search_after"] = json!([key]);
+                    body["post_filter"] = json!({ "bool": { "must_not": { "exists": { "field": field } } } });
+                    counts.insert(ALL.to_owned(), json!({ "filter": { "match_all": {} } }));
+                }
+            }
+        }
+    }
+    if !counts.is_empty() {
+        body["aggs"] = Json::Object(counts);
+    }
+    body
+}
+
+/// Where to go on. A date of another searcher may be finer than those here: documents of the same millisecond may have been
+/// told of already, or not; they are repeated.
+fn after(value: &Value, key: &str, is_own: bool) -> Json {
+    match value {
+        Value::Date(time) if !is_own => json!([whole_milliseconds(*time).as_millisecond(), ""]),
+        value => json!([plain(value), key]),
+    }
+}
+
+fn plain(value: &Value) -> Json {
+    match value {
+        Value::Keyword(text) => json!(text),
+        Value::Integer(number) => json!(number),
+        Value::Double(number) => json!(number),
+        Value::Date(time) => json!(time.as_millisecond()),
+        Value::Boolean(is) => json!(is),
+    }
+}
+
+fn matching(query: &Query, order: &Order, fields: &Fields) -> Json {
+    let (mut must, mut filters, mut must_not) = (Vec::new(), Vec::new(), Vec::new());
+    for Words { is_excluded, what } in &query.text {
+        // Of a word that the analyzer takes away, nothing is left to be found or excluded.
+        let looked_for = text(what, fields, if *is_excluded { "none" } else { "all" });
+        match (is_excluded, order) {
+            (true, _) => must_not.push(looked_for),
+            (false, Order::Relevance) => must.push(looked_for),
+            (false, Order::By { .. }) => filters.push(looked_for),
+        }
+    }
+    for filter in &query.filters {
+        (if filter.is_excluded { &mut must_not } else { &mut filters }).push(holds(filter));
+    }
+    json!({ "bool": { "must": must, "filter": filters, "must_not": must_not } })
+}
+
+fn text(text: &Text, fields: &Fields, of_nothing: &str) -> Json {
+    let looked_into: Vec<_> = fields.text().iter().map(|field| format!("{}^{}", field.name, field.weight)).collect();
+    let (how, written) = match text {
+        // Each word may be in a field of its own.
+        Text::Word(word) => ("cross_fields", word),
+        Text::Prefix(word) => ("bool_prefix", word),
+        Text::Phrase(words) => ("phrase", words),
+    };
+    let mut query = json!({ "query": written, "fields": looked_into, "type": how, "zero_terms_query": of_nothing });
+    if !matches!(text, Text::Phrase(_)) {
+        query["operator"] = json!("and");
+    }
+    json!({ "multi_match": query })
+}
+
+fn holds(Filter { field, condition, .. }: &Filter) -> Json {
+    match condition {
+        Condition::OneOf(values) => {
+            json!({ "terms": { field.as_str(): values.iter().map(plain).collect::<Vec<_>>() } })
+        }
+        Condition::Between(from, to) => {
+            let mut range = Map::new();
+            match from {
+                Bound::Included(value) => drop(range.insert("gte".to_owned(), plain(value))),
+                Bound::Excluded(value) => drop(range.insert("gt".to_owned(), plain(value))),
+                Bound::Unbounded => {}
+            }
+            match to {
+                Bound::Included(value) => drop(range.insert("lte".to_owned(), plain(value))),
+                Bound::Excluded(value) => drop(range.insert("lt".to_owned(), plain(value))),
+                Bound::Unbounded => {}
+            }
+            if [from, to]
+                .into_iter()
+                .any(|end| matches!(end, Bound::Included(Value::Date(_)) | Bound::Excluded(Value::Date(_))))
+            {
+                // Whatever format the mapping has.
+                range.insert("format".to_owned(), json!("epoch_millis"));
+            }
+            json!({ "range": { field.as_str(): range } })
+        }
+        Condition::Like(pattern) => {
+            let escaped =
+                pattern.parts().iter().map(|part| part.replace('\\', "\\\\").replace('*', "\\*").replace('?', "\\?"));
+            json!({ "wildcard": { field.as_str(): { "value": escaped.collect::<Vec<_>>().join("*") } } })
+        }
+        Condition::Present => json!({ "exists": { "field": field } }),
+    }
+}

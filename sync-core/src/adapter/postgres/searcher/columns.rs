@@ -1,0 +1,170 @@
+//! The columns a projection has beside its document, and what each is worth for comparing.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Column;
+use tokio_postgres::types::{Kind as TypeKind, Type};
+
+use crate::adapter::postgres::connect::Timed;
+use crate::adapter::postgres::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::query::{Field, Fields, Kind};
+
+/// A column, in rows called `p`.
+#[derive(Clone, Debug)]
+pub(super) struct Comparable {
+    /// Equal where the index finds it equal.
+    pub(super) sql: String,
+    /// Ordered as the index orders it.
+    pub(super) order: String,
+    pub(super) is_many: bool,
+    /// Texts are compared with it as UUIDs, whose order is that of their texts: so the key's own index can be used.
+    pub(super) is_uuid: bool,
+}
+
+/// What the index holds under the same names.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    pub(super) key: Comparable,
+    /// By field, the key's too.
+    pub(super) others: BTreeMap<String, Comparable>,
+    /// All words of all text fields, each word labelled with its field's weight; none without such fields.
+    pub(super) words: Option<String>,
+    /// The words of each text field.
+    pub(super) words_of_each: Vec<String>,
+    /// The weights behind the labels, as `ts_rank` takes them.
+    pub(super) weights: [f32; 4],
+}
+
+/// A name in SQL.
+pub(in crate::adapter::postgres) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Columns {
+    /// Finds out which columns the projection has, by preparing it.
+    pub(super) async fn read(
+        index: &str,
+        sql: &str,
+        fields: &Fields,
+        language: &str,
+        client: &Timed,
+    ) -> Result<Self, Error> {
+        let failed = |error| from_postgres(format!("indexes.{index}.projection failed"), error);
+        let probe = client.prepare(&format!("select * from (\n{sql}\n) as p limit 0")).await.map_err(failed)?;
+        Self::of(index, probe.columns(), fields, language)
+    }
+
+    fn of(index: &str, columns: &[Column], fields: &Fields, language: &str) -> Result<Self, Error> {
+        let wrong = |what: String| Error::new(ErrorKind::Configuration, format!("indexes.{index}.search: {what}"));
+        let column = |name: &str| {
+            columns.iter().find(|column| column.name() == name).ok_or_else(|| {
+                wrong(format!(
+                    "{name} is not among the columns of indexes.{index}.projection; add it there beside key and document, as {}",
+                    quoted(name)
+                ))
+            })
+        };
+        let key = key(column("key")?.type_());
+        let mut others = BTreeMap::new();
+        for (name, field) in fields.others() {
+            let comparable = if name == fields.key() {
+                key.clone()
+            } else {
+                let column = column(name)?;
+                comparable(*field, column.type_(), &format!("p.{}", quoted(name))).ok_or_else(|| {
+                    wrong(format!("{name}: the column is of type {}, {}", column.type_(), fitting(*field)))
+                })?
+            };
+            others.insert(name.clone(), comparable);
+        }
+        let (labels, weights) = labels(fields);
+        let language = format!("'{}'::regconfig", language.replace('\'', "''"));
+        let mut words_of_each = Vec::new();
+        for field in fields.text() {
+            let column = column(&field.name)?;
+            let name = format!("p.{}", quoted(&field.name));
+            let text = if is_text(column.type_()) { name } else { format!("{name}::text") };
+            words_of_each.push(format!("to_tsvector({language}, coalesce({text}, ''))"));
+        }
+        let labelled = words_of_each.iter().zip(labels).map(|(words, label)| format!("setweight({words}, '{label}')"));
+        let labelled: Vec<_> = labelled.collect();
+        let words = (!labelled.is_empty()).then(|| format!("({})", labelled.join(" || ")));
+        Ok(Self { key, others, words, words_of_each, weights })
+    }
+}
+
+fn is_text(sql_type: &Type) -> bool {
+    matches!(*sql_type, Type::TEXT | Type::VARCHAR)
+}
+
+fn key(sql_type: &Type) -> Comparable {
+    let is_uuid = *sql_type == Type::UUID;
+    let (sql, order) = match *sql_type {
+        Type::UUID => ("p.key", "p.key"),
+        Type::TEXT | Type::VARCHAR => ("p.key", "p.key collate \"C\""),
+        _ => ("p.key::text", "p.key::text collate \"C\""),
+    };
+    Comparable { sql: sql.to_owned(), order: order.to_owned(), is_many: false, is_uuid }
+}
+
+/// What is compared with values of the field; `None` when it cannot be.
+fn comparable(field: Field, sql_type: &Type, name: &str) -> Option<Comparable> {
+    let sql = cast(field, sql_type, name)?;
+    // By bytes, as the index does it.
+    let order = if field.kind == Kind::Keyword { format!("{sql} collate \"C\"") } else { sql.clone() };
+    Some(Comparable { sql, order, is_many: field.is_many, is_uuid: false })
+}
+
+fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
+    if let TypeKind::Array(element) = sql_type.kind() {
+        let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}[]") };
+        return field.is_many.then(|| match field.kind {
+            Kind::Keyword => cast("text", *element == Type::TEXT),
+            Kind::Integer => cast("int8", *element == Type::INT8),
+            Kind::Double => cast("float8", *element == Type::FLOAT8),
+            Kind::Date => name.to_owned(),
+            Kind::Boolean => cast("bool", *element == Type::BOOL),
+        });
+    }
+    if field.is_many {
+        return None;
+    }
+    let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}") };
+    Some(match field.kind {
+        Kind::Keyword => cast("text", is_text(sql_type)),
+        Kind::Integer => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
+        Kind::Double => cast("float8", *sql_type == Type::FLOAT8),
+        Kind::Date => match *sql_type {
+            Type::TIMESTAMPTZ => name.to_owned(),
+            Type::TIMESTAMP => format!("({name} at time zone 'UTC')"),
+            Type::DATE => format!("({name}::timestamp at time zone 'UTC')"),
+            _ => return None,
+        },
+        Kind::Boolean => cast("bool", *sql_type == Type::BOOL),
+    })
+}
+
+fn fitting(field: Field) -> &'static str {
+    if field.is_many {
+        "but [] behind the name says that it has several values: an array"
+    } else {
+        "which cannot be compared as its mapping says; an array has [] behind its name in `fields`"
+    }
+}
+
+/// The label of each text field, the heaviest first, and what each label weighs in the order `ts_rank` has them (D to A).
+/// There are four; fields beyond the fourth weight share the last.
+fn labels(fields: &Fields) -> (Vec<char>, [f32; 4]) {
+    let mut weights: Vec<f32> = fields.text().iter().map(|field| field.weight).collect();
+    weights.sort_by(|a, b| b.total_cmp(a));
+    weights.dedup();
+    let heaviest = weights.first().copied().unwrap_or(1.0);
+    let letters = ['A', 'B', 'C', 'D'];
+    let rank = |weight: f32| weights.iter().position(|other| *other == weight).unwrap_or_default().min(3);
+    let mut by_label = [0.0; 4];
+    for (place, weight) in weights.iter().take(4).enumerate() {
+        by_label[3 - place] = weight / heaviest;
+    }
+    (fields.text().iter().map(|field| letters[rank(field.weight)]).collect(), by_label)
+}

@@ -1,0 +1,152 @@
+//! A query in SQL: text with numbered parameters, and their values.
+
+use std::ops::Bound;
+
+use tokio_postgres::types::{ToSql, Type};
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::columns::{Columns, Comparable};
+use crate::query::{Condition, Filter, Query, Text, Value, Words};
+
+/// What is asked, and the values it is asked with.
+#[derive(Default)]
+pub(super) struct Parameters(Vec<(Box<dyn ToSql + Send + Sync>, Type)>);
+
+impl Parameters {
+    /// Adds a value; how it is written in SQL.
+    pub(super) fn add(&mut self, value: impl ToSql + Send + Sync + 'static, sql_type: Type) -> String {
+        self.0.push((Box::new(value), sql_type));
+        format!("${}", self.0.len())
+    }
+
+    /// Adds a value of a field.
+    pub(super) fn value(&mut self, value: &Value) -> String {
+        match value {
+            Value::Keyword(text) => self.add(text.clone(), Type::TEXT),
+            Value::Integer(number) => self.add(*number, Type::INT8),
+            Value::Double(number) => self.add(*number, Type::FLOAT8),
+            Value::Date(time) => self.add(*time, Type::TIMESTAMPTZ),
+            Value::Boolean(is) => self.add(*is, Type::BOOL),
+        }
+    }
+
+    fn values(&mut self, values: &[Value]) -> String {
+        let mut lists: (Vec<String>, Vec<i64>, Vec<f64>, Vec<bool>) = Default::default();
+        for value in values {
+            match value {
+                Value::Keyword(text) => lists.0.push(text.clone()),
+                Value::Integer(number) => lists.1.push(*number),
+                Value::Double(number) => lists.2.push(*number),
+                Value::Boolean(is) => lists.3.push(*is),
+                // A date is asked for by a range.
+                Value::Date(_) => {}
+            }
+        }
+        let (texts, integers, doubles, booleans) = lists;
+        if !integers.is_empty() {
+            self.add(integers, Type::INT8_ARRAY)
+        } else if !doubles.is_empty() {
+            self.add(doubles, Type::FLOAT8_ARRAY)
+        } else if !booleans.is_empty() {
+            self.add(booleans, Type::BOOL_ARRAY)
+        } else {
+            self.add(texts, Type::TEXT_ARRAY)
+        }
+    }
+
+    pub(super) fn as_typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.0.iter().map(|(value, sql_type)| (&**value as &(dyn ToSql + Sync), sql_type.clone())).collect()
+    }
+}
+
+/// The rows that fit, called `p`; each part of a `where`.
+pub(super) fn matching(query: &Query, columns: &Columns, language: &str, parameters: &mut Parameters) -> Vec<String> {
+    let mut conditions = vec!["p.document is not null".to_owned()];
+    for Words { is_excluded, what } in &query.text {
+        let Some(words) = &columns.words else { continue };
+        let wanted = tsquery(what, language, parameters);
+        let mut found = format!("{words} @@ {wanted}");
+        if matches!(what, Text::Phrase(_)) {
+            // Where one field ends and another begins, words are neighbours that are none.
+            let each: Vec<_> = columns.words_of_each.iter().map(|words| format!("{words} @@ {wanted}")).collect();
+            found = format!("{found} and ({})", each.join(" or "));
+        }
+        conditions.push(if *is_excluded {
+            format!("not ({found})")
+        } else {
+            // Of a word that the language does not count, nothing is left to be found.
+            format!("(numnode({wanted}) = 0 or {found})")
+        });
+    }
+    for filter in &query.filters {
+        if let Some(column) = columns.others.get(&filter.field) {
+            let holds = holds(filter, column, parameters);
+            conditions.push(if filter.is_excluded { format!("({holds}) is not true") } else { holds });
+        }
+    }
+    conditions
+}
+
+/// All words that are looked for, to rank what was found by.
+pub(super) fn wanted(query: &Query, language: &str, parameters: &mut Parameters) -> String {
+    let included = query.text.iter().filter(|words| !words.is_excluded);
+    let each: Vec<_> = included.map(|words| tsquery(&words.what, language, parameters)).collect();
+    format!("({})", each.join(" && "))
+}
+
+fn tsquery(text: &Text, language: &str, parameters: &mut Parameters) -> String {
+    let language = format!("'{}'::regconfig", language.replace('\'', "''"));
+    let words: Vec<&str> = text.written().unicode_words().collect();
+    match text {
+        Text::Word(_) => format!("plainto_tsquery({language}, {})", parameters.add(words.join(" "), Type::TEXT)),
+        Text::Phrase(_) => format!("phraseto_tsquery({language}, {})", parameters.add(words.join(" "), Type::TEXT)),
+        Text::Prefix(_) => {
+            let quoted: Vec<_> = words.iter().map(|word| format!("'{}'", word.replace('\'', "''"))).collect();
+            format!("to_tsquery({language}, {})", parameters.add(format!("{}:*", quoted.join(" & ")), Type::TEXT))
+        }
+    }
+}
+
+fn holds(filter: &Filter, column: &Comparable, parameters: &mut Parameters) -> String {
+    let sql = &column.sql;
+    match &filter.condition {
+        Condition::OneOf(values) if column.is_uuid => {
+            let possible = values.iter().filter(|value| matches!(value, Value::Keyword(text) if is_uuid(text)));
+            let possible: Vec<_> = possible.cloned().collect();
+            format!("{sql} = any ({}::text[]::uuid[])", parameters.values(&possible))
+        }
+        Condition::OneOf(values) if column.is_many => format!("{sql} && {}", parameters.values(values)),
+        Condition::OneOf(values) => format!("{sql} = any ({})", parameters.values(values)),
+        Condition::Between(from, to) => {
+            let from = match from {
+                Bound::Included(value) => Some(format!("{sql} >= {}", parameters.value(value))),
+                Bound::Excluded(value) => Some(format!("{sql} > {}", parameters.value(value))),
+                Bound::Unbounded => None,
+            };
+            let to = match to {
+                Bound::Included(value) => Some(format!("{sql} <= {}", parameters.value(value))),
+                Bound::Excluded(value) => Some(format!("{sql} < {}", parameters.value(value))),
+                Bound::Unbounded => None,
+            };
+            from.into_iter().chain(to).collect::<Vec<_>>().join(" and ")
+        }
+        Condition::Like(pattern) => {
+            let escaped =
+                pattern.parts().iter().map(|part| part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+            let pattern = parameters.add(escaped.collect::<Vec<_>>().join("%"), Type::TEXT);
+            let text = if column.is_uuid { "::text" } else { "" };
+            format!("{sql}{text} like {pattern}")
+        }
+        Condition::Present if column.is_many => format!("cardinality({sql}) > 0"),
+        Condition::Present => format!("{sql} is not null"),
+    }
+}
+
+/// Whether it is how PostgreSQL writes one: only so it is anybody's key.
+pub(super) fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
+}

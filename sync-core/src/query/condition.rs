@@ -1,0 +1,173 @@
+//! What a field has to be.
+
+use std::ops::Bound;
+
+use jiff::{Timestamp, TimestampRound, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::fields::{Fields, Kind};
+use super::refused;
+use crate::error::Error;
+
+/// A value of a field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// Of a keyword.
+    Keyword(String),
+    /// Of an integer.
+    Integer(i64),
+    /// Of a double; finite.
+    Double(f64),
+    /// Of a date. In a condition, of whole milliseconds: an index knows no finer ones.
+    Date(Timestamp),
+    /// Of a boolean.
+    Boolean(bool),
+}
+
+impl Value {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Keyword(_) => Kind::Keyword,
+            Self::Integer(_) => Kind::Integer,
+            Self::Double(_) => Kind::Double,
+            Self::Date(_) => Kind::Date,
+            Self::Boolean(_) => Kind::Boolean,
+        }
+    }
+
+    fn is_usable(&self) -> bool {
+        match self {
+            Self::Double(number) => number.is_finite(),
+            Self::Date(time) => *time == whole_milliseconds(*time),
+            Self::Keyword(_) | Self::Integer(_) | Self::Boolean(_) => true,
+        }
+    }
+}
+
+/// The millisecond a moment is in.
+pub(crate) fn whole_milliseconds(time: Timestamp) -> Timestamp {
+    let down = TimestampRound::new().smallest(Unit::Millisecond).mode(jiff::RoundMode::Floor);
+    time.round(down).unwrap_or(time)
+}
+
+/// A keyword with gaps: what stands between asterisks, in this order, the first at the beginning and the last at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Vec<String>);
+
+impl Pattern {
+    /// What stands between the gaps; at least two, either of which may be empty.
+    #[must_use]
+    pub fn new(parts: Vec<String>) -> Self {
+        Self(parts)
+    }
+
+    /// The same.
+    #[must_use]
+    pub fn parts(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether it fits.
+    #[must_use]
+    pub fn fits(&self, keyword: &str) -> bool {
+        let Some((first, rest)) = self.0.split_first() else { return false };
+        let Some(mut left) = keyword.strip_prefix(first.as_str()) else { return false };
+        let Some((last, between)) = rest.split_last() else { return left.is_empty() };
+        for part in between {
+            let Some(at) = left.find(part.as_str()) else { return false };
+            left = &left[at + part.len()..];
+        }
+        left.ends_with(last.as_str())
+    }
+}
+
+/// What holds of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// It has one of these values. Not for dates.
+    OneOf(Vec<Value>),
+    /// It lies between them. For numbers and dates.
+    Between(Bound<Value>, Bound<Value>),
+    /// It fits. For keywords.
+    Like(Pattern),
+    /// It has any value.
+    Present,
+}
+
+/// A condition on a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    /// The field's name.
+    pub field: String,
+    /// It must not hold.
+    pub is_excluded: bool,
+    /// What.
+    pub condition: Condition,
+}
+
+impl Filter {
+    /// How much of a query it is.
+    pub(super) fn parts(&self) -> usize {
+        match &self.condition {
+            Condition::OneOf(values) => values.len().max(1),
+            Condition::Like(pattern) => pattern.parts().len(),
+            Condition::Between(..) | Condition::Present => 1,
+        }
+    }
+
+    pub(super) fn check(&self, fields: &Fields) -> Result<(), Error> {
+        let name = &self.field;
+        let field = fields.get(name)?;
+        let fits = |value: &Value| value.kind() == field.kind && value.is_usable();
+        let ok = match &self.condition {
+            Condition::OneOf(values) => field.kind != Kind::Date && !values.is_empty() && values.iter().all(fits),
+            Condition::Between(from, to) => {
+                let ends = [from, to].map(end);
+                matches!(field.kind, Kind::Integer | Kind::Double | Kind::Date)
+                    && !field.is_many
+                    && ends.iter().flatten().all(|value| fits(value))
+                    && ends.iter().any(Option::is_some)
+            }
+            Condition::Like(pattern) => field.kind == Kind::Keyword && !field.is_many && pattern.parts().len() > 1,
+            Condition::Present => true,
+        };
+        let expected = field.expected();
+        if ok { Ok(()) } else { Err(refused(format!("{name}: {expected}"))) }
+    }
+}
+
+fn end(bound: &Bound<Value>) -> Option<&Value> {
+    match bound {
+        Bound::Included(value) | Bound::Excluded(value) => Some(value),
+        Bound::Unbounded => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_what_has_its_parts_in_their_order() {
+        let fits =
+            |pattern: &str, keyword: &str| Pattern::new(pattern.split('*').map(str::to_owned).collect()).fits(keyword);
+        for (pattern, keyword) in [
+            ("*", ""),
+            ("a*", "a"),
+            ("a*", "ab"),
+            ("*b", "ab"),
+            ("*a*", "bab"),
+            ("a*b*c", "a1b2c"),
+            ("a*a", "aa"),
+            ("*%*", "5%"),
+        ] {
+            assert!(fits(pattern, keyword), "{pattern} {keyword}");
+        }
+        for (pattern, keyword) in
+            [("a*", "ba"), ("*b", "ba"), ("a*a", "a"), ("a*b*c", "acb"), ("a*b*b", "ab"), ("*%*", "5"), ("A*", "a")]
+        {
+            assert!(!fits(pattern, keyword), "{pattern} {keyword}");
+        }
+    }
+}

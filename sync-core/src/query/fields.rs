@@ -1,0 +1,130 @@
+//! The fields that can be searched.
+
+use std::collections::BTreeMap;
+
+use super::{Order, mapping, refused};
+use crate::error::Error;
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text that is one value: a status, a tag, a name of a host.
+    Keyword,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Double,
+    /// A moment.
+    Date,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// A field that can be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// What it holds.
+    pub kind: Kind,
+    /// Several of them in one document; they give no order and no range.
+    pub is_many: bool,
+}
+
+impl Field {
+    /// How a condition on it is written.
+    pub(super) const fn expected(self) -> &'static str {
+        match (self.kind, self.is_many) {
+            (Kind::Keyword, false) => "expected a value, several with commas, a pattern such as web-*, or * for any",
+            (Kind::Keyword, true) => "expected a value, several with commas, or * for any",
+            (Kind::Integer, false) => {
+                "expected a whole number such as 3, several with commas, a range such as >=3 or 1..5, or *"
+            }
+            (Kind::Integer, true) => "expected a whole number such as 3, several with commas, or *",
+            (Kind::Double, false) => {
+                "expected a number such as 1.5, several with commas, a range such as >=1.5 or 1..2, or *"
+            }
+            (Kind::Double, true) => "expected a number such as 1.5, several with commas, or *",
+            (Kind::Date, false) => {
+                "expected a date such as 2026-01-31 or 2026-01-31T08:00:00Z, a range such as >=2026-01-31 or \
+                 2026-01-01..2026-01-31, or *"
+            }
+            (Kind::Date, true) => "only whether it has a date can be asked, by *",
+            (Kind::Boolean, _) => "expected true, false or *",
+        }
+    }
+}
+
+/// A field whose words are looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextField {
+    /// Its name.
+    pub name: String,
+    /// How much a word found there counts beside others; positive.
+    pub weight: f32,
+}
+
+/// The fields of an index that can be searched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fields {
+    pub(super) key: String,
+    pub(super) text: Vec<TextField>,
+    pub(super) others: BTreeMap<String, Field>,
+    pub(super) order: Order,
+}
+
+/// What of a mapping can be searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldNames {
+    /// The keyword that holds the document's key.
+    pub key: String,
+    /// Fields of type `text`, each with its weight behind it if that is not 1: `title^3`.
+    pub text: Vec<String>,
+    /// Fields to filter by; with `[]` behind its name one that has several values in a document: `tags[]`.
+    pub fields: Vec<String>,
+    /// The order when none is asked for, such as `-created_at`; by key when absent.
+    pub order: Option<String>,
+}
+
+impl Fields {
+    /// What the mapping of an index (JSON text, as for "create index") says of these fields.
+    ///
+    /// # Errors
+    /// `Configuration`, beginning with the name of the one in [`FieldNames`] that is wrong.
+    pub fn of_mapping(mapping: &str, names: &FieldNames) -> Result<Self, Error> {
+        mapping::read(mapping, names)
+    }
+
+    /// The field that holds the key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where words are looked for.
+    #[must_use]
+    pub fn text(&self) -> &[TextField] {
+        &self.text
+    }
+
+    /// All others by name, the one with the key among them.
+    #[must_use]
+    pub const fn others(&self) -> &BTreeMap<String, Field> {
+        &self.others
+    }
+
+    /// The order when none is asked for.
+    #[must_use]
+    pub const fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// A field to filter by.
+    ///
+    /// # Errors
+    /// `Refused` when there is none of that name, naming those there are.
+    pub fn get(&self, name: &str) -> Result<Field, Error> {
+        self.others.get(name).copied().ok_or_else(|| {
+            let there: Vec<_> = self.others.keys().map(String::as_str).collect();
+            refused(format!("there is no field {name:?} to filter or sort by; there are {}", there.join(", ")))
+        })
+    }
+}

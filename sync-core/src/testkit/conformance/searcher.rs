@@ -1,0 +1,357 @@
+//! What every [`Searcher`] promises.
+#![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+
+use crate::error::ErrorKind;
+use crate::port::{Awaited, Searcher};
+use crate::query::{Cursor, Fields, Order, Place, Query, Value};
+use crate::testkit::searching::{searched_documents, searched_fields};
+
+/// A searcher of the documents of the testkit, and their source.
+#[async_trait]
+pub trait Searched: Sync {
+    /// What searches them.
+    fn searcher(&self) -> &dyn Searcher;
+
+    /// Writes documents, each under its `id`, and has them be found from now on.
+    async fn put(&self, documents: &[Json]);
+
+    /// Deletes one, and has it be found no more.
+    async fn delete(&self, key: &str);
+
+    /// The version, without its epoch, of the last write of this key.
+    async fn version(&self, key: &str) -> u64;
+}
+
+/// Checks every promise of [`Searcher`]. `make` gives one that finds nothing yet.
+///
+/// # Panics
+/// When a promise is broken.
+pub async fn searcher<S: Searched>(make: impl AsyncFn() -> S) {
+    let searched = make().await;
+    words_are_found_in_every_text_field(&searched).await;
+    let searched = make().await;
+    conditions_hold_of_what_is_found(&searched).await;
+    let searched = make().await;
+    the_best_comes_first(&searched).await;
+    let searched = make().await;
+    orders_are_kept_and_pages_join(&searched).await;
+    values_are_counted(&searched).await;
+    what_cannot_be_asked_is_refused(&searched).await;
+    pages_go_on_where_another_searcher_stopped(&searched).await;
+    pages_stand_still_while_others_are_written(&searched).await;
+    let searched = make().await;
+    a_write_is_seen_or_not(&searched).await;
+}
+
+fn note(key: &str, changes: Json) -> Json {
+    let mut note = json!({
+        "id": key, "title": "", "description": null, "status": "OPEN", "tags": [], "priority": null, "score": null,
+        "active": null, "created_at": null, "workspace": { "name": null },
+    });
+    if let (Some(note), Json::Object(changes)) = (note.as_object_mut(), changes) {
+        note.extend(changes);
+    }
+    note
+}
+
+fn read(text: &str, fields: &Fields) -> Query {
+    Query { limit: 100, ..Query::parse(text, fields).unwrap() }
+}
+
+async fn keys(searched: &impl Searched, query: &Query) -> Vec<String> {
+    let found = searched.searcher().search(query).await.unwrap();
+    found.hits.into_iter().map(|hit| hit.key).collect()
+}
+
+#[track_caller]
+fn same<'a>(found: Vec<String>, expected: impl IntoIterator<Item = &'a str>, text: &str) {
+    let found: BTreeSet<_> = found.iter().map(String::as_str).collect();
+    assert_eq!(found, expected.into_iter().collect(), "{text}");
+}
+
+async fn words_are_found_in_every_text_field(searched: &impl Searched) {
+    let fields = searched_fields();
+    assert_eq!(keys(searched, &read("", &fields)).await, [""; 0]);
+    searched
+        .put(&[
+            note("a", json!({ "title": "Annual Report", "description": "of the migration" })),
+            note("b", json!({ "title": "Report", "description": "annual, and quick" })),
+            note("c", json!({ "title": "Größe", "description": "reporting in-place" })),
+            note("d", json!({ "title": "the annual", "description": "report" })),
+        ])
+        .await;
+    for (text, expected) in [
+        ("report", "abd"),
+        ("REPORT annual", "abd"),
+        ("report quick", "b"),
+        ("report -quick", "ad"),
+        ("repo*", "abcd"),
+        ("repo* -report", "c"),
+        ("\"annual report\"", "a"),
+        ("-\"annual report\" annual", "bd"),
+        ("grö*", "c"),
+        ("größe", "c"),
+        ("in-place", "c"),
+        ("place", "c"),
+        ("nowhere", ""),
+        ("", "abcd"),
+        ("-nowhere", "abcd"),
+    ] {
+        let expected: Vec<_> = expected.split("").filter(|key| !key.is_empty()).collect();
+        same(keys(searched, &read(text, &fields)).await, expected, text);
+    }
+    let found = searched.searcher().search(&read("quick", &fields)).await.unwrap();
+    let document: Json = serde_json::from_str(&found.hits[0].document).unwrap();
+    assert_eq!(document["description"], "annual, and quick");
+    assert_eq!(found.hits[0].version.local(), searched.version("b").await);
+}
+
+async fn conditions_hold_of_what_is_found(searched: &impl Searched) {
+    let fields = searched_fields();
+    searched
+        .put(&[
+            note("a", json!({ "status": "PAID", "tags": ["x", "y"], "priority": 1, "score": 0.1, "active": true })),
+            note("b", json!({ "status": "PA%D", "tags": ["y"], "priority": 2, "score": 0.3, "active": false })),
+            note("c", json!({ "status": "paid", "priority": -3, "created_at": "2026-02-01T00:00:00.000999+00:00" })),
+            note("d", json!({ "status": "", "created_at": "2026-01-31T23:59:59.999999+00:00", "workspace": { "name": "w*b" } })),
+        ])
+        .await;
+    for (text, expected) in [
+        ("status:PAID", "a"),
+        ("status:PAID,paid", "ac"),
+        ("-status:PAID", "bcd"),
+        ("status:\"\"", "d"),
+        ("status:PA*D", "ab"),
+        ("status:*%*", "b"),
+        ("status:*A*", "ab"),
+        ("tags:y", "ab"),
+        ("tags:x,z", "a"),
+        ("-tags:x", "bcd"),
+        ("tags:*", "ab"),
+        ("priority:>=1", "ab"),
+        ("priority:<2", "ac"),
+        ("priority:-3..1", "ac"),
+        ("priority:2,-3", "bc"),
+        ("-priority:>=1", "cd"),
+        ("score:0.1", "a"),
+        ("score:>0.1", "b"),
+        ("active:true", "a"),
+        ("active:true,false", "ab"),
+        ("-active:true", "bcd"),
+        ("-active:*", "cd"),
+        ("created_at:2026-02-01", "c"),
+        ("created_at:2026-01-31", "d"),
+        ("created_at:<=2026-02-01T00:00:00Z", "cd"),
+        ("created_at:>2026-02-01T00:00:00Z", ""),
+        ("created_at:>2026-01-31T23:59:59.998Z", "cd"),
+        ("workspace.name:\"w*b\"", "d"),
+        ("workspace.name:*", "d"),
+        ("id:a,d,nobody", "ad"),
+        ("id:*", "abcd"),
+        ("status:PAID tags:x priority:1", "a"),
+        ("status:PAID tags:z", ""),
+    ] {
+        let expected: Vec<_> = expected.split("").filter(|key| !key.is_empty()).collect();
+        same(keys(searched, &read(text, &fields)).await, expected, text);
+    }
+}
+
+async fn the_best_comes_first(searched: &impl Searched) {
+    let fields = searched_fields();
+    searched
+        .put(&[
+            note(
+                "a",
+                json!({ "title": "other things", "description": "a late server, and much besides that one reads" }),
+            ),
+            note("b", json!({ "title": "server", "description": "late" })),
+            note("c", json!({ "title": "late", "description": "a server, and much besides that one reads" })),
+        ])
+        .await;
+    let query = read("late server", &fields);
+    assert_eq!(keys(searched, &query).await.last().map(String::as_str), Some("a"));
+    let mut walked = walk(searched, &Query { limit: 1, ..query.clone() }).await;
+    assert_eq!(walked, keys(searched, &query).await, "page by page as at once");
+    walked.dedup();
+    assert_eq!(walked.len(), 3);
+    // Without anything to rank by, it is the order there is otherwise.
+    let ranked = Query { order: Some(Order::Relevance), ..read("status:OPEN", &fields) };
+    assert_eq!(keys(searched, &ranked).await, ["a", "b", "c"]);
+}
+
+async fn walk(searched: &impl Searched, query: &Query) -> Vec<String> {
+    let (mut all, mut query) = (Vec::new(), query.clone());
+    loop {
+        let found = searched.searcher().search(&query).await.unwrap();
+        assert!(found.hits.len() <= query.limit);
+        all.extend(found.hits.into_iter().map(|hit| hit.key));
+        let Some(next) = found.next else { return all };
+        assert_eq!(next.depth, all.len());
+        query.after = Some(Cursor::parse(&next.to_string()).unwrap());
+    }
+}
+
+async fn orders_are_kept_and_pages_join(searched: &impl Searched) {
+    let fields = searched_fields();
+    let documents = searched_documents(7, 60);
+    searched.put(&documents).await;
+    for order in [
+        "id",
+        "-id",
+        "priority",
+        "-priority",
+        "score",
+        "-score",
+        "status",
+        "-status",
+        "created_at",
+        "-created_at",
+        "active",
+        "-active",
+        "-workspace.name",
+    ] {
+        let (name, descending) = order.strip_prefix('-').map_or((order, false), |name| (name, true));
+        let mut expected: Vec<_> = documents.iter().collect();
+        let pointer = format!("/{}", name.replace('.', "/"));
+        let value = |document: &Json| document.pointer(&pointer).filter(|value| !value.is_null()).map(sortable);
+        expected.sort_by(|a, b| {
+            let by_value = match (value(a), value(b)) {
+                (Some(a), Some(b)) => {
+                    if descending {
+                        b.cmp(&a)
+                    } else {
+                        a.cmp(&b)
+                    }
+                }
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            };
+            by_value.then_with(|| a["id"].as_str().cmp(&b["id"].as_str()))
+        });
+        let expected: Vec<_> = expected.iter().map(|document| document["id"].as_str().unwrap()).collect();
+        let mut query = Query { order: Some(Order::parse(order)), ..read("", &fields) };
+        assert_eq!(keys(searched, &query).await, expected, "{order}");
+        query.limit = 7;
+        assert_eq!(walk(searched, &query).await, expected, "{order}, by sevens");
+        query.limit = 60;
+        let whole = searched.searcher().search(&query).await.unwrap();
+        assert_eq!((whole.next, whole.total.value, whole.total.is_exact), (None, 60, true));
+    }
+}
+
+/// Compared as text, numbers come in their order.
+fn sortable(value: &Json) -> String {
+    match value.as_f64() {
+        Some(number) => format!("{:010.3}", number + 1_000.0),
+        None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    }
+}
+
+async fn values_are_counted(searched: &impl Searched) {
+    let query =
+        Query { facets: vec!["tags".into(), "status".into()], limit: 1, ..read("-priority:0", &searched_fields()) };
+    let found = searched.searcher().search(&query).await.unwrap();
+    let documents = searched_documents(7, 60);
+    let fitting: Vec<_> = documents.iter().filter(|document| document["priority"] != 0).collect();
+    assert_eq!((found.total.value, found.total.is_exact), (fitting.len() as u64, true));
+    assert_eq!(found.facets.iter().map(|facet| facet.field.as_str()).collect::<Vec<_>>(), ["tags", "status"]);
+    for facet in &found.facets {
+        assert!(facet.is_exact && facet.values.len() > 3, "{facet:?}");
+        let in_order = |pair: &[crate::port::Counted]| {
+            pair[0].count > pair[1].count || (pair[0].count == pair[1].count && pair[0].value < pair[1].value)
+        };
+        assert!(facet.values.windows(2).all(in_order), "{facet:?}");
+        for counted in &facet.values {
+            let has = |document: &&&Json| match &document[&facet.field] {
+                Json::Array(values) => values.iter().any(|value| *value == counted.value.as_str()),
+                value => *value == counted.value.as_str(),
+            };
+            assert_eq!(counted.count, fitting.iter().filter(has).count() as u64, "{counted:?}");
+        }
+    }
+}
+
+async fn what_cannot_be_asked_is_refused(searched: &impl Searched) {
+    let fields = searched_fields();
+    let whole = read("", &fields);
+    let cursor =
+        |order: &str, depth, place| Some(Cursor { by: "another".into(), order: Order::parse(order), depth, place });
+    let last = Place::After { value: Some(Value::Integer(1)), key: "k".into() };
+    for query in [
+        Query { limit: 0, ..whole.clone() },
+        Query { limit: 101, ..whole.clone() },
+        Query { order: Some(Order::parse("title")), ..whole.clone() },
+        Query { order: Some(Order::parse("tags")), ..whole.clone() },
+        Query { facets: vec!["priority".into()], ..whole.clone() },
+        Query { order: Some(Order::parse("status")), after: cursor("priority", 1, last), ..whole.clone() },
+        Query { after: cursor("-created_at", 9_950, Place::Depth), ..whole.clone() },
+    ] {
+        let error = searched.searcher().search(&query).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    }
+}
+
+async fn pages_go_on_where_another_searcher_stopped(searched: &impl Searched) {
+    let whole = Query { order: Some(Order::parse("-created_at")), ..read("", &searched_fields()) };
+    let found = searched.searcher().search(&whole).await.unwrap().hits;
+    let keys: Vec<_> = found.iter().map(|hit| hit.key.clone()).collect();
+    let after = |depth: usize, place| {
+        let after = Some(Cursor { by: "another".into(), order: Order::parse("-created_at"), depth, place });
+        Query { after, limit: 100, ..whole.clone() }
+    };
+    for depth in [1, 10, keys.len() - 1] {
+        let document: Json = serde_json::from_str(&found[depth - 1].document).unwrap();
+        let value = document["created_at"].as_str().map(|time| Value::Date(time.parse().unwrap()));
+        let rest = self::keys(searched, &after(depth, Place::After { value, key: keys[depth - 1].clone() })).await;
+        // Nothing is passed over. What has the very same time may be repeated.
+        assert!(rest.ends_with(&keys[depth..]) && rest.len() < keys.len() - depth + 20, "{depth}: {rest:?}");
+        assert_eq!(self::keys(searched, &after(depth, Place::Depth)).await, keys[depth..], "{depth}");
+    }
+}
+
+async fn pages_stand_still_while_others_are_written(searched: &impl Searched) {
+    let fields = searched_fields();
+    let all: BTreeSet<String> =
+        searched_documents(7, 60).iter().map(|note| note["id"].as_str().unwrap().to_owned()).collect();
+    let mut query = Query { limit: 9, order: Some(Order::parse("-priority")), ..read("", &fields) };
+    let (mut walked, mut round) = (Vec::new(), 0);
+    loop {
+        let found = searched.searcher().search(&query).await.unwrap();
+        walked.extend(found.hits.into_iter().map(|hit| hit.key));
+        round += 1;
+        let first = note(&format!("first{round}"), json!({ "priority": 99 }));
+        searched
+            .put(&[first, note(&format!("z-last{round}"), json!({})), note("other", json!({ "priority": 2 }))])
+            .await;
+        searched.delete("other").await;
+        let Some(next) = found.next else { break };
+        query.after = Some(next);
+    }
+    walked.retain(|key| key.starts_with('k'));
+    let distinct: BTreeSet<_> = walked.iter().cloned().collect();
+    assert_eq!((distinct, walked.len()), (all, 60));
+}
+
+async fn a_write_is_seen_or_not(searched: &impl Searched) {
+    let shows = async |key: &str, version, is_deletion| {
+        searched.searcher().shows(&[Awaited { key: key.to_owned(), version, is_deletion }]).await.unwrap()
+    };
+    assert!(!shows("a", 1, false).await);
+    searched.put(&[note("a", json!({})), note("b", json!({}))]).await;
+    let [first, other] = [searched.version("a").await, searched.version("b").await];
+    assert!(shows("a", first, false).await && !shows("a", first + 1_000, false).await);
+    searched.put(&[note("a", json!({ "title": "again" }))]).await;
+    assert!(shows("a", first, false).await && shows("a", searched.version("a").await, false).await);
+    searched.delete("a").await;
+    assert!(shows("a", searched.version("a").await, true).await);
+    let both = [("a", 1, true), ("b", other, false)].map(|(key, version, is_deletion)| Awaited {
+        key: key.to_owned(),
+        version,
+        is_deletion,
+    });
+    assert!(searched.searcher().shows(&both).await.unwrap() && searched.searcher().shows(&[]).await.unwrap());
+}
