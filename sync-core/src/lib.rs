@@ -9,14 +9,16 @@
 //!
 //! In the order the data flows:
 //!
-//! - [`event`], [`version`], [`error`]: what travels, the guard, and what goes wrong;
+//! - [`event`], [`version`], [`query`], [`error`]: what travels, the guard, what is searched for, and what goes wrong;
 //! - [`port`]: what the rooms need of the world, as traits;
 //! - [`policy`]: decisions without doing;
 //! - [`relay`]: outbox → bus;
 //! - `applier`: rows → index, for the two below;
 //! - [`indexer`]: bus → index;
 //! - [`repair`]: does the index agree with the database? And how one is made anew;
+//! - [`search`]: index → whoever searches; the database when the index is away;
 //! - [`alerts`]: dead letters → people;
+//! - [`telemetry`]: what the rooms tell of themselves;
 //! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`; memory, direct and
 //!   the log always;
 //! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
@@ -34,6 +36,8 @@ pub mod port;
 pub mod query;
 pub mod relay;
 pub mod repair;
+pub mod search;
+pub mod telemetry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod version;

@@ -4,5 +4,6 @@ pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod rate;
+pub mod replicas;
 pub mod retries;
 pub mod triage;

@@ -105,8 +105,9 @@ impl Table {
             topic: "notes".to_owned(),
             sql: SEARCHED_PROJECTION.to_owned(),
             language: "simple".to_owned(),
+            max_lag: Duration::from_secs(30),
         };
-        Self { client, searcher: PostgresSearcher::new(&database, &config, searched_fields()).unwrap() }
+        Self { client, searcher: PostgresSearcher::new(&database, &[], &config, searched_fields()).unwrap() }
     }
 }
 

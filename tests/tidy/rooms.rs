@@ -8,13 +8,14 @@ use super::{assert_none, sources};
 const CORE: &str = "sync-core/src";
 
 /// What each part of the core may name beside itself; later ones know earlier ones.
-const KNOWS: [(&str, &[&str]); 13] = [
+const KNOWS: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("version", &["error"]),
     ("event", &["error", "version"]),
     ("query", &["error"]),
     ("port", &["error", "version", "event", "query"]),
     ("policy", &["error", "version", "event"]),
+    ("telemetry", &[]),
     // The rooms: ports, never an adapter and never each other.
     ("relay", &["error", "version", "event", "port", "policy"]),
     // What two of them share.
@@ -22,6 +23,7 @@ const KNOWS: [(&str, &[&str]); 13] = [
     ("indexer", &["error", "version", "event", "port", "policy", "applier"]),
     ("repair", &["error", "version", "event", "port", "policy", "applier"]),
     ("alerts", &["error", "version", "event", "port", "policy"]),
+    ("search", &["error", "version", "event", "query", "port", "policy", "telemetry"]),
     ("adapter", &["error", "version", "event", "query", "port", "policy"]),
     // Suites that judge adapters know none of them.
     ("testkit", &["error", "version", "event", "query", "port"]),

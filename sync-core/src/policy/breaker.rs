@@ -42,6 +42,29 @@ enum State {
     HalfOpen { trying: u32, succeeded: u32 },
 }
 
+/// What a breaker does with calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// They go through.
+    Closed,
+    /// Some are tried, the others do not go through.
+    HalfOpen,
+    /// None goes through.
+    Open,
+}
+
+impl BreakerState {
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// What a breaker says about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
@@ -71,10 +94,14 @@ impl Breaker {
         Self { config, state: State::Closed(VecDeque::new()) }
     }
 
-    /// Whether calls go through without being a trial.
+    /// What it does with calls, as far as it was asked and told.
     #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed(_))
+    pub const fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed(_) => BreakerState::Closed,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
+        }
     }
 
     /// Whether to make a call at `now`.
@@ -167,20 +194,20 @@ mod tests {
         let mut breaker = breaker(1);
         calls(&mut breaker, [QUICK; 100]);
         calls(&mut breaker, [CallOutcome::Failed; 4]);
-        assert!(breaker.is_closed(), "four of ten");
+        assert!(breaker.state() == BreakerState::Closed, "four of ten");
         calls(&mut breaker, [CallOutcome::Failed]);
         assert_eq!(breaker.ask(SECOND), Permission::Wait(30 * SECOND));
 
         let mut early = self::breaker(1);
         calls(&mut early, [CallOutcome::Failed; 9]);
-        assert!(early.is_closed(), "too few to judge by");
+        assert!(early.state() == BreakerState::Closed, "too few to judge by");
     }
 
     #[test]
     fn a_slow_answer_counts_as_a_failure() {
         let mut breaker = breaker(1);
         calls(&mut breaker, [CallOutcome::Answered(11 * SECOND); 10]);
-        assert!(!breaker.is_closed());
+        assert!(breaker.state() != BreakerState::Closed);
     }
 
     #[test]
@@ -202,9 +229,9 @@ mod tests {
         assert_eq!([(); 2].map(|()| breaker.ask(31 * SECOND)), [Permission::Probe; 2]);
         assert!(matches!(breaker.ask(31 * SECOND), Permission::Wait(_)));
         breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
-        assert!(!breaker.is_closed());
+        assert!(breaker.state() != BreakerState::Closed);
         breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
-        assert!(breaker.is_closed());
+        assert!(breaker.state() == BreakerState::Closed);
     }
 
     #[test]
@@ -219,10 +246,10 @@ mod tests {
     fn what_was_asked_before_it_opened_does_not_close_it() {
         let mut breaker = open(1);
         breaker.tell(Permission::Call, QUICK, 2 * SECOND);
-        assert!(!breaker.is_closed());
+        assert!(breaker.state() != BreakerState::Closed);
         assert_eq!(breaker.ask(31 * SECOND), Permission::Probe);
         breaker.tell(Permission::Call, CallOutcome::Failed, 31 * SECOND);
         breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
-        assert!(breaker.is_closed());
+        assert!(breaker.state() == BreakerState::Closed);
     }
 }

@@ -1,0 +1,181 @@
+//! The servers that can be searched: copies that are close to the primary, then the primary, then whoever answers.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::adapter::postgres::connect::{Postgres, PostgresConfig, Session};
+use crate::adapter::postgres::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::policy::replicas::{Choice, Copy, LogClock, in_turn};
+
+/// How often the servers are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long one may take to be let in there, and to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The position in the log up to which a server has everything. It is the primary's where it takes writes.
+const POSITION: &str = "select pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() \
+                        else pg_current_wal_lsn() end, '0/0')::int8";
+
+/// A server, and what was seen of it last.
+pub(super) struct Server {
+    pub(super) database: Postgres,
+    /// For the log.
+    name: String,
+    seen: watch::Sender<Copy>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("name", &self.name).field("seen", &*self.seen.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    fn new(database: Postgres, name: String) -> Self {
+        Self { database, name, seen: watch::Sender::new(Copy::Away) }
+    }
+
+    /// Does something there, and gives it up when the server is found not to answer.
+    pub(super) async fn at<T>(&self, doing: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut seen = self.seen.subscribe();
+        let lost = async {
+            // What was known before says nothing about now: somebody had to be asked.
+            seen.mark_unchanged();
+            while seen.changed().await.is_ok() {
+                if *seen.borrow_and_update() == Copy::Away {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            done = doing => done,
+            () = lost => {
+                Err(Error::new(ErrorKind::Unavailable, format!("{} does not answer any more", self.name)))
+            }
+        }
+    }
+
+    /// How far it has come; asked on a connection of its own, because those of the pool may all be busy.
+    async fn position(&self, connection: &mut Option<Session>) -> Option<u64> {
+        let position = async {
+            let session = match connection.take() {
+                Some(session) => session,
+                None => self.database.session().await?,
+            };
+            let row = session.client.query_one(POSITION, &[]).await;
+            let row = row.map_err(|error| from_postgres("asking how far it has come", error))?;
+            *connection = Some(session);
+            Ok::<_, Error>(row.try_get::<_, i64>(0).ok())
+        };
+        match timeout(PATIENCE, position).await {
+            Ok(Ok(position)) => position.map(i64::unsigned_abs),
+            Ok(Err(error)) => {
+                tracing::debug!(server = self.name, %error, "a server cannot be searched");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn see(&self, now: Copy) {
+        let before = self.seen.send_replace(now);
+        match (before, now) {
+            (Copy::Behind(_), Copy::Away) => tracing::warn!(server = self.name, "a server does not answer searches"),
+            (Copy::Away, Copy::Behind(lag)) => tracing::info!(server = self.name, ?lag, "a server answers searches"),
+            (Copy::Behind(_), Copy::Behind(_)) | (Copy::Away, Copy::Away) => {}
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Servers {
+    known: Arc<Known>,
+    most: Duration,
+    turn: AtomicUsize,
+    /// Looks at them from the first search on.
+    looking: OnceLock<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    primary: Server,
+    replicas: Vec<Server>,
+    clock: Mutex<LogClock>,
+    since: Instant,
+}
+
+impl Servers {
+    pub(super) fn new(primary: &PostgresConfig, replicas: &[PostgresConfig], most: Duration) -> Result<Self, Error> {
+        let numbered =
+            |(place, replica)| Ok(Server::new(Postgres::reading(replica)?, format!("replica {}", place + 1)));
+        let known = Known {
+            primary: Server::new(Postgres::new(primary)?, "the primary".to_owned()),
+            replicas: replicas.iter().enumerate().map(numbered).collect::<Result<_, Error>>()?,
+            clock: Mutex::default(),
+            since: Instant::now(),
+        };
+        Ok(Self { known: Arc::new(known), most, turn: AtomicUsize::default(), looking: OnceLock::new() })
+    }
+
+    pub(super) fn primary(&self) -> &Server {
+        &self.known.primary
+    }
+
+    pub(super) fn replicas(&self) -> impl Iterator<Item = &Server> {
+        self.known.replicas.iter()
+    }
+
+    /// One after the other, as they are to be asked.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Server> {
+        if !self.known.replicas.is_empty() {
+            self.looking.get_or_init(|| {
+                let known = Arc::clone(&self.known);
+                AbortOnDropHandle::new(tokio::spawn(async move { known.look_on().await }))
+            });
+        }
+        let seen: Vec<_> = self.replicas().map(|replica| *replica.seen.borrow()).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        in_turn(&seen, turn, self.most).into_iter().filter_map(|choice| match choice {
+            Choice::Primary => Some(self.primary()),
+            Choice::Replica(place) => self.known.replicas.get(place),
+        })
+    }
+}
+
+impl Known {
+    async fn look_on(&self) {
+        let mut connections: Vec<Option<Session>> = (0..=self.replicas.len()).map(|_| None).collect();
+        loop {
+            let began = Instant::now();
+            self.look(&mut connections).await;
+            sleep(LOOK.saturating_sub(began.elapsed())).await;
+        }
+    }
+
+    async fn look(&self, connections: &mut [Option<Session>]) {
+        let [of_primary, of_replicas @ ..] = connections else { return };
+        let replicas = self.replicas.iter().zip(of_replicas).map(|(replica, connection)| replica.position(connection));
+        let (primary, replicas) = tokio::join!(self.primary.position(of_primary), join_all(replicas));
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.since.elapsed();
+        if let Some(position) = primary {
+            clock.note(now, position);
+        }
+        self.primary.see(primary.map_or(Copy::Away, |_| Copy::Behind(Duration::ZERO)));
+        for (replica, position) in self.replicas.iter().zip(replicas) {
+            replica.see(position.map_or(Copy::Away, |position| Copy::Behind(clock.behind(now, position))));
+        }
+    }
+}

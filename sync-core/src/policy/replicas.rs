@@ -1,0 +1,132 @@
+//! Which of several copies of a database to read from. Told what each has, and when the primary had it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// So many samples are kept: with one a second, lags of some ten minutes are told exactly, longer ones as that.
+const SAMPLES: usize = 600;
+
+/// When the primary was at which position of its log. Times are since any fixed moment, on one clock that never goes back.
+#[derive(Clone, Debug, Default)]
+pub struct LogClock {
+    samples: VecDeque<(Duration, u64)>,
+}
+
+impl LogClock {
+    /// The primary was at `position` when it was asked at `now`.
+    pub fn note(&mut self, now: Duration, position: u64) {
+        if self.samples.back().is_some_and(|(_, last)| *last == position) {
+            return;
+        }
+        // Another server has become the primary, or this one lost what it had: what it had before says nothing.
+        if self.samples.back().is_some_and(|(_, last)| *last > position) {
+            self.samples.clear();
+        }
+        self.samples.push_back((now, position));
+        if self.samples.len() > SAMPLES {
+            self.samples.pop_front();
+        }
+    }
+
+    /// For how long the primary has had something, at `now`, that a copy at `position` lacks.
+    #[must_use]
+    pub fn behind(&self, now: Duration, position: u64) -> Duration {
+        let lacking = self.samples.iter().find(|(_, had)| *had > position);
+        lacking.map_or(Duration::ZERO, |(when, _)| now.saturating_sub(*when))
+    }
+}
+
+/// What is known of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// It answers, and is so far behind.
+    Behind(Duration),
+    /// It did not answer when it was asked last, or has not been asked yet.
+    Away,
+}
+
+/// Whom to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The copy at this place.
+    Replica(usize),
+    /// The primary.
+    Primary,
+}
+
+/// Whom to ask one after the other: the copies that are close enough, each call beginning with another one; the primary;
+/// then whoever may still answer, the freshest first.
+#[must_use]
+pub fn in_turn(replicas: &[Copy], turn: usize, most: Duration) -> Vec<Choice> {
+    let count = replicas.len();
+    let places = || (0..count).map(|step| (turn % count.max(1) + step) % count.max(1));
+    let is_close = |place: &usize| matches!(replicas[*place], Copy::Behind(lag) if lag <= most);
+    let mut others: Vec<usize> = places().filter(|place| !is_close(place)).collect();
+    others.sort_by_key(|place| match replicas[*place] {
+        Copy::Behind(lag) => lag,
+        Copy::Away => Duration::MAX,
+    });
+    let close = places().filter(is_close).map(Choice::Replica);
+    close.chain([Choice::Primary]).chain(others.into_iter().map(Choice::Replica)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_copy_is_behind_since_the_primary_has_what_it_lacks() {
+        let mut clock = LogClock::default();
+        assert_eq!(clock.behind(SECOND, 0), Duration::ZERO, "nothing is known");
+        for (second, position) in [(1, 10), (2, 20), (3, 20), (4, 30)] {
+            clock.note(SECOND * second, position);
+        }
+        assert_eq!(clock.behind(9 * SECOND, 30), Duration::ZERO);
+        assert_eq!(clock.behind(9 * SECOND, 31), Duration::ZERO, "it is ahead of what was seen last");
+        assert_eq!(clock.behind(9 * SECOND, 20), 5 * SECOND);
+        assert_eq!(clock.behind(9 * SECOND, 19), 7 * SECOND, "since it was seen there first");
+        assert_eq!(clock.behind(9 * SECOND, 0), 8 * SECOND);
+    }
+
+    #[test]
+    fn an_idle_primary_leaves_nobody_behind() {
+        let mut clock = LogClock::default();
+        for second in 1..100 {
+            clock.note(SECOND * second, 10);
+        }
+        assert_eq!(clock.behind(100 * SECOND, 10), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_primary_that_is_back_in_its_log_is_another_one() {
+        let mut clock = LogClock::default();
+        clock.note(SECOND, 100);
+        clock.note(2 * SECOND, 50);
+        assert_eq!(clock.behind(3 * SECOND, 50), Duration::ZERO);
+        assert_eq!(clock.behind(3 * SECOND, 40), SECOND);
+    }
+
+    #[test]
+    fn no_more_samples_are_kept_than_are_needed() {
+        let mut clock = LogClock::default();
+        for second in 0..10_000 {
+            clock.note(SECOND * second, u64::from(second) + 1);
+        }
+        assert_eq!((clock.samples.len(), clock.behind(10_000 * SECOND, 0)), (SAMPLES, 600 * SECOND));
+    }
+
+    #[test]
+    fn close_copies_take_turns_before_the_primary_and_the_rest_comes_after_it() {
+        use Choice::{Primary, Replica};
+        let close = Copy::Behind(SECOND);
+        let far = |seconds| Copy::Behind(seconds * SECOND);
+        assert_eq!(in_turn(&[], 3, SECOND), [Primary]);
+        assert_eq!(in_turn(&[close, close], 0, SECOND), [Replica(0), Replica(1), Primary]);
+        assert_eq!(in_turn(&[close, close], 7, SECOND), [Replica(1), Replica(0), Primary]);
+        let copies = [far(9), Copy::Away, close, far(2)];
+        assert_eq!(in_turn(&copies, 0, SECOND), [Replica(2), Primary, Replica(3), Replica(0), Replica(1)]);
+        assert_eq!(in_turn(&copies, usize::MAX, SECOND).len(), 5);
+    }
+}

@@ -1,0 +1,191 @@
+//! Searching: the index, through a breaker; the database when the index is away. The answer says which of them it is from.
+//!
+//! ```text
+//!  query ──▶ breaker ──closed──▶ index ──▶ answer
+//!              │                   │ failed, late, or the breaker opened meanwhile
+//!              └──open─────────────┴──▶ database ──▶ answer, degraded
+//! ```
+
+mod answer;
+mod guard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tokio::time::{Instant, sleep};
+
+pub use self::answer::{Answer, BANNER};
+use self::guard::{Away, Guard};
+use crate::error::{Error, ErrorKind};
+use crate::policy::breaker::{BreakerConfig, BreakerState};
+use crate::port::{Awaited, Found, Projection, Searcher};
+use crate::query::{Query, Wrote};
+use crate::telemetry::metrics::{SEARCH_FAILED, SEARCH_FALLBACK, SEARCH_SECONDS};
+
+/// How often it is looked whether a write can be seen.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// When the index is left for the database.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchConfig {
+    /// When the index is taken to be down, and for how long. A search that takes longer than `slow` counts as failed as soon
+    /// as it does.
+    pub breaker: BreakerConfig,
+    /// How long the index is waited for.
+    pub budget: Duration,
+    /// How long it is waited until a write can be seen in the index.
+    pub wait: Duration,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        let slow = Duration::from_millis(250);
+        Self {
+            breaker: BreakerConfig { probes: 3, slow, ..BreakerConfig::default() },
+            budget: Duration::from_secs(1),
+            wait: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Searches one index, and the rows it is made of when it is away.
+#[derive(Debug)]
+pub struct Search {
+    name: String,
+    index: Arc<dyn Searcher>,
+    database: Arc<dyn Searcher>,
+    rows: Arc<dyn Projection>,
+    guard: Guard,
+    config: SearchConfig,
+}
+
+/// Why the database answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Open,
+    Failed,
+    Late,
+    Unseen,
+}
+
+impl Reason {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Failed => "failed",
+            Self::Late => "late",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
+impl Search {
+    /// Asks nobody yet. `name` is the index's, for metrics and the log; `rows` says what the database has of a key that was
+    /// written.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        index: Arc<dyn Searcher>,
+        database: Arc<dyn Searcher>,
+        rows: Arc<dyn Projection>,
+        config: SearchConfig,
+    ) -> Self {
+        Self { name: name.to_owned(), index, database, rows, guard: Guard::new(name, config), config }
+    }
+
+    /// Whether the index is asked, as far as searches have found out.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.guard.state()
+    }
+
+    /// Searches. Dropped half-way, it is given up, and says nothing about the index.
+    ///
+    /// # Errors
+    /// `Refused` when the query cannot be asked. Whatever the database says when the index is away: `TooLarge` when the
+    /// search takes more than it may there; `Unavailable`, `Denied`, `Configuration`, `Contract`.
+    pub async fn search(&self, query: &Query) -> Result<Answer, Error> {
+        let began = Instant::now();
+        let answered = match self.in_index(query).await {
+            Ok(found) => found.map(|found| (found, false)),
+            Err(reason) => {
+                counter!(SEARCH_FALLBACK.name, "index" => self.name.clone(), "reason" => reason.name()).increment(1);
+                self.database.search(query).await.map(|found| (found, true))
+            }
+        };
+        let (found, is_degraded) = answered.inspect_err(|error| {
+            counter!(SEARCH_FAILED.name, "index" => self.name.clone(), "kind" => error.kind().name()).increment(1);
+        })?;
+        let source = if is_degraded { self.database.name() } else { self.index.name() };
+        let took = began.elapsed();
+        histogram!(SEARCH_SECONDS.name, "index" => self.name.clone(), "source" => source).record(took);
+        Ok(Answer { found, source, is_degraded, took })
+    }
+
+    /// What the index says, or why it is not the one to say it.
+    async fn in_index(&self, query: &Query) -> Result<Result<Found, Error>, Reason> {
+        if !query.wrote.is_empty() && !self.is_seen(&query.wrote).await? {
+            return Err(Reason::Unseen);
+        }
+        match self.guard.ask(self.index.search(query)).await {
+            Ok(found) => Ok(Ok(found)),
+            // Nobody else would understand it either.
+            Err(Away::Failed(error)) if error.kind() == ErrorKind::Refused => Ok(Err(error)),
+            Err(away) => Err(self.reason(away)),
+        }
+    }
+
+    /// Waits until searches see these writes; whether they do.
+    async fn is_seen(&self, wrote: &[Wrote]) -> Result<bool, Reason> {
+        let awaited = match self.awaited(wrote).await {
+            Ok(awaited) => awaited,
+            Err(error) => {
+                tracing::warn!(index = self.name, %error, "cannot say what was written");
+                return Err(Reason::Unseen);
+            }
+        };
+        let began = Instant::now();
+        loop {
+            match self.guard.ask(self.index.shows(&awaited)).await {
+                Ok(true) => return Ok(true),
+                Ok(false) if began.elapsed() >= self.config.wait => return Ok(false),
+                Ok(false) => sleep(LOOK).await,
+                Err(away) => return Err(self.reason(away)),
+            }
+        }
+    }
+
+    async fn awaited(&self, wrote: &[Wrote]) -> Result<Vec<Awaited>, Error> {
+        let known = |wrote: &Wrote| {
+            let version = wrote.version?;
+            Some(Awaited { key: wrote.key.clone(), version, is_deletion: false })
+        };
+        let mut awaited: Vec<_> = wrote.iter().filter_map(known).collect();
+        let unknown: Vec<_> =
+            wrote.iter().filter(|wrote| wrote.version.is_none()).map(|wrote| wrote.key.clone()).collect();
+        if !unknown.is_empty() {
+            let current = self.rows.load(&unknown).await?;
+            awaited.extend(current.into_iter().map(|row| Awaited {
+                is_deletion: row.document.is_none(),
+                version: row.version.local(),
+                key: row.key,
+            }));
+        }
+        Ok(awaited)
+    }
+
+    fn reason(&self, away: Away) -> Reason {
+        match away {
+            Away::Open => Reason::Open,
+            Away::Late => Reason::Late,
+            Away::Failed(error) => {
+                tracing::warn!(index = self.name, kind = error.kind().name(), %error, "the index did not answer a search");
+                Reason::Failed
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! What the rooms tell of themselves.
+
+pub mod metrics;
