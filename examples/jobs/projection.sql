@@ -20,6 +20,9 @@ select job.id as key,
                'host', workspace.host,
                'ip', host(workspace.ip),
                'error_message', workspace.error_message) end
-       ) as document
+       ) as document,
+       -- What people search, under the names of the fields of the document: so PostgreSQL is searched when the index is away.
+       job.title, job.description, job.status, job.priority, job.tags, job.created_at, job.updated_at, job.completed_at,
+       workspace.status as "workspace.status", workspace.host as "workspace.host"
 from public.jobs as job
 left join public.workspaces as workspace on workspace.id = job.workspace_id

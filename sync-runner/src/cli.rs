@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Lists the backfills and reconciliations that were run, the newest first.
     Runs(RunsArgs),
+    /// Tells which indexes make PostgreSQL quick to search when Elasticsearch is away, as SQL; with --apply creates them.
+    SearchIndexes(SearchIndexesArgs),
     /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
     Demo(DemoArgs),
 }
@@ -106,7 +108,7 @@ pub(crate) struct MigrateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// What this process does, with commas. Several processes may run the same role.
-    #[arg(long, value_delimiter = ',', default_value = "relay,indexer,reconciler", value_name = "ROLES")]
+    #[arg(long, value_delimiter = ',', default_value = "relay,indexer,reconciler,search", value_name = "ROLES")]
     pub(crate) roles: Vec<RoleName>,
 }
 
@@ -119,6 +121,8 @@ pub(crate) enum RoleName {
     Indexer,
     /// Index against database, when the schedule says.
     Reconciler,
+    /// Searches over HTTP, where an index has a section [indexes.NAME.search].
+    Search,
 }
 
 /// For `status`.
@@ -353,6 +357,22 @@ pub(crate) struct RunsArgs {
     pub(crate) output: JsonArgs,
 }
 
+/// For `search-indexes`.
+#[derive(Debug, Args)]
+#[command(after_help = "Each index costs its table's writers something: leave out what nobody filters or sorts by.\n\
+                  JSON: {\"indexes\": [index, name, purpose, table, sql, there], \"without\": [index, field, why]}.")]
+pub(crate) struct SearchIndexesArgs {
+    /// The index, as its section [indexes.NAME] calls it; all that can be searched when none is named.
+    #[arg(value_name = "INDEX")]
+    pub(crate) index: Option<String>,
+    /// Creates those that are missing, one after the other, beside writers.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
 /// For `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -376,7 +396,7 @@ mod tests {
     fn all_roles_run_when_none_is_named() {
         let cli = Cli::parse_from(["sync-runner", "run", "--set", "a.b=1", "--config", "x.toml"]);
         let Command::Run(args) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!(args.roles, [RoleName::Relay, RoleName::Indexer, RoleName::Reconciler]);
+        assert_eq!(args.roles, [RoleName::Relay, RoleName::Indexer, RoleName::Reconciler, RoleName::Search]);
         assert_eq!((cli.settings.set, cli.settings.config), (vec!["a.b=1".to_owned()], Some("x.toml".into())));
     }
 }

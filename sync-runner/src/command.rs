@@ -11,6 +11,7 @@ mod reindex;
 mod replay;
 mod run;
 mod runs;
+mod search_indexes;
 mod status;
 mod view;
 
@@ -39,6 +40,7 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Reindex(args) => args.output.json,
         Command::Replay(args) => args.output.json,
         Command::Runs(args) => args.output.json,
+        Command::SearchIndexes(args) => args.output.json,
         Command::Dlq(DlqCommand::List(args)) => args.output.json,
         Command::Dlq(DlqCommand::Show(args)) => args.output.json,
         Command::Dlq(DlqCommand::Replay(args) | DlqCommand::Discard(args)) => args.output.json,
@@ -77,6 +79,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Reindex(args) => reindex::reindex(&load(log::start_if_asked)?, &args).await,
         Command::Replay(args) => replay::replay(&load(log::start_if_asked)?, &args).await,
         Command::Runs(args) => runs::runs(&load(log::start_if_asked)?, &args).await,
+        Command::SearchIndexes(args) => search_indexes::run(&load(log::start_if_asked)?, &args).await,
         Command::Dlq(command) => dlq::dlq(&load(log::start_if_asked)?, &command).await,
         Command::Demo(args) => demo::demo(&load(log::start_if_asked)?, &args).await,
     }

@@ -16,6 +16,7 @@ mod quantity;
 mod reader;
 mod reconcile;
 mod relay;
+mod search;
 mod secret;
 mod unknown;
 
@@ -38,6 +39,7 @@ pub(crate) use self::quantity::{parse_duration, show_duration};
 use self::reader::{Reader, Section};
 pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, Delivery, Relay};
+pub(crate) use self::search::{Search, Searchable};
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_PATH: &str = "sync.toml";
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) indexes: BTreeMap<String, Index>,
     /// When indexes are compared with the database.
     pub(crate) reconcile: Reconcile,
+    /// How searches are answered.
+    pub(crate) search: Search,
     /// Who is told of dead letters.
     pub(crate) alerts: Alerts,
     /// What is told on standard error.
@@ -104,6 +108,7 @@ impl Config {
             indexer: Indexer::read(reader.section("indexer")),
             indexes: BTreeMap::new(),
             reconcile: Reconcile::read(reader.section("reconcile")),
+            search: Search::read(reader.section("search")),
             alerts: Alerts::read(reader.section("alerts")),
             log: Log::read(reader.section("log")),
         };

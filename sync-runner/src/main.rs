@@ -4,6 +4,7 @@ mod cli;
 mod command;
 mod config;
 mod exit;
+mod http;
 mod log;
 mod outbox;
 mod progress;

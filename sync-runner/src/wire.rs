@@ -4,6 +4,7 @@ mod bus_ends;
 mod indexers;
 mod reindexes;
 mod repairs;
+mod searches;
 mod settings;
 
 use std::collections::BTreeSet;

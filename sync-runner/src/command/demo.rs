@@ -7,7 +7,8 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use sync_core::indexer::IndexerProgress;
-use sync_core::port::Sink;
+use sync_core::port::{Searcher, Sink};
+use sync_core::query::{Order, Query};
 use sync_core::relay::RelayProgress;
 use sync_core::repair::{Comparison, compare};
 use sync_core::{Error, ErrorKind, Remedy};
@@ -100,9 +101,20 @@ async fn act(
         return Ok(false);
     };
     story.equal(&comparison, committed.elapsed(), sink.count().await?)?;
-    let (query, found) = ("title:invoice AND workspace.status:RUNNING", 3);
-    story.found(query, &sink.look(query, found).await?)?;
+    search(wire, scene, story).await?;
     Ok(true)
+}
+
+/// Asks the index and, as if that were away, the database.
+async fn search(wire: &Wire<'_>, scene: &Scene, story: &mut Story) -> Result<(), Error> {
+    let (name, index) = (scene::INDEX, scene.index());
+    let Some(searchable) = &index.search else { return Ok(()) };
+    let text = "invoice workspace.status:RUNNING priority:>=2";
+    let query = Query { limit: 3, order: Some(Order::parse("-created_at")), ..Query::parse(text, &searchable.fields)? };
+    let answer = wire.search(name, index, searchable)?.search(&query).await?;
+    story.found(text, answer.source, &answer.found)?;
+    let rows = wire.searched_rows(name, index, searchable)?;
+    story.found(text, rows.name(), &rows.search(&query).await?)
 }
 
 /// One line a second; ends only with an error.

@@ -2,11 +2,15 @@
 
 mod earlier;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RoleName, RunArgs};
 use crate::config::{Bus, Config, Problems};
 use crate::exit::{Exit, Failure};
+use crate::http::{Http, Searched};
 use crate::progress::Progress;
 use crate::signals;
 use crate::tasks::{self, Role};
@@ -15,7 +19,7 @@ use crate::wire::{IndexerOf, Wire};
 /// Runs them. What ends them has been logged when it returns.
 pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
     let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| args.roles.contains(&role));
-    refuse_what_cannot_work(config, relays, indexes)?;
+    refuse_what_cannot_work(config, relays, indexes, &args.roles)?;
     let (roles, progress) = start(&Wire::new(config)?, config, &args.roles)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
@@ -23,7 +27,7 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     Ok(outcome.map_or_else(|error| Exit::of(error.kind()), |()| Exit::Success))
 }
 
-fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool) -> Result<(), Problems> {
+fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool, roles: &[RoleName]) -> Result<(), Problems> {
     if config.relay.bus == Bus::Direct && relays != indexes {
         return Err(Problems::one(
             "relay.bus",
@@ -36,6 +40,12 @@ fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool) -> Resu
             "indexes",
             "no index is configured, so there is nothing for the indexer to do: add a section [indexes.NAME], or run \
              only the relay with --roles relay",
+        ));
+    }
+    if roles == [RoleName::Search] && config.indexes.values().all(|index| index.search.is_none()) {
+        return Err(Problems::one(
+            "indexes",
+            "no index can be searched, so there is nothing for the role search to do: add a section [indexes.NAME.search]",
         ));
     }
     Ok(())
@@ -77,6 +87,11 @@ pub(super) fn start(
             Ok(())
         }));
     }
+    if named.contains(&RoleName::Search)
+        && let Some(http) = searches(wire, config)?
+    {
+        roles.push(Role::new("search".to_owned(), move |shutdown| http.run(shutdown)));
+    }
     if let Some(alerts) = wire.alerts()? {
         roles.push(Role::new("alerts".to_owned(), move |shutdown| async move {
             alerts.run(shutdown).await;
@@ -84,4 +99,19 @@ pub(super) fn start(
         }));
     }
     Ok((roles, progress))
+}
+
+/// What answers searches, where an index can be searched.
+fn searches(wire: &Wire<'_>, config: &Config) -> Result<Option<Http>, sync_core::Error> {
+    let mut indexes = BTreeMap::new();
+    for (name, index) in &config.indexes {
+        if let Some(searchable) = &index.search {
+            let search = wire.search(name, index, searchable)?;
+            indexes.insert(name.clone(), Searched { search, fields: Arc::clone(&searchable.fields) });
+        }
+    }
+    if indexes.is_empty() {
+        return Ok(None);
+    }
+    Http::new(config.search.listen, indexes, config.search.concurrency).map(Some)
 }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::reader::Section;
+use super::search::Searchable;
 
 /// The topic of an index that names none.
 const TOPIC: &str = "job-es-sync";
 
 /// One index: the topic that tells what changed, and the projection that says what the document is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Index {
     /// The topic whose messages it follows.
     pub(crate) topic: String,
@@ -20,6 +21,8 @@ pub(crate) struct Index {
     pub(crate) mapping: Option<SourceFile>,
     /// Where to note that a document is in the index.
     pub(crate) synced_at: Option<SyncedAt>,
+    /// What of it people can search.
+    pub(crate) search: Option<Searchable>,
 }
 
 /// A file and what it holds.
@@ -70,8 +73,9 @@ impl Index {
             section.problem("mapping", format!("{} is not a JSON object: {error}", path.display()));
         }
         let synced_at = SyncedAt::read(section.section("synced_at"));
+        let search = Searchable::read(section.section("search"), mapping.as_ref().map(|(_, text)| text.as_str()));
         let file = |(path, text)| SourceFile { path, text };
-        Some(Self { topic, alias, projection: file(projection?), mapping: mapping.map(file), synced_at })
+        Some(Self { topic, alias, projection: file(projection?), mapping: mapping.map(file), synced_at, search })
     }
 }
 

@@ -80,7 +80,7 @@ const SSLMODE: &str = "sslmode=disable, prefer or require: certificates are veri
 const ATTRS: &str = "target_session_attrs=read-write, which finds the primary among several hosts, or any";
 
 impl PostgresUrl {
-    fn parse(url: String) -> Result<Self, &'static str> {
+    pub(super) fn parse(url: String) -> Result<Self, &'static str> {
         let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         let rest = rest.ok_or(EXPECTED)?;
         let (credentials, place) = rest.split_once('@').unwrap_or(("", rest));

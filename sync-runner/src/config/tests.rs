@@ -227,6 +227,8 @@ fn places(secret: &str) -> Vec<Sources> {
         format!("[kafka]\nsecurity = \"sasl_ssl\"\nsasl.password = \"{secret}\"\nsasl.username = \"me\"\n"),
         format!("[kafka.properties]\n\"ssl.key.password\" = \"{secret}\"\n[relay]\nlease = 1\n"),
         format!("[kafka.properties]\nx = [\"{secret}\"]\n"),
+        format!("[search.postgres]\nreplicas = [\"{url}\", \"me:{secret}@db\"]\npool_size = 0\n"),
+        format!("[search.postgres]\nreplicas = \"{url}\"\n"),
         format!("[elasticsearch]\nurl = \"http://me:{secret}@es:9200\"\n"),
         format!("[elasticsearch]\nurl = \"es {secret}\"\n"),
         format!("[elasticsearch]\napi_key = \"{secret}\"\npassword = \"{secret}\"\n"),

@@ -19,6 +19,23 @@ pub(super) fn postgres(config: &Config) -> PostgresConfig {
     }
 }
 
+/// The primary as it is searched.
+pub(super) fn searched(config: &Config) -> PostgresConfig {
+    let settings = &config.search.postgres;
+    PostgresConfig {
+        pool_size: settings.pool_size,
+        connect_timeout: settings.connect_timeout,
+        statement_timeout: settings.statement_timeout,
+        ..postgres(config)
+    }
+}
+
+/// Its standbys.
+pub(super) fn replicas(config: &Config) -> Vec<PostgresConfig> {
+    let replicas = config.search.postgres.replicas.iter();
+    replicas.map(|url| PostgresConfig { url: url.expose().to_owned(), ..searched(config) }).collect()
+}
+
 /// The brokers.
 pub(super) fn kafka(config: &Config) -> KafkaConfig {
     let settings = &config.kafka;

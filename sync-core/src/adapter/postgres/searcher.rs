@@ -1,6 +1,7 @@
 //! Searching the rows a projection makes documents of.
 
 mod columns;
+mod indexes;
 mod page;
 mod servers;
 mod statement;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::columns::Columns;
+pub use self::indexes::{SearchIndex, SearchIndexes};
 use self::page::Search;
 use self::servers::{Server, Servers};
 use self::table::Table;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, migrate};
+use sync_core::query::FieldNames;
 use sync_core::{Error, ErrorKind};
 
-use crate::config::{Bus, Config, Index, SourceFile, SyncedAt};
+use crate::config::{Bus, Config, Index, Searchable, SourceFile, SyncedAt};
 use crate::wire::Wire;
 
 /// The index's name in the configuration.
@@ -31,6 +32,18 @@ pub(super) struct Scene {
     /// Database, topic and alias.
     pub(super) name: String,
     index: Index,
+}
+
+/// What of a job can be searched.
+fn searchable() -> Result<Searchable, Error> {
+    let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let names = FieldNames {
+        key: "id".to_owned(),
+        text: all(&["title^3", "description"]),
+        fields: all(&["status", "priority", "tags[]", "created_at", "workspace.status", "workspace.host"]),
+        order: Some("-created_at".to_owned()),
+    };
+    Searchable::new(MAPPING, &names, "simple".to_owned())
 }
 
 impl Scene {
@@ -58,6 +71,7 @@ impl Scene {
                 key: "id".to_owned(),
                 column: "es_synced_at".to_owned(),
             }),
+            search: Some(searchable()?),
         };
         let mut config = servers.clone();
         config.postgres.url = servers.postgres.url.with_database(&name);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::indexer::IndexerCounts;
-use sync_core::port::Stored;
+use sync_core::port::{Found, Hit};
 use sync_core::relay::RelayCounts;
 use sync_core::repair::Comparison;
 
@@ -96,14 +96,11 @@ impl Story {
         render::text(&told)
     }
 
-    pub(super) fn found(&mut self, query: &str, found: &[(String, Stored)]) -> Result<(), Error> {
-        render::text(&format!("\nSearch for {query}:"))?;
-        for (key, stored) in found {
-            let document: serde_json::Value = serde_json::from_str(&stored.document).unwrap_or_default();
-            render::text(&format!(
-                "  {key}  {}  {}  version {}",
-                document["title"], document["status"], stored.version
-            ))?;
+    pub(super) fn found(&mut self, text: &str, by: &str, found: &Found) -> Result<(), Error> {
+        render::text(&format!("\nSearch for {text}, {} found by {by}:", found.total.value))?;
+        for Hit { key, version, document } in &found.hits {
+            let document: serde_json::Value = serde_json::from_str(document).unwrap_or_default();
+            render::text(&format!("  {key}  {}  {}  version {version}", document["title"], document["status"]))?;
         }
         Ok(())
     }

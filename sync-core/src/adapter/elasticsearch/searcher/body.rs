@@ -69,10 +69,10 @@ pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
 /// Where to go on. A date of another searcher may be finer than those here: documents of the same millisecond may have been
 /// told of already, or not; they are repeated.
 fn after(value: &Value, key: &str, is_own: bool) -> Json {
-    match value {
-        Value::Date(time) if !is_own => json!([whole_milliseconds(*time).as_millisecond(), ""]),
-        value => json!([plain(value), key]),
+    if let (Value::Date(time), false) = (value, is_own) {
+        return json!([whole_milliseconds(*time).as_millisecond(), ""]);
     }
+    json!([plain(value), key])
 }
 
 fn plain(value: &Value) -> Json {

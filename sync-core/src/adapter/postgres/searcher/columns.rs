@@ -94,7 +94,7 @@ impl Columns {
     }
 }
 
-fn is_text(sql_type: &Type) -> bool {
+pub(super) fn is_text(sql_type: &Type) -> bool {
     matches!(*sql_type, Type::TEXT | Type::VARCHAR)
 }
 

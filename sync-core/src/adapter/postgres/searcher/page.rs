@@ -182,26 +182,25 @@ impl Search<'_> {
             && let Place::After { value: Some(value), key: last } = &cursor.place
         {
             let last = self.key(last, &mut parameters)?;
-            conditions.push(match value {
+            conditions.push(if let (Value::Date(time), false) = (value, cursor.by == NAME) {
                 // The index knows no more than the millisecond, and has told of the keys in it up to this one.
-                Value::Date(time) if cursor.by != NAME => {
-                    let from = parameters.add(*time, Type::TIMESTAMPTZ);
-                    let to = format!("({from} + interval '1 millisecond')");
-                    let (outside, inside) = if descending {
-                        (format!("{order} < {from}"), format!("{order} < {to}"))
-                    } else {
-                        (format!("{order} >= {to}"), format!("{order} >= {from}"))
-                    };
-                    format!("{inside} and ({outside} or {key} > {last})")
-                }
-                value => {
-                    // A key is its own text, or a UUID.
-                    let value = match value {
-                        Value::Keyword(text) if column.is_uuid => self.key(text, &mut parameters)?,
-                        value => parameters.value(value),
-                    };
-                    format!("{order} {beyond}= {value} and ({order} {beyond} {value} or {key} > {last})")
-                }
+                let from = parameters.add(*time, Type::TIMESTAMPTZ);
+                let to = format!("({from} + interval '1 millisecond')");
+                let (outside, inside) = if descending {
+                    (format!("{order} < {from}"), format!("{order} < {to}"))
+                } else {
+                    (format!("{order} >= {to}"), format!("{order} >= {from}"))
+                };
+                format!("{inside} and ({outside} or {key} > {last})")
+            } else {
+                // A key is its own text, or a UUID.
+                let value = match value {
+                    Value::Keyword(text) if column.is_uuid => self.key(text, &mut parameters)?,
+                    Value::Keyword(_) | Value::Integer(_) | Value::Double(_) | Value::Date(_) | Value::Boolean(_) => {
+                        parameters.value(value)
+                    }
+                };
+                format!("{order} {beyond}= {value} and ({order} {beyond} {value} or {key} > {last})")
             });
         }
         let hits = format!(

@@ -1,0 +1,233 @@
+//! The indexes that make searching the rows quick: which would help, and which are there.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Column;
+use tokio_postgres::types::{Kind as TypeKind, Type};
+
+use super::PostgresSearcher;
+use super::columns::{Columns, quoted};
+use crate::adapter::postgres::connect::Timed;
+use crate::adapter::postgres::error::from_postgres;
+use crate::error::Error;
+use crate::query::{Fields, Kind};
+
+/// An index that makes searches quick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchIndex {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub purpose: String,
+    /// Its table, as SQL names it.
+    pub table: String,
+    /// What creates it, beside writers and outside of a transaction.
+    pub sql: String,
+    /// The extension `pg_trgm` has to be there first.
+    pub needs_trigrams: bool,
+    /// One of that name is there and can be used.
+    pub is_there: bool,
+}
+
+/// The indexes of a projection's fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchIndexes {
+    /// Those that would help.
+    pub indexes: Vec<SearchIndex>,
+    /// Fields for which none can be made here, and why.
+    pub without: Vec<(String, &'static str)>,
+}
+
+/// Where a column of the projection comes from.
+struct Origin {
+    table: u32,
+    column: String,
+    sql_type: Type,
+}
+
+const EXPRESSION: &str =
+    "it is no plain column of a table, but computed; an index on that expression has to be made by hand";
+
+const ENUMERATED: &str =
+    "it is an enumeration, whose text PostgreSQL does not index; filters of it are looked for in every row";
+
+const SEVERAL: &str =
+    "the text fields are of several tables; together they cannot be indexed, and words are looked for in every row";
+
+/// Names and kinds of tables, their columns, and the indexes in the same schemas.
+const TABLES: &str = "
+select c.oid, c.oid::regclass::text, c.relname::text, c.relkind::text, a.attnum, a.attname::text
+  from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+ where c.oid = any ($1)";
+
+const USABLE: &str = "
+select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
+ where x.indrelid = any ($1) and x.indisvalid";
+
+impl PostgresSearcher {
+    /// The indexes that would make searching these fields quick, as the primary has them or not. Changes nothing.
+    ///
+    /// # Errors
+    /// `Configuration` when the projection lacks a field; `Unavailable`, `Denied`.
+    pub async fn indexes(&self) -> Result<SearchIndexes, Error> {
+        let client = self.servers.primary().database.timed().await?;
+        let columns = self.columns(&client).await?;
+        let failed = |error| from_postgres(format!("indexes.{}.search", self.table.index), error);
+        let probe =
+            client.prepare(&format!("select * from (\n{}\n) as p limit 0", self.table.sql)).await.map_err(failed)?;
+        let oids: Vec<u32> = probe.columns().iter().filter_map(Column::table_oid).collect();
+        let tables = Tables::read(&client, &oids).await?;
+        Ok(Planned {
+            fields: &self.fields,
+            columns: &columns,
+            language: &self.table.language,
+            tables,
+            probe: probe.columns(),
+        }
+        .plan())
+    }
+}
+
+struct Table {
+    name: String,
+    bare: String,
+    is_partitioned: bool,
+    is_plain: bool,
+    columns: BTreeMap<i16, String>,
+}
+
+struct Tables {
+    known: BTreeMap<u32, Table>,
+    usable: Vec<String>,
+}
+
+impl Tables {
+    async fn read(client: &Timed, oids: &[u32]) -> Result<Self, Error> {
+        let failed = |error| from_postgres("looking for indexes", error);
+        let mut known: BTreeMap<u32, Table> = BTreeMap::new();
+        for row in client.query(TABLES, &[&oids]).await.map_err(failed)? {
+            let kind: String = row.get(3);
+            let table = known.entry(row.get(0)).or_insert_with(|| Table {
+                name: row.get(1),
+                bare: row.get(2),
+                is_partitioned: kind == "p",
+                is_plain: ["r", "p", "m"].contains(&kind.as_str()),
+                columns: BTreeMap::new(),
+            });
+            table.columns.insert(row.get(4), row.get(5));
+        }
+        let usable = client.query(USABLE, &[&oids]).await.map_err(failed)?;
+        Ok(Self { known, usable: usable.iter().map(|row| row.get(0)).collect() })
+    }
+}
+
+struct Planned<'a> {
+    fields: &'a Fields,
+    columns: &'a Columns,
+    language: &'a str,
+    tables: Tables,
+    probe: &'a [Column],
+}
+
+impl Planned<'_> {
+    fn plan(&self) -> SearchIndexes {
+        let mut planned = SearchIndexes::default();
+        self.words(&mut planned);
+        let mut patterns: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for (name, field) in self.fields.others() {
+            let is_key = name == self.fields.key();
+            let Some(origin) = self.origin(if is_key { "key" } else { name }) else {
+                planned.without.push((name.clone(), EXPRESSION));
+                continue;
+            };
+            if matches!(origin.sql_type.kind(), TypeKind::Enum(_)) {
+                planned.without.push((name.clone(), ENUMERATED));
+                continue;
+            }
+            let column = quoted(&origin.column);
+            let Some(comparable) = self.columns.others.get(name) else { continue };
+            let own = |sql: &str| {
+                sql.replace(&format!("p.{}", if is_key { "key".to_owned() } else { quoted(name) }), &column)
+            };
+            let (sql, order) = (own(&comparable.sql), own(&comparable.order));
+            if field.is_many {
+                let definition = format!("gin (({sql}))");
+                planned.indexes.extend(self.index(
+                    origin.table,
+                    name,
+                    &format!("{name}: one of its values"),
+                    &definition,
+                ));
+                continue;
+            }
+            // The index of the primary key does it.
+            if !(is_key && comparable.is_uuid) {
+                let beside = if is_key { String::new() } else { self.key_of(origin.table) };
+                let purpose = format!("{name}: values, ranges and order");
+                planned.indexes.extend(self.index(origin.table, name, &purpose, &format!("btree (({order}){beside})")));
+            }
+            if field.kind == Kind::Keyword && !comparable.is_uuid {
+                patterns.entry(origin.table).or_default().push(format!("({sql}) gin_trgm_ops"));
+            }
+        }
+        for (table, columns) in patterns {
+            let definition = format!("gin ({})", columns.join(", "));
+            planned.indexes.extend(self.index(table, "patterns", "patterns such as web-*", &definition));
+        }
+        planned
+    }
+
+    /// All words of all text fields.
+    fn words(&self, planned: &mut SearchIndexes) {
+        let Some(words) = &self.columns.words else { return };
+        let origins: Option<Vec<_>> = self.fields.text().iter().map(|field| self.origin(&field.name)).collect();
+        let Some(origins) = origins else {
+            planned.without.push(("text".to_owned(), EXPRESSION));
+            return;
+        };
+        let Some(table) = origins.first().map(|origin| origin.table) else { return };
+        if origins.iter().any(|origin| origin.table != table) {
+            planned.without.push(("text".to_owned(), SEVERAL));
+            return;
+        }
+        let mut sql = words.clone();
+        for (field, origin) in self.fields.text().iter().zip(&origins) {
+            sql = sql.replace(&format!("p.{}", quoted(&field.name)), &quoted(&origin.column));
+        }
+        let purpose = format!("words, as {} has them", self.language);
+        planned.indexes.extend(self.index(table, "words", &purpose, &format!("gin ({sql})")));
+    }
+
+    /// The key behind another column, where it is of the same table: those with equal values are ordered by it.
+    fn key_of(&self, table: u32) -> String {
+        let Some(origin) = self.origin("key").filter(|origin| origin.table == table) else { return String::new() };
+        let order = self.columns.key.order.replace("p.key", &quoted(&origin.column));
+        format!(", ({order})")
+    }
+
+    fn origin(&self, name: &str) -> Option<Origin> {
+        let column = self.probe.iter().find(|column| column.name() == name)?;
+        let table = column.table_oid()?;
+        let known = self.tables.known.get(&table).filter(|table| table.is_plain)?;
+        let own = known.columns.get(&column.column_id()?)?;
+        Some(Origin { table, column: own.clone(), sql_type: column.type_().clone() })
+    }
+
+    fn index(&self, table: u32, what: &str, purpose: &str, definition: &str) -> Option<SearchIndex> {
+        let table = self.tables.known.get(&table)?;
+        let name: String = format!("search_{}_{}", table.bare, what.replace('.', "_")).chars().take(63).collect();
+        // Of a partitioned table it is made in one go, and writers wait.
+        let how = if table.is_partitioned { "" } else { "concurrently " };
+        let sql = format!("create index {how}if not exists {} on {} using {definition};", quoted(&name), table.name);
+        let is_there = self.tables.usable.contains(&name);
+        let needs_trigrams = definition.contains("gin_trgm_ops");
+        Some(SearchIndex {
+            name,
+            purpose: purpose.to_owned(),
+            table: table.name.clone(),
+            sql,
+            needs_trigrams,
+            is_there,
+        })
+    }
+}

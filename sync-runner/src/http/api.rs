@@ -1,0 +1,129 @@
+//! `GET /search` and `GET /indexes`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State as Shared};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
+use metrics::counter;
+use serde::Serialize;
+use serde_json::json;
+use sync_core::query::Kind;
+use sync_core::telemetry::metrics::SEARCH_REJECTED;
+use sync_core::{Error, ErrorKind};
+use tokio::time::timeout;
+
+use super::parameters::Parameters;
+use super::{Searched, State};
+
+/// No search takes longer, whatever else is set.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Answers a search.
+pub(super) async fn search(Shared(state): Shared<Arc<State>>, RawQuery(query): RawQuery) -> Response {
+    let Ok(_place) = state.room.try_acquire() else {
+        counter!(SEARCH_REJECTED.name).increment(1);
+        let full = Error::new(ErrorKind::Unavailable, "too many searches are under way; try again");
+        return refuse(&full, full.to_string());
+    };
+    match timeout(LONGEST, answer(&state, query.as_deref().unwrap_or_default())).await {
+        Ok(Ok(answer)) => json_of(StatusCode::OK, &answer),
+        Ok(Err(error)) => failed(&error),
+        Err(_) => failed(&Error::new(ErrorKind::Unavailable, "the search took too long")),
+    }
+}
+
+async fn answer(state: &State, query: &str) -> Result<sync_core::search::Answer, Error> {
+    let parameters = Parameters::read(query)?;
+    let Searched { search, fields } = named(state, parameters.get("index"))?;
+    search.search(&parameters.query(fields)?).await
+}
+
+/// The index that is meant; where there is one, it need not be named.
+fn named<'a>(state: &'a State, name: Option<&str>) -> Result<&'a Searched, Error> {
+    let mut all = state.indexes.values();
+    let found = match (name, all.next(), all.next()) {
+        (Some(name), ..) => state.indexes.get(name),
+        (None, only, None) => only,
+        (None, _, Some(_)) => None,
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = state.indexes.keys().map(String::as_str).collect();
+        Error::new(ErrorKind::Refused, format!("index: expected one of {}", names.join(", ")))
+    })
+}
+
+fn failed(error: &Error) -> Response {
+    match error.kind() {
+        // What the caller did; its words are for the caller.
+        ErrorKind::Refused | ErrorKind::TooLarge => refuse(error, error.to_string()),
+        ErrorKind::Unavailable
+        | ErrorKind::Blocked
+        | ErrorKind::Fenced
+        | ErrorKind::Unexplained
+        | ErrorKind::Denied
+        | ErrorKind::Configuration
+        | ErrorKind::Contract
+        | ErrorKind::History
+        | ErrorKind::Internal => {
+            // Its words may name servers, which are nobody's business.
+            tracing::error!(kind = error.kind().name(), %error, "a search was not answered");
+            refuse(error, "the search cannot be answered now; the reason is in the log".to_owned())
+        }
+    }
+}
+
+fn refuse(error: &Error, message: String) -> Response {
+    let status = match error.kind() {
+        ErrorKind::Refused => StatusCode::BAD_REQUEST,
+        ErrorKind::TooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Unavailable | ErrorKind::Blocked | ErrorKind::Fenced | ErrorKind::Unexplained => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorKind::Denied
+        | ErrorKind::Configuration
+        | ErrorKind::Contract
+        | ErrorKind::History
+        | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut answer = json_of(status, &json!({ "error": { "kind": error.kind().name(), "message": message } }));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, 1.into());
+    }
+    answer
+}
+
+/// What can be searched, for the page and for whoever writes a client.
+pub(super) async fn indexes(Shared(state): Shared<Arc<State>>) -> Response {
+    let index = |(name, Searched { search, fields }): (&String, &Searched)| {
+        let others = fields.others().iter().map(|(name, field)| {
+            let kind = match field.kind {
+                Kind::Keyword => "keyword",
+                Kind::Integer => "integer",
+                Kind::Double => "double",
+                Kind::Date => "date",
+                Kind::Boolean => "boolean",
+            };
+            json!({ "name": name, "kind": kind, "many": field.is_many })
+        });
+        let text: Vec<_> = fields.text().iter().map(|field| &field.name).collect();
+        json!({
+            "index": name, "text": text, "fields": others.collect::<Vec<_>>(), "order": fields.order().to_string(),
+            "breaker": search.breaker().name(),
+        })
+    };
+    let indexes: Vec<_> = state.indexes.iter().map(index).collect();
+    json_of(StatusCode::OK, &json!({ "indexes": indexes }))
+}
+
+fn json_of(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What answers searches of an index.
+
+use std::sync::Arc;
+
+use sync_core::Error;
+use sync_core::adapter::elasticsearch::{ElasticsearchSearcher, SearcherConfig};
+use sync_core::adapter::postgres::{PostgresSearcher, SearchedConfig};
+use sync_core::policy::breaker::BreakerConfig;
+use sync_core::search::{Search, SearchConfig};
+
+use super::{Wire, settings};
+use crate::config::{Index, Searchable};
+
+impl Wire<'_> {
+    /// What searches an index, and the database when the index is away.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn search(&self, name: &str, index: &Index, searchable: &Searchable) -> Result<Search, Error> {
+        let settings = &self.config.search;
+        let config = SearcherConfig { alias: index.alias.clone(), budget: settings.budget, attempt: settings.attempt };
+        let fields = Arc::clone(&searchable.fields);
+        let searcher = ElasticsearchSearcher::new(&settings::elasticsearch(self.config), config, fields)?;
+        let database = Arc::new(self.searched_rows(name, index, searchable)?);
+        let rows = Arc::new(self.projection(name, index));
+        let breaker = BreakerConfig {
+            window: settings.breaker.window,
+            failure_rate: f64::from(settings.breaker.failure_percent) / 100.0,
+            open_for: settings.breaker.open_for,
+            probes: settings.breaker.probes,
+            slow: settings.breaker.slow,
+        };
+        let config = SearchConfig { breaker, budget: settings.budget, wait: settings.wait };
+        Ok(Search::new(name, Arc::new(searcher), database, rows, config))
+    }
+
+    /// What searches the rows an index is made of.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn searched_rows(
+        &self,
+        name: &str,
+        index: &Index,
+        searchable: &Searchable,
+    ) -> Result<PostgresSearcher, Error> {
+        let config = SearchedConfig {
+            index: name.to_owned(),
+            topic: index.topic.clone(),
+            sql: index.projection.text.clone(),
+            language: searchable.language.clone(),
+            max_lag: self.config.search.postgres.max_lag,
+        };
+        let (primary, replicas) = (settings::searched(self.config), settings::replicas(self.config));
+        PostgresSearcher::new(&primary, &replicas, &config, Arc::clone(&searchable.fields))
+    }
+}
