@@ -7,6 +7,8 @@ mod failover;
 mod kill;
 mod outage;
 mod reindex;
+mod replicas;
+mod search;
 mod shutdown;
 mod topic;
 mod volume;

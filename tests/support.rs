@@ -11,4 +11,5 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod runner;
+pub mod searched;
 pub mod servers;

@@ -95,13 +95,13 @@ impl Text {
     }
 }
 
-/// In which order documents come. Those that are equal in it come in the order of their keys.
+/// In which order documents come. Those that are equal in it come in the order of their keys, which is turned round with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// What fits best first.
     Relevance,
-    /// By a field; what has no value there comes last either way.
+    /// By a field. What has no value there comes last either way.
     By {
         /// Its name.
         field: String,

@@ -10,5 +10,6 @@ mod reindex;
 mod replay;
 mod retention;
 mod runner;
+mod search;
 mod secrets;
 mod servers;

@@ -118,12 +118,14 @@ impl Searcher for MemorySearcher {
     async fn search(&self, query: &Query) -> Result<Found, Error> {
         query.check(&self.fields)?;
         let order = query.order_in(&self.fields);
-        let descending = match &order {
-            Order::Relevance => true,
-            Order::By { descending, .. } => *descending,
+        let (descending, turned) = match &order {
+            Order::Relevance => (true, false),
+            Order::By { descending, .. } => (*descending, *descending),
         };
-        let in_order =
-            |a: (&Option<Value>, &str), b: (&Option<Value>, &str)| by_value(a.0, b.0, descending).then(a.1.cmp(b.1));
+        let in_order = |a: (&Option<Value>, &str), b: (&Option<Value>, &str)| {
+            let by_key = if turned { b.1.cmp(a.1) } else { a.1.cmp(b.1) };
+            by_value(a.0, b.0, descending).then(by_key)
+        };
         let keys: Vec<_> =
             self.index.inventory(None, usize::MAX).await?.documents.into_iter().map(|(key, _)| key).collect();
         let stored = self.index.fetch(&keys).await?;

@@ -94,15 +94,18 @@ impl Postgres {
     /// # Errors
     /// `Configuration` when the URL cannot be read or the certificate file cannot be used.
     pub fn new(settings: &PostgresConfig) -> Result<Self, Error> {
-        Self::of(settings, RecyclingMethod::Custom(TAKES_WRITES.to_owned()))
+        Self::of(settings, RecyclingMethod::Custom(TAKES_WRITES.to_owned()), &[])
     }
 
-    /// The same to read only, from whatever server answers: a standby, too.
-    pub(crate) fn reading(settings: &PostgresConfig) -> Result<Self, Error> {
-        Self::of(settings, RecyclingMethod::Fast)
+    /// The same for searches: on the primary, or on whatever server answers, a standby, too.
+    pub(crate) fn searching(settings: &PostgresConfig, is_primary: bool) -> Result<Self, Error> {
+        let always = RecyclingMethod::Custom(TAKES_WRITES.to_owned());
+        // What a search touches is little, and there are many at a time: none is compiled first, or done by several.
+        let options = ["-c jit=off", "-c max_parallel_workers_per_gather=0"];
+        Self::of(settings, if is_primary { always } else { RecyclingMethod::Fast }, &options)
     }
 
-    fn of(settings: &PostgresConfig, recycling_method: RecyclingMethod) -> Result<Self, Error> {
+    fn of(settings: &PostgresConfig, recycling_method: RecyclingMethod, options: &[&str]) -> Result<Self, Error> {
         // The parser's own words may quote the password, so they are not passed on.
         let mut config = Config::from_str(&settings.url).map_err(|_| {
             Error::new(
@@ -123,6 +126,10 @@ impl Postgres {
                 "postgres.url: target_session_attrs=read-only finds a standby, but the outbox is written on the \
                  primary; read-write finds that",
             ));
+        }
+        if !options.is_empty() {
+            let options = config.get_options().into_iter().chain(options.iter().copied()).collect::<Vec<_>>().join(" ");
+            config.options(&options);
         }
         // A cut network is noticed after about half a minute instead of hours.
         config.keepalives_idle(Duration::from_secs(10));

@@ -181,7 +181,7 @@ async fn the_best_comes_first(searched: &impl Searched) {
     assert_eq!(walked.len(), 3);
     // Without anything to rank by, it is the order there is otherwise.
     let ranked = Query { order: Some(Order::Relevance), ..read("status:OPEN", &fields) };
-    assert_eq!(keys(searched, &ranked).await, ["a", "b", "c"]);
+    assert_eq!(keys(searched, &ranked).await, ["c", "b", "a"]);
 }
 
 async fn walk(searched: &impl Searched, query: &Query) -> Vec<String> {
@@ -230,7 +230,8 @@ async fn orders_are_kept_and_pages_join(searched: &impl Searched) {
                 }
                 (a, b) => b.is_some().cmp(&a.is_some()),
             };
-            by_value.then_with(|| a["id"].as_str().cmp(&b["id"].as_str()))
+            let by_key = a["id"].as_str().cmp(&b["id"].as_str());
+            by_value.then(if descending { by_key.reverse() } else { by_key })
         });
         let expected: Vec<_> = expected.iter().map(|document| document["id"].as_str().unwrap()).collect();
         let mut query = Query { order: Some(Order::parse(order)), ..read("", &fields) };

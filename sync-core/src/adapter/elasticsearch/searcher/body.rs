@@ -30,29 +30,29 @@ pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
     let mut body = json!({
         "size": size(query), "version": true, "track_total_hits": MAX_DEPTH, "query": matching(query, order, fields),
     });
-    let by_key = json!({ fields.key(): "asc" });
+    let by_key = |direction: &str| json!({ fields.key(): direction });
     let mut counts = Map::new();
     for (place, field) in query.facets.iter().enumerate() {
         counts.insert(facet(place), json!({ "terms": { "field": field, "size": MAX_VALUES } }));
     }
     match order {
         Order::Relevance => {
-            body["sort"] = json!(["_score", by_key]);
+            body["sort"] = json!(["_score", by_key("asc")]);
             body["from"] = json!(query.after.as_ref().map_or(0, |cursor| cursor.depth));
         }
         Order::By { field, descending } => {
             let direction = if *descending { "desc" } else { "asc" };
-            body["sort"] = json!([{ field.as_str(): { "order": direction, "missing": "_last" } }, by_key]);
+            body["sort"] = json!([{ field.as_str(): { "order": direction, "missing": "_last" } }, by_key(direction)]);
             // Only so can a document without a value be told from one with an extreme one.
             body["docvalue_fields"] = json!([field]);
             match query.after.as_ref().map(|cursor| (cursor, &cursor.place)) {
                 None => {}
                 Some((cursor, Place::Depth)) => body["from"] = json!(cursor.depth),
                 Some((cursor, Place::After { value: Some(value), key })) => {
-                    body["search_after"] = after(value, key, cursor.by == NAME);
+                    body["search_after"] = after(value, key, *descending, cursor.by == NAME);
                 }
                 Some((_, Place::After { value: None, key })) => {
-                    body["sort"] = json!([by_key]);
+                    body["sort"] = json!([by_key(direction)]);
                     body["search_after"] = json!([key]);
                     body["post_filter"] = json!({ "bool": { "must_not": { "exists": { "field": field } } } });
                     counts.insert(ALL.to_owned(), json!({ "filter": { "match_all": {} } }));
@@ -68,9 +68,10 @@ pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
 
 /// Where to go on. A date of another searcher may be finer than those here: documents of the same millisecond may have been
 /// told of already, or not; they are repeated.
-fn after(value: &Value, key: &str, is_own: bool) -> Json {
+fn after(value: &Value, key: &str, descending: bool, is_own: bool) -> Json {
     if let (Value::Date(time), false) = (value, is_own) {
-        return json!([whole_milliseconds(*time).as_millisecond(), ""]);
+        let before_all = if descending { "\u{10ffff}" } else { "" };
+        return json!([whole_milliseconds(*time).as_millisecond(), before_all]);
     }
     json!([plain(value), key])
 }

@@ -13,10 +13,9 @@ use crate::query::{Field, Fields, Kind};
 /// A column, in rows called `p`.
 #[derive(Clone, Debug)]
 pub(super) struct Comparable {
-    /// Equal where the index finds it equal.
+    /// Equal where the index finds it equal, and ordered as it orders it: text by its bytes. Whatever helps to find or to
+    /// order it has to be an index on just this.
     pub(super) sql: String,
-    /// Ordered as the index orders it.
-    pub(super) order: String,
     pub(super) is_many: bool,
     /// Texts are compared with it as UUIDs, whose order is that of their texts: so the key's own index can be used.
     pub(super) is_uuid: bool,
@@ -32,6 +31,8 @@ pub(super) struct Columns {
     pub(super) words: Option<String>,
     /// The words of each text field.
     pub(super) words_of_each: Vec<String>,
+    /// Whether a row may have no document, and is not found then.
+    pub(super) has_gaps: bool,
     /// The weights behind the labels, as `ts_rank` takes them.
     pub(super) weights: [f32; 4],
 }
@@ -52,10 +53,13 @@ impl Columns {
     ) -> Result<Self, Error> {
         let failed = |error| from_postgres(format!("indexes.{index}.projection failed"), error);
         let probe = client.prepare(&format!("select * from (\n{sql}\n) as p limit 0")).await.map_err(failed)?;
-        Self::of(index, probe.columns(), fields, language)
+        let explain = format!("explain (verbose, format json) select p.document from (\n{sql}\n) as p");
+        let plan = client.query_one(explain.as_str(), &[]).await.map_err(failed)?;
+        let has_gaps = !is_always_there(&plan.get(0));
+        Self::of(index, probe.columns(), fields, language, has_gaps)
     }
 
-    fn of(index: &str, columns: &[Column], fields: &Fields, language: &str) -> Result<Self, Error> {
+    fn of(index: &str, columns: &[Column], fields: &Fields, language: &str, has_gaps: bool) -> Result<Self, Error> {
         let wrong = |what: String| Error::new(ErrorKind::Configuration, format!("indexes.{index}.search: {what}"));
         let column = |name: &str| {
             columns.iter().find(|column| column.name() == name).ok_or_else(|| {
@@ -90,7 +94,7 @@ impl Columns {
         let labelled = words_of_each.iter().zip(labels).map(|(words, label)| format!("setweight({words}, '{label}')"));
         let labelled: Vec<_> = labelled.collect();
         let words = (!labelled.is_empty()).then(|| format!("({})", labelled.join(" || ")));
-        Ok(Self { key, others, words, words_of_each, weights })
+        Ok(Self { key, others, words, words_of_each, has_gaps, weights })
     }
 }
 
@@ -98,22 +102,52 @@ pub(super) fn is_text(sql_type: &Type) -> bool {
     matches!(*sql_type, Type::TEXT | Type::VARCHAR)
 }
 
+/// Whether a plan's document is made by a function that always makes one. Otherwise each row's has to be made to know, with
+/// all that is joined for it.
+fn is_always_there(plan: &serde_json::Value) -> bool {
+    let output = plan.pointer("/0/Plan/Output/0").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let call = output.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(output);
+    let made = ["jsonb_build_object(", "json_build_object("].iter().find_map(|function| call.strip_prefix(function));
+    made.is_some_and(|arguments| closes_at_its_end(arguments))
+}
+
+/// Whether what was opened before is closed by the last character and not earlier. What stands in quotes does not count.
+fn closes_at_its_end(arguments: &str) -> bool {
+    let (mut depth, mut quote, mut closed_at) = (1_usize, None, None);
+    for (at, c) in arguments.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => {
+                depth -= 1;
+                if depth == 0 {
+                    closed_at = Some(at);
+                    break;
+                }
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    closed_at.is_some_and(|at| at + 1 == arguments.len())
+}
+
 fn key(sql_type: &Type) -> Comparable {
     let is_uuid = *sql_type == Type::UUID;
-    let (sql, order) = match *sql_type {
-        Type::UUID => ("p.key", "p.key"),
-        Type::TEXT | Type::VARCHAR => ("p.key", "p.key collate \"C\""),
-        _ => ("p.key::text", "p.key::text collate \"C\""),
+    let sql = match *sql_type {
+        Type::UUID => "p.key",
+        Type::TEXT | Type::VARCHAR => "p.key collate \"C\"",
+        _ => "p.key::text collate \"C\"",
     };
-    Comparable { sql: sql.to_owned(), order: order.to_owned(), is_many: false, is_uuid }
+    Comparable { sql: sql.to_owned(), is_many: false, is_uuid }
 }
 
 /// What is compared with values of the field; `None` when it cannot be.
 fn comparable(field: Field, sql_type: &Type, name: &str) -> Option<Comparable> {
     let sql = cast(field, sql_type, name)?;
-    // By bytes, as the index does it.
-    let order = if field.kind == Kind::Keyword { format!("{sql} collate \"C\"") } else { sql.clone() };
-    Some(Comparable { sql, order, is_many: field.is_many, is_uuid: false })
+    let is_keyword = field.kind == Kind::Keyword && !field.is_many;
+    let sql = if is_keyword { format!("{sql} collate \"C\"") } else { sql };
+    Some(Comparable { sql, is_many: field.is_many, is_uuid: false })
 }
 
 fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
@@ -167,4 +201,33 @@ fn labels(fields: &Fields) -> (Vec<char>, [f32; 4]) {
         by_label[3 - place] = weight / heaviest;
     }
     (fields.text().iter().map(|field| letters[rank(field.weight)]).collect(), by_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_always_there_only_when_one_function_makes_all_of_it() {
+        let is_always_there = |output: &str| is_always_there(&json!([{ "Plan": { "Output": [output] } }]));
+        for output in [
+            "jsonb_build_object('a', b)",
+            "(json_build_object('a', f(b), 'it''s )', (c)))",
+            "jsonb_build_object('\"', 1, ')', 2)",
+        ] {
+            assert!(is_always_there(output), "{output}");
+        }
+        for output in [
+            "document",
+            "CASE WHEN a THEN jsonb_build_object('a', b) ELSE NULL::jsonb END",
+            "(jsonb_build_object('a', b) || c)",
+            "(jsonb_build_object('a', b) -> jsonb_build_object('a', b))",
+            "to_jsonb(a.*)",
+            "",
+        ] {
+            assert!(!is_always_there(output), "{output}");
+        }
+    }
 }

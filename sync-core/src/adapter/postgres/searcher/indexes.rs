@@ -149,7 +149,7 @@ impl Planned<'_> {
             let own = |sql: &str| {
                 sql.replace(&format!("p.{}", if is_key { "key".to_owned() } else { quoted(name) }), &column)
             };
-            let (sql, order) = (own(&comparable.sql), own(&comparable.order));
+            let sql = own(&comparable.sql);
             if field.is_many {
                 let definition = format!("gin (({sql}))");
                 planned.indexes.extend(self.index(
@@ -164,7 +164,7 @@ impl Planned<'_> {
             if !(is_key && comparable.is_uuid) {
                 let beside = if is_key { String::new() } else { self.key_of(origin.table) };
                 let purpose = format!("{name}: values, ranges and order");
-                planned.indexes.extend(self.index(origin.table, name, &purpose, &format!("btree (({order}){beside})")));
+                planned.indexes.extend(self.index(origin.table, name, &purpose, &format!("btree (({sql}){beside})")));
             }
             if field.kind == Kind::Keyword && !comparable.is_uuid {
                 patterns.entry(origin.table).or_default().push(format!("({sql}) gin_trgm_ops"));
@@ -201,7 +201,7 @@ impl Planned<'_> {
     /// The key behind another column, where it is of the same table: those with equal values are ordered by it.
     fn key_of(&self, table: u32) -> String {
         let Some(origin) = self.origin("key").filter(|origin| origin.table == table) else { return String::new() };
-        let order = self.columns.key.order.replace("p.key", &quoted(&origin.column));
+        let order = self.columns.key.sql.replace("p.key", &quoted(&origin.column));
         format!(", ({order})")
     }
 

@@ -13,11 +13,14 @@ use crate::port::{Counted, Facet, Found, Hit, Total};
 use crate::query::{Cursor, Fields, Kind, MAX_VALUES, Order, Place, Query, Value, refused};
 use crate::version::Version;
 
-/// Rows that are counted, and ranked, at most. Both mean to read them all.
+/// Rows that are ranked, at most: their words are taken apart for it.
+const RANKED: u64 = 1_000;
+
+/// Rows that are counted, at most, where only columns are compared.
 const COUNTED: i64 = 1_000;
 
-/// Rows whose values are counted, at most.
-const FACETED: i64 = 10_000;
+/// The same where words are looked for, or values are counted. So many are sorted rather than met in their order.
+const COUNTED_FAR: i64 = 10_000;
 
 /// One query, asked on one connection.
 pub(super) struct Search<'a> {
@@ -41,12 +44,14 @@ impl Search<'_> {
         let order = match &self.query.after {
             // In which the page before was; a page of another searcher says nothing about ranks.
             Some(cursor) if cursor.by == NAME => cursor.order.clone(),
-            _ if asked == Order::Relevance && !total.is_exact => self.fields.order().clone(),
+            _ if asked == Order::Relevance && total.value > RANKED => self.fields.order().clone(),
             _ => asked,
         };
+        // To look for words in the order of another index takes long where few have them. The planner cannot know how few.
+        let is_sorted = total.is_exact && !self.query.text.is_empty();
         let mut rows = match &order {
             Order::Relevance => self.ranked().await?,
-            Order::By { field, descending } => self.ordered(field, *descending).await?,
+            Order::By { field, descending } => self.ordered(field, *descending, is_sorted).await?,
         };
         let limit = self.query.limit;
         let is_last = rows.len() <= limit;
@@ -67,7 +72,7 @@ impl Search<'_> {
         let conditions = matching(query, self.columns, &self.table.language, &mut parameters).join(" and ");
         let facets: Vec<(&String, &Comparable)> =
             query.facets.iter().filter_map(|field| Some((field, self.columns.others.get(field)?))).collect();
-        let most = if facets.is_empty() { COUNTED } else { FACETED };
+        let most = if facets.is_empty() && query.text.is_empty() { COUNTED } else { COUNTED_FAR };
         let values = facets.iter().enumerate().map(|(place, (_, column))| format!(", {} as f{place}", column.sql));
         let limit = parameters.add(most + 1, Type::INT8);
         let mut sql = format!(
@@ -116,7 +121,7 @@ impl Search<'_> {
         let wanted = wanted(self.query, &self.table.language, &mut parameters);
         let words = self.columns.words.as_deref().unwrap_or("''::tsvector");
         let weights = parameters.add(self.columns.weights.to_vec(), Type::FLOAT4_ARRAY);
-        let (key, most) = (&self.columns.key.order, parameters.add(COUNTED, Type::INT8));
+        let (key, most) = (&self.columns.key.sql, parameters.add(to_i64(RANKED), Type::INT8));
         let (mut behind, mut offset) = (String::new(), String::new());
         match self.query.after.as_ref().map(|cursor| (cursor, &cursor.place)) {
             Some((cursor, Place::After { value: Some(value), key })) if cursor.by == NAME => {
@@ -137,7 +142,7 @@ impl Search<'_> {
     }
 
     /// In the order of a field: those with a value, then those without, each found by the index of the field.
-    async fn ordered(&self, field: &str, descending: bool) -> Result<Vec<Placed>, Error> {
+    async fn ordered(&self, field: &str, descending: bool, is_sorted: bool) -> Result<Vec<Placed>, Error> {
         let unknown = || refused(format!("there is no field {field:?} to sort by"));
         let column = self.columns.others.get(field).ok_or_else(unknown)?;
         let kind = self.fields.get(field)?.kind;
@@ -148,10 +153,10 @@ impl Search<'_> {
         };
         let mut rows = match after {
             Some(_) => Vec::new(),
-            None => self.with_value(column, kind, descending).await?,
+            None => self.with_value(column, kind, descending, is_sorted).await?,
         };
         if rows.len() <= self.query.limit {
-            rows.extend(self.without_value(column, kind, after, rows.len()).await?);
+            rows.extend(self.without_value(column, kind, descending, after, rows.len()).await?);
         }
         Ok(rows)
     }
@@ -161,21 +166,28 @@ impl Search<'_> {
         let mut parameters = Parameters::default();
         let conditions = matching(self.query, self.columns, &self.table.language, &mut parameters).join(" and ");
         let offset = parameters.add(to_i64(self.query.after.as_ref().map_or(0, |cursor| cursor.depth)), Type::INT8);
-        let (order, key) = (&column.order, &self.columns.key.order);
-        let direction = if descending { "desc nulls last" } else { "asc nulls last" };
+        let (order, key) = (&column.sql, &self.columns.key.sql);
+        let direction = if descending { "desc" } else { "asc" };
         let hits = format!(
             "select p.key as native, {key} as key, {order} as sorted from (\n{}\n) as p where {conditions}\n\
-             order by {order} {direction}, {key} limit {} offset {offset}",
+             order by {order} {direction} nulls last, {key} {direction} limit {} offset {offset}",
             self.table.sql,
             self.limit(0)
         );
-        self.page(&hits, &format!("h.sorted {direction}, h.key"), &parameters, kind).await
+        let direction = format!("h.sorted {direction} nulls last, h.key {direction}");
+        self.page(&hits, &direction, &parameters, kind).await
     }
 
-    async fn with_value(&self, column: &Comparable, kind: Kind, descending: bool) -> Result<Vec<Placed>, Error> {
+    async fn with_value(
+        &self,
+        column: &Comparable,
+        kind: Kind,
+        descending: bool,
+        is_sorted: bool,
+    ) -> Result<Vec<Placed>, Error> {
         let mut parameters = Parameters::default();
         let mut conditions = matching(self.query, self.columns, &self.table.language, &mut parameters);
-        let (order, key) = (&column.order, &self.columns.key.order);
+        let (order, key) = (&column.sql, &self.columns.key.sql);
         conditions.push(format!("{} is not null", column.sql));
         let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
         if let Some(cursor) = &self.query.after
@@ -191,7 +203,7 @@ impl Search<'_> {
                 } else {
                     (format!("{order} >= {to}"), format!("{order} >= {from}"))
                 };
-                format!("{inside} and ({outside} or {key} > {last})")
+                format!("{inside} and ({outside} or {key} {beyond} {last})")
             } else {
                 // A key is its own text, or a UUID.
                 let value = match value {
@@ -200,41 +212,46 @@ impl Search<'_> {
                         parameters.value(value)
                     }
                 };
-                format!("{order} {beyond}= {value} and ({order} {beyond} {value} or {key} > {last})")
+                format!("({order}, {key}) {beyond} ({value}, {last})")
             });
         }
+        // What stands before an offset is found first.
+        let first = if is_sorted { "offset 0" } else { "" };
         let hits = format!(
-            "select p.key as native, {key} as key, {order} as sorted from (\n{}\n) as p where {}\n\
-             order by {order} {direction}, {key} limit {}",
+            "select * from (select p.key as native, {key} as key, {order} as sorted from (\n{}\n) as p\n\
+             where {} {first}) as found\norder by sorted {direction}, key {direction} limit {}",
             self.table.sql,
             conditions.join(" and "),
             self.limit(0)
         );
-        self.page(&hits, &format!("h.sorted {direction}, h.key"), &parameters, kind).await
+        self.page(&hits, &format!("h.sorted {direction}, h.key {direction}"), &parameters, kind).await
     }
 
     async fn without_value(
         &self,
         column: &Comparable,
         kind: Kind,
+        descending: bool,
         after: Option<&str>,
         have: usize,
     ) -> Result<Vec<Placed>, Error> {
         let mut parameters = Parameters::default();
         let mut conditions = matching(self.query, self.columns, &self.table.language, &mut parameters);
         conditions.push(format!("{} is null", column.sql));
-        let key = &self.columns.key.order;
+        let key = &self.columns.key.sql;
+        let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
         if let Some(after) = after {
-            conditions.push(format!("{key} > {}", self.key(after, &mut parameters)?));
+            conditions.push(format!("{key} {beyond} {}", self.key(after, &mut parameters)?));
         }
         let hits = format!(
-            "select p.key as native, {key} as key, {} as sorted from (\n{}\n) as p where {}\norder by {key} limit {}",
-            column.order,
+            "select p.key as native, {key} as key, {} as sorted from (\n{}\n) as p where {}\n\
+             order by {key} {direction} limit {}",
+            column.sql,
             self.table.sql,
             conditions.join(" and "),
             self.limit(have)
         );
-        self.page(&hits, "h.key", &parameters, kind).await
+        self.page(&hits, &format!("h.key {direction}"), &parameters, kind).await
     }
 
     /// The documents of what was found. Made of its rows only: to make those of all that fit would take long.
@@ -302,6 +319,6 @@ impl Search<'_> {
     }
 }
 
-fn to_i64(depth: usize) -> i64 {
-    i64::try_from(depth).unwrap_or(i64::MAX)
+fn to_i64(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }

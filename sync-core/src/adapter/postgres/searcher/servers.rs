@@ -119,9 +119,9 @@ struct Known {
 impl Servers {
     pub(super) fn new(primary: &PostgresConfig, replicas: &[PostgresConfig], most: Duration) -> Result<Self, Error> {
         let numbered =
-            |(place, replica)| Ok(Server::new(Postgres::reading(replica)?, format!("replica {}", place + 1)));
+            |(place, replica)| Ok(Server::new(Postgres::searching(replica, false)?, format!("replica {}", place + 1)));
         let known = Known {
-            primary: Server::new(Postgres::new(primary)?, "the primary".to_owned()),
+            primary: Server::new(Postgres::searching(primary, true)?, "the primary".to_owned()),
             replicas: replicas.iter().enumerate().map(numbered).collect::<Result<_, Error>>()?,
             clock: Mutex::default(),
             since: Instant::now(),

@@ -61,28 +61,51 @@ impl Parameters {
 
 /// The rows that fit, called `p`; each part of a `where`.
 pub(super) fn matching(query: &Query, columns: &Columns, language: &str, parameters: &mut Parameters) -> Vec<String> {
-    let mut conditions = vec!["p.document is not null".to_owned()];
-    for Words { is_excluded, what } in &query.text {
-        let Some(words) = &columns.words else { continue };
-        let wanted = tsquery(what, language, parameters);
-        let mut found = format!("{words} @@ {wanted}");
-        if matches!(what, Text::Phrase(_)) {
-            // Where one field ends and another begins, words are neighbours that are none.
-            let each: Vec<_> = columns.words_of_each.iter().map(|words| format!("{words} @@ {wanted}")).collect();
-            found = format!("{found} and ({})", each.join(" or "));
-        }
-        conditions.push(if *is_excluded {
-            format!("not ({found})")
-        } else {
-            // Of a word that the language does not count, nothing is left to be found.
-            format!("(numnode({wanted}) = 0 or {found})")
-        });
+    let mut conditions = vec![if columns.has_gaps { "p.document is not null" } else { "true" }.to_owned()];
+    if let Some(words) = &columns.words {
+        conditions.extend(found_in(query, words, &columns.words_of_each, language, parameters));
     }
     for filter in &query.filters {
         if let Some(column) = columns.others.get(&filter.field) {
             let holds = holds(filter, column, parameters);
             conditions.push(if filter.is_excluded { format!("({holds}) is not true") } else { holds });
         }
+    }
+    conditions
+}
+
+/// What is found in text. The words of a row are taken apart once, whatever is looked for in them: that is what takes time.
+fn found_in(
+    query: &Query,
+    words: &str,
+    words_of_each: &[String],
+    language: &str,
+    parameters: &mut Parameters,
+) -> Vec<String> {
+    let is_phrase = |what: &Text| matches!(what, Text::Phrase(_));
+    let (mut wanted, mut unwanted, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    for Words { is_excluded, what } in &query.text {
+        let looked_for = tsquery(what, language, parameters);
+        // Where one field ends and another begins, words are neighbours that are none.
+        let each: Vec<_> = words_of_each.iter().map(|words| format!("{words} @@ {looked_for}")).collect();
+        let in_one = format!("({})", each.join(" or "));
+        match (is_excluded, is_phrase(what)) {
+            (true, true) => conditions.push(format!("not {in_one}")),
+            (true, false) => unwanted.push(looked_for),
+            (false, true) => {
+                conditions.push(format!("(numnode({looked_for}) = 0 or {in_one})"));
+                wanted.push(looked_for);
+            }
+            (false, false) => wanted.push(looked_for),
+        }
+    }
+    if !wanted.is_empty() {
+        let wanted = format!("({})", wanted.join(" && "));
+        // Of words that the language does not count, nothing is left to be found.
+        conditions.insert(0, format!("(numnode{wanted} = 0 or {words} @@ {wanted})"));
+    }
+    if !unwanted.is_empty() {
+        conditions.push(format!("not ({words} @@ ({}))", unwanted.join(" || ")));
     }
     conditions
 }
@@ -116,7 +139,10 @@ fn holds(filter: &Filter, column: &Comparable, parameters: &mut Parameters) -> S
             format!("{sql} = any ({}::text[]::uuid[])", parameters.values(&possible))
         }
         Condition::OneOf(values) if column.is_many => format!("{sql} && {}", parameters.values(values)),
-        Condition::OneOf(values) => format!("{sql} = any ({})", parameters.values(values)),
+        Condition::OneOf(values) => match values.as_slice() {
+            [one] => format!("{sql} = {}", parameters.value(one)),
+            several => format!("{sql} = any ({})", parameters.values(several)),
+        },
         Condition::Between(from, to) => {
             let from = match from {
                 Bound::Included(value) => Some(format!("{sql} >= {}", parameters.value(value))),
@@ -134,7 +160,7 @@ fn holds(filter: &Filter, column: &Comparable, parameters: &mut Parameters) -> S
             let escaped =
                 pattern.parts().iter().map(|part| part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
             let pattern = parameters.add(escaped.collect::<Vec<_>>().join("%"), Type::TEXT);
-            let text = if column.is_uuid { "::text" } else { "" };
+            let text = if column.is_uuid { "::text collate \"C\"" } else { "" };
             format!("{sql}{text} like {pattern}")
         }
         Condition::Present if column.is_many => format!("cardinality({sql}) > 0"),
