@@ -13,6 +13,7 @@ mod pipeline;
 mod poison;
 mod relay;
 mod retries;
+mod search;
 mod silence;
 mod tombstones;
 mod watch;

@@ -108,7 +108,7 @@ fn is_always_there(plan: &serde_json::Value) -> bool {
     let output = plan.pointer("/0/Plan/Output/0").and_then(serde_json::Value::as_str).unwrap_or_default();
     let call = output.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(output);
     let made = ["jsonb_build_object(", "json_build_object("].iter().find_map(|function| call.strip_prefix(function));
-    made.is_some_and(|arguments| closes_at_its_end(arguments))
+    made.is_some_and(closes_at_its_end)
 }
 
 /// Whether what was opened before is closed by the last character and not earlier. What stands in quotes does not count.

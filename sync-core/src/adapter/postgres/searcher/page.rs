@@ -14,7 +14,7 @@ use crate::query::{Cursor, Fields, Kind, MAX_VALUES, Order, Place, Query, Value,
 use crate::version::Version;
 
 /// Rows that are ranked, at most: their words are taken apart for it.
-const RANKED: u64 = 1_000;
+const RANKED: u64 = 200;
 
 /// Rows that are counted, at most, where only columns are compared.
 const COUNTED: i64 = 1_000;
