@@ -7,5 +7,6 @@ select job.id as key,
            'salary', job.salary,
            'created_at', job.created_at,
            'updated_at', job.updated_at
-       ) as document
+       ) as document,
+       job.title, job.description, job.status, job.salary, job.created_at
 from public.jobs as job

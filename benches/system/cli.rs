@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Backfill(Options),
     /// An index compared with its table.
     Reconcile(Options),
+    /// Searches of an index, and of its table when the index is away.
+    Search(Options),
     /// Every row of a table changes: from the first commit until a search finds the last.
     Live(Options),
     /// From a commit to its message in a consumer's hands.

@@ -8,6 +8,7 @@ pub(crate) mod live;
 pub(crate) mod pinned;
 pub(crate) mod reconcile;
 pub(crate) mod relay;
+pub(crate) mod search;
 pub(crate) mod writer;
 
 use std::time::Duration;

@@ -42,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Index(options) => contest::index::run(&options).await,
         Command::Backfill(options) => contest::backfill::run(&options).await,
         Command::Reconcile(options) => contest::reconcile::run(&options).await,
+        Command::Search(options) => contest::search::run(&options).await,
         Command::Live(options) => contest::live::run(&options).await,
         Command::Latency(options) => contest::latency::run(&options).await,
         Command::Writer(options) => contest::writer::run(&options).await,
