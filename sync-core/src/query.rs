@@ -49,6 +49,9 @@ pub const MAX_DEPTH: usize = 10_000;
 /// Words, filters and values of one query, at most.
 pub const MAX_PARTS: usize = 100;
 
+/// Facets of one query, at most.
+pub const MAX_FACETS: usize = 10;
+
 /// Different values of one facet that are told, the most frequent ones.
 pub const MAX_VALUES: usize = 20;
 
@@ -173,6 +176,11 @@ impl Query {
         if parts > MAX_PARTS {
             return Err(refused(format!("the query has {parts} parts, more than {MAX_PARTS}; say less at once")));
         }
+        let texts =
+            self.text.iter().map(|words| words.what.written()).chain(self.wrote.iter().map(|wrote| wrote.key.as_str()));
+        if texts.into_iter().any(|text| !condition::is_text(text)) {
+            return Err(refused("the text holds a character of code 0, which no text in a database has"));
+        }
         if fields.text().is_empty() && !self.text.is_empty() {
             return Err(refused(
                 "no field of this index holds text to look in; only filters (field:value) can be used",
@@ -186,6 +194,9 @@ impl Query {
             if known.is_many {
                 return Err(refused(format!("sort: {field} has several values a document, and gives no order")));
             }
+        }
+        if self.facets.len() > MAX_FACETS {
+            return Err(refused(format!("facets: {} are more than {MAX_FACETS}", self.facets.len())));
         }
         for facet in &self.facets {
             if fields.get(facet)?.kind != Kind::Keyword {

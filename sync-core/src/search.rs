@@ -9,7 +9,7 @@
 mod answer;
 mod guard;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
@@ -25,6 +25,9 @@ use crate::telemetry::metrics::{SEARCH_FAILED, SEARCH_FALLBACK, SEARCH_SECONDS};
 
 /// How often it is looked whether a write can be seen.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How often it is told that the index did not answer.
+const TELL: Duration = Duration::from_secs(10);
 
 /// When the index is left for the database.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,8 @@ pub struct Search {
     rows: Arc<dyn Projection>,
     guard: Guard,
     config: SearchConfig,
+    /// When it was told last that the index had failed.
+    told: Mutex<Option<Instant>>,
 }
 
 /// Why the database answers.
@@ -91,7 +96,15 @@ impl Search {
         rows: Arc<dyn Projection>,
         config: SearchConfig,
     ) -> Self {
-        Self { name: name.to_owned(), index, database, rows, guard: Guard::new(name, config), config }
+        Self {
+            name: name.to_owned(),
+            index,
+            database,
+            rows,
+            guard: Guard::new(name, config),
+            config,
+            told: Mutex::default(),
+        }
     }
 
     /// Whether the index is asked, as far as searches have found out.
@@ -175,12 +188,24 @@ impl Search {
         Ok(awaited)
     }
 
+    /// Tells of it, and then for a while only in detail: with the index, all searches fail alike.
+    fn tell(&self, error: &Error) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = error.kind().name();
+        if told.is_some_and(|told| told.elapsed() < TELL) {
+            tracing::debug!(index = self.name, kind, %error, "the index did not answer a search");
+            return;
+        }
+        *told = Some(Instant::now());
+        tracing::warn!(index = self.name, kind, %error, "the index did not answer a search; the database does");
+    }
+
     fn reason(&self, away: Away) -> Reason {
         match away {
             Away::Open => Reason::Open,
             Away::Late => Reason::Late,
             Away::Failed(error) => {
-                tracing::warn!(index = self.name, kind = error.kind().name(), %error, "the index did not answer a search");
+                self.tell(&error);
                 Reason::Failed
             }
         }

@@ -78,6 +78,17 @@ async fn a_replica_that_is_far_behind_frozen_or_gone_is_left_for_the_next_and_th
 
     let (by, _) = copies.ask_for(settle).await;
     assert_eq!(by, ports(&[&one, &other]), "both copies take turns");
+    assert!(copies.searcher.check_replicas().await.iter().all(Result::is_ok));
+
+    // Another database of the same server, and a server of its own, are no copies, whatever they hold.
+    primary.answer("create database another");
+    let stranger = Cluster::start(&[]);
+    let elsewhere = PostgresConfig { url: primary.url("another"), ..server(&primary) };
+    let strangers =
+        PostgresSearcher::new(&server(&primary), &[elsewhere, server(&stranger)], &config, searched_fields()).unwrap();
+    assert!(strangers.check_replicas().await.iter().all(Result::is_err));
+    let (by, _) = Copies { searcher: strangers }.ask_for(settle).await;
+    assert_eq!(by, ports(&[&primary]));
 
     // A copy that is behind is searched until it is too far behind.
     one.answer("select pg_wal_replay_pause()");

@@ -26,23 +26,21 @@ pub enum Value {
 }
 
 impl Value {
-    const fn kind(&self) -> Kind {
+    /// Whether a field of this kind can have it.
+    pub(super) fn is_of(&self, kind: Kind) -> bool {
         match self {
-            Self::Keyword(_) => Kind::Keyword,
-            Self::Integer(_) => Kind::Integer,
-            Self::Double(_) => Kind::Double,
-            Self::Date(_) => Kind::Date,
-            Self::Boolean(_) => Kind::Boolean,
+            Self::Keyword(text) => kind == Kind::Keyword && is_text(text),
+            Self::Integer(number) => kind == Kind::Long || (kind == Kind::Integer && i32::try_from(*number).is_ok()),
+            Self::Double(number) => kind == Kind::Double && number.is_finite(),
+            Self::Date(_) => kind == Kind::Date,
+            Self::Boolean(_) => kind == Kind::Boolean,
         }
     }
+}
 
-    fn is_usable(&self) -> bool {
-        match self {
-            Self::Double(number) => number.is_finite(),
-            Self::Date(time) => *time == whole_milliseconds(*time),
-            Self::Keyword(_) | Self::Integer(_) | Self::Boolean(_) => true,
-        }
-    }
+/// Whether a database can be asked for it.
+pub(super) fn is_text(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 /// The millisecond a moment is in.
@@ -119,17 +117,24 @@ impl Filter {
     pub(super) fn check(&self, fields: &Fields) -> Result<(), Error> {
         let name = &self.field;
         let field = fields.get(name)?;
-        let fits = |value: &Value| value.kind() == field.kind && value.is_usable();
+        let is_whole = |value: &Value| !matches!(value, Value::Date(time) if *time != whole_milliseconds(*time));
+        let fits = |value: &Value| value.is_of(field.kind) && is_whole(value);
         let ok = match &self.condition {
             Condition::OneOf(values) => field.kind != Kind::Date && !values.is_empty() && values.iter().all(fits),
             Condition::Between(from, to) => {
                 let ends = [from, to].map(end);
-                matches!(field.kind, Kind::Integer | Kind::Double | Kind::Date)
+                matches!(field.kind, Kind::Integer | Kind::Long | Kind::Double | Kind::Date)
                     && !field.is_many
                     && ends.iter().flatten().all(|value| fits(value))
                     && ends.iter().any(Option::is_some)
             }
-            Condition::Like(pattern) => field.kind == Kind::Keyword && !field.is_many && pattern.parts().len() > 1,
+            Condition::Like(pattern) => {
+                let parts = pattern.parts();
+                field.kind == Kind::Keyword
+                    && !field.is_many
+                    && parts.len() > 1
+                    && parts.iter().all(|part| is_text(part))
+            }
             Condition::Present => true,
         };
         let expected = field.expected();

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::condition::Value;
+use super::condition::{Value, is_text};
 use super::fields::Fields;
 use super::{MAX_DEPTH, Order, Query, refused};
 use crate::error::Error;
@@ -57,6 +57,17 @@ impl Cursor {
         // Where too much is found to be ranked, a search goes on in the order there is without relevance.
         if self.order != asked && !(asked == Order::Relevance && self.order == *fields.order()) {
             return Err(refused(format!("cursor: it is of a search in the order {}, not {asked}", self.order)));
+        }
+        let foreign = || refused("cursor: it is of another search; leave it out");
+        if let Place::After { value, key } = &self.place {
+            let fits = match (value, &self.order) {
+                (None, Order::By { .. }) => true,
+                (Some(value), Order::By { field, .. }) => value.is_of(fields.get(field)?.kind),
+                (value, Order::Relevance) => matches!(value, Some(Value::Double(_))),
+            };
+            if !fits || !is_text(key) {
+                return Err(foreign());
+            }
         }
         if self.place == Place::Depth && self.depth.saturating_add(query.limit) > MAX_DEPTH {
             let what = format!(

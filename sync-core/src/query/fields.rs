@@ -10,8 +10,10 @@ use crate::error::Error;
 pub enum Kind {
     /// Text that is one value: a status, a tag, a name of a host.
     Keyword,
-    /// A whole number.
+    /// A whole number of 32 bits.
     Integer,
+    /// A whole number of 64 bits.
+    Long,
     /// A number.
     Double,
     /// A moment.
@@ -35,10 +37,10 @@ impl Field {
         match (self.kind, self.is_many) {
             (Kind::Keyword, false) => "expected a value, several with commas, a pattern such as web-*, or * for any",
             (Kind::Keyword, true) => "expected a value, several with commas, or * for any",
-            (Kind::Integer, false) => {
+            (Kind::Integer | Kind::Long, false) => {
                 "expected a whole number such as 3, several with commas, a range such as >=3 or 1..5, or *"
             }
-            (Kind::Integer, true) => "expected a whole number such as 3, several with commas, or *",
+            (Kind::Integer | Kind::Long, true) => "expected a whole number such as 3, several with commas, or *",
             (Kind::Double, false) => {
                 "expected a number such as 1.5, several with commas, a range such as >=1.5 or 1..2, or *"
             }

@@ -82,7 +82,8 @@ fn type_of(field: &Value) -> &str {
 fn kind(field: &Value, name: &str, setting: &str) -> Result<Kind, Error> {
     let kind = match type_of(field) {
         "keyword" => Kind::Keyword,
-        "long" | "integer" | "short" | "byte" => Kind::Integer,
+        "long" => Kind::Long,
+        "integer" | "short" | "byte" => Kind::Integer,
         "double" => Kind::Double,
         "date" => Kind::Date,
         "boolean" => Kind::Boolean,

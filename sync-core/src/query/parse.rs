@@ -72,7 +72,7 @@ fn condition(field: Field, pieces: &[Piece]) -> Option<Condition> {
 fn value(kind: Kind, text: &str) -> Option<Value> {
     Some(match kind {
         Kind::Keyword => Value::Keyword(text.to_owned()),
-        Kind::Integer => Value::Integer(text.parse().ok()?),
+        Kind::Integer | Kind::Long => Value::Integer(text.parse().ok()?),
         Kind::Double => Value::Double(text.parse().ok().filter(|number: &f64| number.is_finite())?),
         Kind::Boolean => Value::Boolean(text.parse().ok()?),
         // A date is a span of time: see below.
@@ -224,6 +224,11 @@ mod tests {
             ("n:three", "n: expected a whole number"),
             ("n:1,2..3", "n: expected"),
             ("n:99999999999999999999", "n: expected"),
+            ("n:2147483648", "n: expected"),
+            ("n:>-2147483649", "n: expected"),
+            ("status:a\0b", "status: expected"),
+            ("status:a\0*", "status: expected"),
+            ("a\0b", "text"),
             ("x:NaN", "x: expected"),
             ("x:inf", "x: expected"),
             ("at:yesterday", "at: expected a date"),

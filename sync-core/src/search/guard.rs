@@ -39,6 +39,7 @@ pub(super) struct Guard {
 impl Guard {
     pub(super) fn new(name: &str, config: SearchConfig) -> Self {
         let breaker = Mutex::new(Breaker::new(config.breaker));
+        gauge!(SEARCH_BREAKER_STATE.name, "index" => name.to_owned()).set(0.0);
         Self { name: name.to_owned(), config, breaker, opened: watch::Sender::new(0), since: Instant::now() }
     }
 

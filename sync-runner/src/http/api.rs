@@ -102,6 +102,7 @@ pub(super) async fn indexes(Shared(state): Shared<Arc<State>>) -> Response {
             let kind = match field.kind {
                 Kind::Keyword => "keyword",
                 Kind::Integer => "integer",
+                Kind::Long => "long",
                 Kind::Double => "double",
                 Kind::Date => "date",
                 Kind::Boolean => "boolean",

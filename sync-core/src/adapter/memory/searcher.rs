@@ -155,7 +155,7 @@ impl Searcher for MemorySearcher {
         let next = last.map(|row| Cursor {
             by: NAME.to_owned(),
             order,
-            depth: depth + page.len(),
+            depth: depth.saturating_add(page.len()),
             place: Place::After { value: row.place.clone(), key: row.key.clone() },
         });
         let hit = |row: &&Row| Hit {
@@ -185,7 +185,7 @@ fn values(document: &Json, field: &str, kind: Kind) -> Vec<Value> {
     };
     let read = |value: &Json| match kind {
         Kind::Keyword => Some(Value::Keyword(value.as_str()?.to_owned())),
-        Kind::Integer => value.as_i64().map(Value::Integer),
+        Kind::Integer | Kind::Long => value.as_i64().map(Value::Integer),
         Kind::Double => value.as_f64().map(Value::Double),
         Kind::Date => value.as_str()?.parse::<Timestamp>().ok().map(Value::Date),
         Kind::Boolean => value.as_bool().map(Value::Boolean),

@@ -69,6 +69,11 @@ impl PostgresSearcher {
         Ok(Self { servers, table, fields, columns: RwLock::default() })
     }
 
+    /// Tries the replicas, in their order: of each why it cannot be searched, if it cannot.
+    pub async fn check_replicas(&self) -> Vec<Result<(), Error>> {
+        self.servers.check().await.into_iter().map(|seen| seen.map(drop)).collect()
+    }
+
     async fn columns(&self, client: &Timed) -> Result<Arc<Columns>, Error> {
         let known = self.columns.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(columns) = known {

@@ -1,10 +1,10 @@
 //! Checks of PostgreSQL: the server, the outbox in it, and what each index reads from it.
 
-use sync_core::adapter::postgres::{Postgres, pending};
+use sync_core::adapter::postgres::{Postgres, SearchIndexes, pending};
 use sync_core::{Error, ErrorKind};
 
 use super::finding::Finding;
-use crate::config::{Config, Index};
+use crate::config::{Config, Index, Searchable};
 use crate::outbox;
 use crate::wire::Wire;
 
@@ -29,6 +29,47 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     for (name, index) in config.indexes.iter().filter(|_| has_outbox) {
         findings.push(projection(wire, name, index).await);
         findings.push(watched(database, name, index).await);
+        if let Some(searchable) = &index.search {
+            findings.extend(searched(config, wire, name, index, searchable).await);
+        }
+    }
+    findings
+}
+
+/// Whether the rows of an index can be searched when the index is away.
+async fn searched(
+    config: &Config,
+    wire: &Wire<'_>,
+    name: &str,
+    index: &Index,
+    searchable: &Searchable,
+) -> Vec<Finding> {
+    let part = || format!("indexes.{name}");
+    let rows = match wire.searched_rows(name, index, searchable) {
+        Ok(rows) => rows,
+        Err(error) => return vec![Finding::failed(part(), "search", &error)],
+    };
+    let mut findings = vec![match rows.indexes().await {
+        Ok(SearchIndexes { indexes, .. }) => {
+            let missing = indexes.iter().filter(|index| !index.is_there).count();
+            if missing == 0 {
+                Finding::ok(part(), "search", "the projection has every field, PostgreSQL the indexes for them")
+            } else {
+                let found = format!(
+                    "of {} indexes that make PostgreSQL quick to search, {missing} are missing: `sync-runner search-indexes \
+                     {name}`",
+                    indexes.len()
+                );
+                Finding::warning(part(), "search", found)
+            }
+        }
+        Err(error) => Finding::failed(part(), "search", &error),
+    }];
+    for (url, tried) in config.search.postgres.replicas.iter().zip(rows.check_replicas().await) {
+        findings.push(match tried {
+            Ok(()) => Finding::ok("search.postgres", "replica", format!("{}: can be searched", url.shown())),
+            Err(error) => Finding::failed("search.postgres", "replica", &error),
+        });
     }
     findings
 }

@@ -78,7 +78,7 @@ pub(super) fn read(answer: &Answer, query: &Query, order: Order, fields: &Fields
     let depth = query.after.as_ref().map_or(0, |cursor| cursor.depth);
     let is_last = hits.len() <= query.limit;
     hits.truncate(query.limit);
-    let depth = depth + hits.len();
+    let depth = depth.saturating_add(hits.len());
     let place = hits.last().filter(|_| !is_last).and_then(|last| place(last, &order, fields));
     let is_too_deep = place == Some(Place::Depth) && depth >= MAX_DEPTH;
     let next = place.filter(|_| !is_too_deep).map(|place| Cursor { by: NAME.to_owned(), order, depth, place });
@@ -118,7 +118,7 @@ fn place(hit: &One<'_>, order: &Order, fields: &Fields) -> Option<Place> {
 fn value(kind: Kind, sorted: &Json) -> Option<Value> {
     Some(match kind {
         Kind::Keyword => Value::Keyword(sorted.as_str()?.to_owned()),
-        Kind::Integer => Value::Integer(sorted.as_i64()?),
+        Kind::Integer | Kind::Long => Value::Integer(sorted.as_i64()?),
         Kind::Double => Value::Double(sorted.as_f64()?),
         Kind::Date => Value::Date(Timestamp::from_millisecond(sorted.as_i64()?).ok()?),
         Kind::Boolean => Value::Boolean(sorted.as_i64()? == 1),

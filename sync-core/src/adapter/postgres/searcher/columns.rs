@@ -155,7 +155,7 @@ fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
         let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}[]") };
         return field.is_many.then(|| match field.kind {
             Kind::Keyword => cast("text", *element == Type::TEXT),
-            Kind::Integer => cast("int8", *element == Type::INT8),
+            Kind::Integer | Kind::Long => cast("int8", *element == Type::INT8),
             Kind::Double => cast("float8", *element == Type::FLOAT8),
             Kind::Date => name.to_owned(),
             Kind::Boolean => cast("bool", *element == Type::BOOL),
@@ -167,7 +167,7 @@ fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
     let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}") };
     Some(match field.kind {
         Kind::Keyword => cast("text", is_text(sql_type)),
-        Kind::Integer => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
+        Kind::Integer | Kind::Long => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
         Kind::Double => cast("float8", *sql_type == Type::FLOAT8),
         Kind::Date => match *sql_type {
             Type::TIMESTAMPTZ => name.to_owned(),

@@ -56,7 +56,7 @@ impl Search<'_> {
         let limit = self.query.limit;
         let is_last = rows.len() <= limit;
         rows.truncate(limit);
-        let depth = self.query.after.as_ref().map_or(0, |cursor| cursor.depth) + rows.len();
+        let depth = self.query.after.as_ref().map_or(0, |cursor| cursor.depth).saturating_add(rows.len());
         let next = rows.last().filter(|_| !is_last).map(|last| Cursor {
             by: NAME.to_owned(),
             order,
@@ -274,7 +274,7 @@ impl Search<'_> {
         let place = match kind {
             Kind::Keyword if *row.columns()[4].type_() == Type::UUID => Some(Value::Keyword(hit.key.clone())),
             Kind::Keyword => self.read::<Option<String>>(row, 4)?.map(Value::Keyword),
-            Kind::Integer => self.integer(row)?.map(Value::Integer),
+            Kind::Integer | Kind::Long => self.integer(row)?.map(Value::Integer),
             Kind::Double => self.read::<Option<f64>>(row, 4)?.map(Value::Double),
             Kind::Date => self.read::<Option<jiff::Timestamp>>(row, 4)?.map(Value::Date),
             Kind::Boolean => self.read::<Option<bool>>(row, 4)?.map(Value::Boolean),

@@ -21,9 +21,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long one may take to be let in there, and to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The position in the log up to which a server has everything. It is the primary's where it takes writes.
-const POSITION: &str = "select pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() \
-                        else pg_current_wal_lsn() end, '0/0')::int8";
+/// The position in the log up to which a server has everything, and whose log it is.
+const POSITION: &str = "
+select pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, '0/0')::int8,
+       (select system_identifier from pg_control_system())::text || '/' ||
+       (select oid from pg_database where datname = current_database())::text";
+
+/// How far a server has come.
+struct Position {
+    log: u64,
+    /// The cluster and the database.
+    of: String,
+}
 
 /// A server, and what was seen of it last.
 pub(super) struct Server {
@@ -67,34 +76,32 @@ impl Server {
     }
 
     /// How far it has come; asked on a connection of its own, because those of the pool may all be busy.
-    async fn position(&self, connection: &mut Option<Session>) -> Option<u64> {
+    async fn position(&self, connection: &mut Option<Session>) -> Result<Position, Error> {
+        let doing = "asking how far it has come";
         let position = async {
             let session = match connection.take() {
                 Some(session) => session,
                 None => self.database.session().await?,
             };
-            let row = session.client.query_one(POSITION, &[]).await;
-            let row = row.map_err(|error| from_postgres("asking how far it has come", error))?;
+            let row = session.client.query_one(POSITION, &[]).await.map_err(|error| from_postgres(doing, error))?;
             *connection = Some(session);
-            Ok::<_, Error>(row.try_get::<_, i64>(0).ok())
+            let unread = |error| Error::new(ErrorKind::Contract, doing).with_source(error);
+            let log: i64 = row.try_get(0).map_err(unread)?;
+            Ok(Position { log: log.unsigned_abs(), of: row.try_get(1).map_err(unread)? })
         };
-        match timeout(PATIENCE, position).await {
-            Ok(Ok(position)) => position.map(i64::unsigned_abs),
-            Ok(Err(error)) => {
-                tracing::debug!(server = self.name, %error, "a server cannot be searched");
-                None
-            }
-            Err(_) => None,
-        }
+        let silent = |_| Error::new(ErrorKind::Unavailable, format!("{} says nothing", self.name));
+        timeout(PATIENCE, position).await.map_err(silent)?
     }
 
-    fn see(&self, now: Copy) {
-        let before = self.seen.send_replace(now);
-        match (before, now) {
-            (Copy::Behind(_), Copy::Away) => tracing::warn!(server = self.name, "a server does not answer searches"),
-            (Copy::Away, Copy::Behind(lag)) => tracing::info!(server = self.name, ?lag, "a server answers searches"),
-            (Copy::Behind(_), Copy::Behind(_)) | (Copy::Away, Copy::Away) => {}
+    fn see(&self, now: Result<Duration, Error>) {
+        let before = *self.seen.borrow();
+        match (before, &now) {
+            (Copy::Behind(_), Err(error)) => tracing::warn!(server = self.name, %error, "searches are not sent there"),
+            (Copy::Away, Err(error)) => tracing::debug!(server = self.name, %error, "searches are not sent there"),
+            (Copy::Away, Ok(lag)) => tracing::info!(server = self.name, ?lag, "searches are sent there"),
+            (Copy::Behind(_), Ok(_)) => {}
         }
+        self.seen.send_replace(now.map_or(Copy::Away, Copy::Behind));
     }
 }
 
@@ -112,8 +119,27 @@ pub(super) struct Servers {
 struct Known {
     primary: Server,
     replicas: Vec<Server>,
-    clock: Mutex<LogClock>,
+    log: Mutex<Log>,
     since: Instant,
+}
+
+/// What is known of the primary's log.
+#[derive(Debug, Default)]
+struct Log {
+    clock: LogClock,
+    /// Whose it is, once that was seen.
+    of: Option<String>,
+}
+
+impl Log {
+    /// How far a copy is behind.
+    fn behind(&self, now: Duration, position: &Position) -> Result<Duration, Error> {
+        if self.of.as_ref().is_some_and(|of| *of != position.of) {
+            let what = "search.postgres.replicas: this is no standby of the primary, or its URL names another database";
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        Ok(self.clock.behind(now, position.log))
+    }
 }
 
 impl Servers {
@@ -123,7 +149,7 @@ impl Servers {
         let known = Known {
             primary: Server::new(Postgres::searching(primary, true)?, "the primary".to_owned()),
             replicas: replicas.iter().enumerate().map(numbered).collect::<Result<_, Error>>()?,
-            clock: Mutex::default(),
+            log: Mutex::default(),
             since: Instant::now(),
         };
         Ok(Self { known: Arc::new(known), most, turn: AtomicUsize::default(), looking: OnceLock::new() })
@@ -135,6 +161,21 @@ impl Servers {
 
     pub(super) fn replicas(&self) -> impl Iterator<Item = &Server> {
         self.known.replicas.iter()
+    }
+
+    /// Looks once; how far each replica is behind, or why it is not searched.
+    pub(super) async fn check(&self) -> Vec<Result<Duration, Error>> {
+        let primary = self.known.primary.position(&mut None).await;
+        let mut log = Log::default();
+        if let Ok(position) = primary {
+            log.clock.note(Duration::ZERO, position.log);
+            log.of = Some(position.of);
+        }
+        let replicas = self.known.replicas.iter().map(async |replica| {
+            let position = replica.position(&mut None).await?;
+            log.behind(Duration::ZERO, &position)
+        });
+        join_all(replicas).await
     }
 
     /// One after the other, as they are to be asked.
@@ -168,14 +209,15 @@ impl Known {
         let [of_primary, of_replicas @ ..] = connections else { return };
         let replicas = self.replicas.iter().zip(of_replicas).map(|(replica, connection)| replica.position(connection));
         let (primary, replicas) = tokio::join!(self.primary.position(of_primary), join_all(replicas));
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.since.elapsed();
-        if let Some(position) = primary {
-            clock.note(now, position);
-        }
-        self.primary.see(primary.map_or(Copy::Away, |_| Copy::Behind(Duration::ZERO)));
+        self.primary.see(primary.map(|position| {
+            log.clock.note(now, position.log);
+            log.of = Some(position.of);
+            Duration::ZERO
+        }));
         for (replica, position) in self.replicas.iter().zip(replicas) {
-            replica.see(position.map_or(Copy::Away, |position| Copy::Behind(clock.behind(now, position))));
+            replica.see(position.and_then(|position| log.behind(now, &position)));
         }
     }
 }
