@@ -31,7 +31,7 @@ pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use projection::{Current, Projection};
 pub use reindexes::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
 pub use runs::{PastRun, Run, RunKind, Runs};
-pub use searcher::{Awaited, Counted, Facet, Found, Hit, Searcher, Total};
+pub use searcher::{AwaitedWrite, Counted, Facet, Found, Hit, Searcher, Total};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
 pub use transactor::{Transactions, Transactor};

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::condition::whole_milliseconds;
 pub use self::condition::{Condition, Filter, Pattern, Value};
 pub use self::cursor::{Cursor, Place};
-pub use self::fields::{Field, FieldNames, Fields, Kind, TextField};
+pub use self::fields::{Field, FieldKind, FieldNames, Fields, TextField};
+pub(crate) use self::parse::moment;
 use crate::error::{Error, ErrorKind};
 
 /// One search.
@@ -53,7 +54,7 @@ pub const MAX_PARTS: usize = 100;
 pub const MAX_FACETS: usize = 10;
 
 /// Different values of one facet that are told, the most frequent ones.
-pub const MAX_VALUES: usize = 20;
+pub const MAX_FACET_VALUES: usize = 20;
 
 impl Default for Query {
     fn default() -> Self {
@@ -134,12 +135,12 @@ impl fmt::Display for Order {
     }
 }
 
-/// A write that an answer has to have seen.
+/// A write that an answer has to have seen. Where the database can be asked, it says what there is of the key now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrote {
     /// The key of the document.
     pub key: String,
-    /// What `outbox.emit` returned. Without it: whatever the database says of the key now, its absence included.
+    /// What `outbox.emit` returned: by it a replica is known to have the write when the primary cannot be asked.
     pub version: Option<u64>,
 }
 
@@ -198,8 +199,11 @@ impl Query {
         if self.facets.len() > MAX_FACETS {
             return Err(refused(format!("facets: {} are more than {MAX_FACETS}", self.facets.len())));
         }
-        for facet in &self.facets {
-            if fields.get(facet)?.kind != Kind::Keyword {
+        for (place, facet) in self.facets.iter().enumerate() {
+            if self.facets[..place].contains(facet) {
+                return Err(refused(format!("facets: {facet} is named twice")));
+            }
+            if fields.get(facet)?.kind != FieldKind::Keyword {
                 return Err(refused(format!("facets: {facet} is no keyword, and is not counted by value")));
             }
         }

@@ -7,19 +7,19 @@
 //! ```
 
 mod answer;
-mod guard;
+mod gate;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::answer::{Answer, BANNER};
-use self::guard::{Away, Guard};
+use self::gate::{Gate, NoAnswer};
 use crate::error::{Error, ErrorKind};
 use crate::policy::breaker::{BreakerConfig, BreakerState};
-use crate::port::{Awaited, Found, Projection, Searcher};
+use crate::port::{AwaitedWrite, Current, Found, Projection, Searcher};
 use crate::query::{Query, Wrote};
 use crate::telemetry::metrics::{SEARCH_FAILED, SEARCH_FALLBACK, SEARCH_SECONDS};
 
@@ -35,9 +35,9 @@ pub struct SearchConfig {
     /// When the index is taken to be down, and for how long. A search that takes longer than `slow` counts as failed as soon
     /// as it does.
     pub breaker: BreakerConfig,
-    /// How long the index is waited for.
+    /// How long the index is waited for; as long as its searcher may take.
     pub budget: Duration,
-    /// How long it is waited until a write can be seen in the index.
+    /// How long it is waited until a write can be seen in the index, the question what was written included.
     pub wait: Duration,
 }
 
@@ -59,7 +59,7 @@ pub struct Search {
     index: Arc<dyn Searcher>,
     database: Arc<dyn Searcher>,
     rows: Arc<dyn Projection>,
-    guard: Guard,
+    gate: Gate,
     config: SearchConfig,
     /// When it was told last that the index had failed.
     told: Mutex<Option<Instant>>,
@@ -101,7 +101,7 @@ impl Search {
             index,
             database,
             rows,
-            guard: Guard::new(name, config),
+            gate: Gate::new(name, config),
             config,
             told: Mutex::default(),
         }
@@ -110,7 +110,7 @@ impl Search {
     /// Whether the index is asked, as far as searches have found out.
     #[must_use]
     pub fn breaker(&self) -> BreakerState {
-        self.guard.state()
+        self.gate.state()
     }
 
     /// Searches. Dropped half-way, it is given up, and says nothing about the index.
@@ -141,26 +141,26 @@ impl Search {
         if !query.wrote.is_empty() && !self.is_seen(&query.wrote).await? {
             return Err(Reason::Unseen);
         }
-        match self.guard.ask(self.index.search(query)).await {
+        match self.gate.ask(self.index.search(query)).await {
             Ok(found) => Ok(Ok(found)),
             // Nobody else would understand it either.
-            Err(Away::Failed(error)) if error.kind() == ErrorKind::Refused => Ok(Err(error)),
+            Err(NoAnswer::Failed(error)) if error.kind() == ErrorKind::Refused => Ok(Err(error)),
             Err(away) => Err(self.reason(away)),
         }
     }
 
     /// Waits until searches see these writes; whether they do.
     async fn is_seen(&self, wrote: &[Wrote]) -> Result<bool, Reason> {
+        let began = Instant::now();
         let awaited = match self.awaited(wrote).await {
             Ok(awaited) => awaited,
             Err(error) => {
-                tracing::warn!(index = self.name, %error, "cannot say what was written");
+                tracing::debug!(index = self.name, %error, "cannot say what was written");
                 return Err(Reason::Unseen);
             }
         };
-        let began = Instant::now();
         loop {
-            match self.guard.ask(self.index.shows(&awaited)).await {
+            match self.gate.ask(self.index.shows(&awaited)).await {
                 Ok(true) => return Ok(true),
                 Ok(false) if began.elapsed() >= self.config.wait => return Ok(false),
                 Ok(false) => sleep(LOOK).await,
@@ -169,23 +169,14 @@ impl Search {
         }
     }
 
-    async fn awaited(&self, wrote: &[Wrote]) -> Result<Vec<Awaited>, Error> {
-        let known = |wrote: &Wrote| {
-            let version = wrote.version?;
-            Some(Awaited { key: wrote.key.clone(), version, is_deletion: false })
-        };
-        let mut awaited: Vec<_> = wrote.iter().filter_map(known).collect();
-        let unknown: Vec<_> =
-            wrote.iter().filter(|wrote| wrote.version.is_none()).map(|wrote| wrote.key.clone()).collect();
-        if !unknown.is_empty() {
-            let current = self.rows.load(&unknown).await?;
-            awaited.extend(current.into_iter().map(|row| Awaited {
-                is_deletion: row.document.is_none(),
-                version: row.version.local(),
-                key: row.key,
-            }));
-        }
-        Ok(awaited)
+    /// What the database has of these keys now.
+    async fn awaited(&self, wrote: &[Wrote]) -> Result<Vec<AwaitedWrite>, Error> {
+        let keys: Vec<_> = wrote.iter().map(|wrote| wrote.key.clone()).collect();
+        let late = |_| Error::new(ErrorKind::Unavailable, "the database did not say in time what was written");
+        let rows = timeout(self.config.wait, self.rows.load(&keys)).await.map_err(late)??;
+        let awaited =
+            |row: Current| AwaitedWrite { is_deletion: row.document.is_none(), version: row.version, key: row.key };
+        Ok(rows.into_iter().map(awaited).collect())
     }
 
     /// Tells of it, and then for a while only in detail: with the index, all searches fail alike.
@@ -200,11 +191,11 @@ impl Search {
         tracing::warn!(index = self.name, kind, %error, "the index did not answer a search; the database does");
     }
 
-    fn reason(&self, away: Away) -> Reason {
+    fn reason(&self, away: NoAnswer) -> Reason {
         match away {
-            Away::Open => Reason::Open,
-            Away::Late => Reason::Late,
-            Away::Failed(error) => {
+            NoAnswer::Open => Reason::Open,
+            NoAnswer::Late => Reason::Late,
+            NoAnswer::Failed(error) => {
                 self.tell(&error);
                 Reason::Failed
             }

@@ -28,7 +28,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 
 /// An index that is searched.
 #[derive(Debug)]
-pub(crate) struct Searched {
+pub(crate) struct SearchedIndex {
     /// What answers.
     pub(crate) search: Search,
     /// What can be asked.
@@ -38,8 +38,8 @@ pub(crate) struct Searched {
 /// What is behind the addresses.
 #[derive(Debug)]
 struct State {
-    indexes: BTreeMap<String, Searched>,
-    room: Semaphore,
+    indexes: BTreeMap<String, SearchedIndex>,
+    permits: Semaphore,
     metrics: metrics::Metrics,
 }
 
@@ -57,20 +57,21 @@ impl Http {
     /// `Internal` when the process has a recorder of metrics already.
     pub(crate) fn new(
         listen: SocketAddr,
-        indexes: BTreeMap<String, Searched>,
+        indexes: BTreeMap<String, SearchedIndex>,
         concurrency: usize,
     ) -> Result<Self, Error> {
         let metrics = metrics::Metrics::install()?;
-        Ok(Self { listen, state: Arc::new(State { indexes, room: Semaphore::new(concurrency), metrics }) })
+        Ok(Self { listen, state: Arc::new(State { indexes, permits: Semaphore::new(concurrency), metrics }) })
     }
 
-    /// Serves until `shutdown`; requests that are under way then are answered.
+    /// Serves until `shutdown`; requests that are under way then are answered if that takes no longer than some seconds.
     ///
     /// # Errors
     /// `Configuration` when the address cannot be listened on.
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(|error| {
-            let what = format!("search.listen: cannot listen on {}; is another process there?", self.listen);
+            let what = format!("search.listen: cannot listen on {}; give each process an address of its own, or run this one without the \
+                            role search (--roles relay,indexer,reconciler)", self.listen);
             Error::new(ErrorKind::Configuration, what).with_source(error)
         })?;
         tracing::info!(address = %self.listen, "searches are answered at http://{}/", self.listen);
@@ -79,8 +80,11 @@ impl Http {
             .route("/search", get(api::search))
             .route("/indexes", get(api::indexes))
             .route("/metrics", get(metrics::render))
-            .with_state(self.state);
-        server::serve(listener, router, shutdown).await;
+            .with_state(Arc::clone(&self.state));
+        tokio::select! {
+            () = server::serve(listener, router, shutdown) => {}
+            () = self.state.metrics.keep_up() => {}
+        }
         Ok(())
     }
 }

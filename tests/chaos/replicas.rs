@@ -6,7 +6,7 @@ use std::time::Duration;
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher};
 use sync_core::port::Searcher;
 use sync_core::query::{Query, Wrote};
-use sync_core::testkit::conformance::Searched;
+use sync_core::testkit::conformance::SearcherHarness;
 use sync_core::testkit::{SEARCHED_PROJECTION, searched_documents, searched_fields};
 use tokio::time::{Instant, sleep};
 
@@ -130,7 +130,7 @@ async fn a_replica_that_is_far_behind_frozen_or_gone_is_left_for_the_next_and_th
     let (by, _) = copies.ask_for(settle).await;
     assert_eq!(by, ports(&[&one]), "it has caught up");
     // Without its primary a copy is as fresh as anything can be; of a write, only its version tells whether it has it.
-    let version = table.version("k0050").await;
+    let version = table.version("k0050").await.local();
     primary.kill();
     let (by, _) = copies.ask_for(settle).await;
     assert_eq!(by, ports(&[&one]));

@@ -8,7 +8,7 @@ use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher};
 use sync_core::policy::breaker::{BreakerConfig, BreakerState};
 use sync_core::query::{Order, Query};
 use sync_core::search::{Search, SearchConfig};
-use sync_core::testkit::conformance::Searched;
+use sync_core::testkit::conformance::SearcherHarness;
 use sync_core::testkit::{
     ElasticsearchScratch, HttpReply, HttpResponder, SEARCHED_PROJECTION, searched_documents, searched_fields,
 };

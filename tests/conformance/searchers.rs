@@ -1,48 +1,52 @@
 //! Searching real servers: what each promises, and that both find the same.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
+use sync_core::Version;
 use sync_core::adapter::memory::{MemorySearcher, MemorySink};
 use sync_core::port::Searcher;
 use sync_core::query::{Cursor, Query};
-use sync_core::testkit::conformance::{self, Searched};
+use sync_core::testkit::conformance::{self, SearcherHarness};
 use sync_core::testkit::{searched_documents, searched_fields, searched_queries};
 
-use crate::support::searched::{Index, Table, keyed, version_in, write};
+use crate::support::searched::{Index, Table, Written, keyed};
 
 struct Memory {
     sink: Arc<MemorySink>,
     searcher: MemorySearcher,
-    versions: AtomicI64,
+    written: Written,
 }
 
 impl Memory {
     fn new() -> Self {
         let sink = Arc::new(MemorySink::new());
         let searcher = MemorySearcher::new(Arc::clone(&sink), searched_fields());
-        Self { sink, searcher, versions: AtomicI64::new(1) }
+        Self { sink, searcher, written: Written::default() }
     }
 }
 
 #[async_trait]
-impl Searched for Memory {
+impl SearcherHarness for Memory {
     fn searcher(&self) -> &dyn Searcher {
         &self.searcher
     }
 
     async fn put(&self, documents: &[Json]) {
-        write(&*self.sink, &self.versions, keyed(documents)).await;
+        self.written.write(&*self.sink, keyed(documents)).await;
     }
 
     async fn delete(&self, key: &str) {
-        write(&*self.sink, &self.versions, vec![(key.to_owned(), None)]).await;
+        self.written.write(&*self.sink, vec![(key.to_owned(), None)]).await;
     }
 
-    async fn version(&self, key: &str) -> u64 {
-        version_in(&*self.sink, key).await
+    async fn put_unseen(&self, _: &Json) -> bool {
+        false
+    }
+
+    async fn version(&self, key: &str) -> Version {
+        self.written.version(key)
     }
 }
 

@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use futures::future::join_all;
 use serde_json::json;
-use sync_core::ErrorKind;
-use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, SearchedConfig};
-use sync_core::port::Searcher;
+use sync_core::adapter::memory::MemoryDatabase;
+use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, PostgresSearcherConfig};
+use sync_core::policy::breaker::{BreakerConfig, BreakerState};
+use sync_core::port::{AwaitedWrite, Found, Searcher};
 use sync_core::query::{FieldNames, Fields, Order, Query};
-use sync_core::testkit::conformance::Searched;
+use sync_core::search::{Search, SearchConfig};
+use sync_core::testkit::conformance::SearcherHarness;
 use sync_core::testkit::{HttpReply, HttpResponder, searched_documents, searched_fields};
+use sync_core::{Error, ErrorKind};
 
 use crate::support::postgres::fresh_outbox;
 use crate::support::searched::{Index, searched};
@@ -53,6 +58,66 @@ async fn a_node_that_cannot_answer_is_left_for_another_one_within_the_time_there
         assert_eq!(asked.load(Ordering::Relaxed), 1, "{what}: it rests after it could not answer");
         assert!(began.elapsed() < BUDGET, "{what}: {:?}", began.elapsed());
     }
+}
+
+/// Finds nothing, and is not to be asked.
+#[derive(Debug)]
+struct Unasked;
+
+#[async_trait]
+impl Searcher for Unasked {
+    fn name(&self) -> &'static str {
+        "unasked"
+    }
+
+    async fn search(&self, _: &Query) -> Result<Found, Error> {
+        Err(Error::new(ErrorKind::Internal, "the index was left though a node of it answers"))
+    }
+
+    async fn shows(&self, _: &[AwaitedWrite]) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_says_nothing_does_not_have_the_index_left_for_the_database() {
+    let index = Index::new().await;
+    index.put(&searched_documents(1, 10)).await;
+    let (silent, asked) = node(HttpReply::Silence).await;
+    let config = SearchConfig::default();
+    let nodes = vec![silent.url(), servers::elasticsearch()];
+    let searcher = Arc::new(index.searched_at(nodes, config.budget, Duration::from_millis(100)));
+    // On a busy machine an answer may take longer than what is slow by default.
+    let breaker = BreakerConfig { slow: Duration::from_millis(900), ..config.breaker };
+    let rows = Arc::new(MemoryDatabase::default());
+    let search = Search::new("notes", searcher, Arc::new(Unasked), rows, SearchConfig { breaker, ..config });
+    let query = Query::default();
+    let one = async || search.search(&query).await.unwrap_or_else(|error| panic!("{error}"));
+    for _ in 0..5 {
+        let answers = join_all((0..40).map(|_| one())).await;
+        assert!(answers.iter().all(|answer| answer.source == "elasticsearch"));
+    }
+    assert_eq!(search.breaker(), BreakerState::Closed);
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked <= 20, "{asked} searches waited for it: those of the first moment, and nobody since");
+}
+
+#[tokio::test]
+async fn a_node_that_was_late_rests_also_when_nobody_waits_for_it_any_longer() {
+    let index = Index::new().await;
+    index.put(&searched_documents(1, 10)).await;
+    let (silent, asked) = node(HttpReply::Silence).await;
+    let searcher = index.searched_at(vec![silent.url(), servers::elasticsearch()], BUDGET, ATTEMPT);
+    let query = Query::default();
+    // Given up a little after it was late, in the middle of the other node's turn or before it.
+    for _ in 0..2 {
+        let given_up = tokio::time::timeout(ATTEMPT + Duration::from_millis(1), searcher.search(&query)).await;
+        drop(given_up);
+    }
+    for _ in 0..10 {
+        searcher.search(&query).await.unwrap();
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -116,7 +181,7 @@ async fn columns_of_other_types_are_compared_as_the_index_does_and_a_row_without
         order: None,
     };
     let fields = Arc::new(Fields::of_mapping(&mapping.to_string(), &names).unwrap());
-    let config = SearchedConfig {
+    let config = PostgresSearcherConfig {
         index: "odd".to_owned(),
         topic: "odd".to_owned(),
         language: "english".to_owned(),

@@ -1,17 +1,18 @@
 //! The testkit's notes in an index and in a table, each with what searches it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
 use sync_core::Version;
 use sync_core::adapter::elasticsearch::{
-    ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSink, IndexConfig, SearcherConfig,
+    ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig, ElasticsearchSink, IndexConfig,
 };
-use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, SearchedConfig};
-use sync_core::port::{Inventory, Outcome, Searcher, Sink, Write};
-use sync_core::testkit::conformance::Searched;
+use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, PostgresSearcherConfig};
+use sync_core::port::{Outcome, Searcher, Sink, Write};
+use sync_core::testkit::conformance::SearcherHarness;
 use sync_core::testkit::{
     ElasticsearchScratch, SEARCHED_MAPPING, SEARCHED_PROJECTION, SEARCHED_TABLE, searched_fields,
 };
@@ -24,7 +25,7 @@ pub struct Index {
     scratch: ElasticsearchScratch,
     sink: ElasticsearchSink,
     searcher: ElasticsearchSearcher,
-    versions: AtomicI64,
+    written: Written,
 }
 
 impl Index {
@@ -41,7 +42,7 @@ impl Index {
         let sink = ElasticsearchSink::new(&cluster, index).unwrap();
         sink.prepare().await.unwrap();
         let searcher = searcher(vec![scratch.url()], alias, Duration::from_secs(10), Duration::from_secs(5));
-        Self { scratch, sink, searcher, versions: AtomicI64::new(1) }
+        Self { scratch, sink, searcher, written: Written::default() }
     }
 
     /// What searches it by way of these addresses.
@@ -50,7 +51,7 @@ impl Index {
     }
 
     async fn write(&self, documents: Vec<(String, Option<String>)>) {
-        write(&self.sink, &self.versions, documents).await;
+        self.written.write(&self.sink, documents).await;
         let (status, _) = self.scratch.request("POST", &format!("/{}/_refresh", self.scratch.name("notes")), "");
         assert_eq!(status, 200);
     }
@@ -58,23 +59,41 @@ impl Index {
 
 fn searcher(urls: Vec<String>, alias: String, budget: Duration, attempt: Duration) -> ElasticsearchSearcher {
     let cluster = ElasticsearchConfig { urls, ..ElasticsearchConfig::default() };
-    ElasticsearchSearcher::new(&cluster, SearcherConfig { alias, budget, attempt }, searched_fields()).unwrap()
+    ElasticsearchSearcher::new(&cluster, ElasticsearchSearcherConfig { alias, budget, attempt }, searched_fields())
+        .unwrap()
 }
 
 /// What is searched of the notes, made by a projection.
-pub fn searched(sql: &str, max_lag: Duration) -> SearchedConfig {
+pub fn searched(sql: &str, max_lag: Duration) -> PostgresSearcherConfig {
     let [index, topic] = ["notes", "notes"].map(str::to_owned);
-    SearchedConfig { index, topic, sql: sql.to_owned(), language: "simple".to_owned(), max_lag }
+    PostgresSearcherConfig { index, topic, sql: sql.to_owned(), language: "simple".to_owned(), max_lag }
 }
 
-/// Writes documents, deletes keys without one.
-pub async fn write(sink: &dyn Sink, versions: &AtomicI64, documents: Vec<(String, Option<String>)>) {
-    let write = |(key, document)| {
-        let version = Version::new(3, versions.fetch_add(1, Ordering::Relaxed)).unwrap();
-        Write { key, version, document }
-    };
-    let outcomes = sink.apply(&documents.into_iter().map(write).collect::<Vec<_>>()).await.unwrap();
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied)), "{outcomes:?}");
+/// Writes documents under versions of its own, each higher than the one before.
+#[derive(Default)]
+pub struct Written {
+    last: Mutex<(i64, HashMap<String, Version>)>,
+}
+
+impl Written {
+    /// Writes documents, deletes keys without one.
+    pub async fn write(&self, sink: &dyn Sink, documents: Vec<(String, Option<String>)>) {
+        let write = |(key, document): (String, Option<String>)| {
+            let (number, versions) = &mut *self.last.lock().unwrap();
+            *number += 1;
+            let version = Version::new(3, *number).unwrap();
+            versions.insert(key.clone(), version);
+            Write { key, version, document }
+        };
+        let writes: Vec<_> = documents.into_iter().map(write).collect();
+        let outcomes = sink.apply(&writes).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied)), "{outcomes:?}");
+    }
+
+    /// The version of the last write of this key.
+    pub fn version(&self, key: &str) -> Version {
+        self.last.lock().unwrap().1[key]
+    }
 }
 
 /// Documents under their keys.
@@ -83,15 +102,8 @@ pub fn keyed(documents: &[Json]) -> Vec<(String, Option<String>)> {
     documents.iter().map(|document| (key(document), Some(document.to_string()))).collect()
 }
 
-/// The version of a key's document.
-pub async fn version_in(sink: &dyn Inventory, key: &str) -> u64 {
-    let found = sink.versions(&[key.to_owned()]).await.unwrap();
-    // Of a key that is deleted, none is told; any is seen.
-    found[0].map_or(1, Version::local)
-}
-
 #[async_trait]
-impl Searched for Index {
+impl SearcherHarness for Index {
     fn searcher(&self) -> &dyn Searcher {
         &self.searcher
     }
@@ -104,8 +116,13 @@ impl Searched for Index {
         self.write(vec![(key.to_owned(), None)]).await;
     }
 
-    async fn version(&self, key: &str) -> u64 {
-        version_in(&self.sink, key).await
+    async fn put_unseen(&self, document: &Json) -> bool {
+        self.written.write(&self.sink, keyed(std::slice::from_ref(document))).await;
+        true
+    }
+
+    async fn version(&self, key: &str) -> Version {
+        self.written.version(key)
     }
 }
 
@@ -134,7 +151,7 @@ impl Table {
 }
 
 #[async_trait]
-impl Searched for Table {
+impl SearcherHarness for Table {
     fn searcher(&self) -> &dyn Searcher {
         &self.searcher
     }
@@ -153,8 +170,12 @@ impl Searched for Table {
         self.client.execute("delete from notes where id = $1", &[&key]).await.unwrap();
     }
 
-    async fn version(&self, key: &str) -> u64 {
+    async fn put_unseen(&self, _: &Json) -> bool {
+        false
+    }
+
+    async fn version(&self, key: &str) -> Version {
         let sql = "select version from outbox.versions where topic = 'notes' and key = $1";
-        self.client.query_one(sql, &[&key]).await.unwrap().get::<_, i64>(0).unsigned_abs()
+        Version::new(0, self.client.query_one(sql, &[&key]).await.unwrap().get(0)).unwrap()
     }
 }

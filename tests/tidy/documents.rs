@@ -108,8 +108,9 @@ fn every_command_the_documents_name_is_one_of_the_runner() {
             let Some(command) = said.trim().strip_prefix("sync-runner ").and_then(|said| said.split(' ').next()) else {
                 continue;
             };
-            let (first, rest) = command.split_at(1);
-            if !cli.contains(&format!("    {}{rest}(", first.to_uppercase())) {
+            let parts = command.split('-').filter_map(|part| part.split_at_checked(1));
+            let variant: String = parts.map(|(first, rest)| first.to_uppercase() + rest).collect();
+            if !cli.contains(&format!("    {variant}(")) {
                 offences.insert(format!("{document}: sync-runner {command}"));
             }
         }

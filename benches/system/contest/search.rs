@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSearcher, SearcherConfig};
+use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig};
 use sync_core::adapter::postgres::{
-    Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, ProjectionConfig, SearchedConfig,
+    Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, ProjectionConfig,
 };
 use sync_core::policy::breaker::BreakerConfig;
 use sync_core::query::{FieldNames, Fields, Order, Query};
@@ -107,7 +107,7 @@ impl Site {
         };
         let fields = Arc::new(Fields::of_mapping(MAPPING, &names)?);
         let server = PostgresConfig { url: stage.url.clone(), pool_size: 16, ..PostgresConfig::default() };
-        let config = SearchedConfig {
+        let config = PostgresSearcherConfig {
             index: "jobs".to_owned(),
             topic: stage.name.clone(),
             sql: PROJECTION.to_owned(),
@@ -129,8 +129,11 @@ impl Site {
     fn search(&self, nodes: &[String]) -> Outcome<Search> {
         let cluster = ElasticsearchConfig { urls: nodes.to_vec(), ..ElasticsearchConfig::default() };
         let defaults = SearchConfig::default();
-        let config =
-            SearcherConfig { alias: self.alias.clone(), budget: defaults.budget, attempt: Duration::from_millis(400) };
+        let config = ElasticsearchSearcherConfig {
+            alias: self.alias.clone(),
+            budget: defaults.budget,
+            attempt: Duration::from_millis(100),
+        };
         let index = Arc::new(ElasticsearchSearcher::new(&cluster, config, Arc::clone(&self.fields))?);
         // Once it is open, it stays so for the turn.
         let breaker = BreakerConfig { open_for: Duration::from_secs(3_600), ..defaults.breaker };

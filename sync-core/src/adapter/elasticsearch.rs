@@ -20,5 +20,5 @@ pub use bulk::{read_bulk, write_bulk};
 pub use check::{ClusterReport, check};
 pub use concrete_indexes::ElasticsearchIndexes;
 pub use config::{Auth, ElasticsearchConfig, IndexConfig};
-pub use searcher::{ElasticsearchSearcher, SearcherConfig};
+pub use searcher::{ElasticsearchSearcher, ElasticsearchSearcherConfig};
 pub use sink::ElasticsearchSink;

@@ -19,7 +19,7 @@ pub use migrate::{migrate, pending};
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
 pub use reindexes::{PostgresReindexes, ReindexesConfig};
 pub use runs::{PostgresRuns, RunsConfig};
-pub use searcher::{PostgresSearcher, SearchIndex, SearchIndexes, SearchedConfig};
+pub use searcher::{PostgresSearcher, PostgresSearcherConfig, SearchIndex, SearchIndexes};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;
 pub use source::{PostgresSource, Rewound, SourceConfig};

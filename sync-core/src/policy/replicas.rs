@@ -31,23 +31,27 @@ impl LogClock {
     /// For how long the primary has had something, at `now`, that a copy at `position` lacks.
     #[must_use]
     pub fn behind(&self, now: Duration, position: u64) -> Duration {
-        let lacking = self.samples.iter().find(|(_, had)| *had > position);
-        lacking.map_or(Duration::ZERO, |(when, _)| now.saturating_sub(*when))
+        match self.samples.iter().position(|(_, had)| *had > position) {
+            None => Duration::ZERO,
+            // Nobody knows how long before the first look.
+            Some(0) => Duration::MAX,
+            Some(place) => self.samples.get(place).map_or(Duration::MAX, |(when, _)| now.saturating_sub(*when)),
+        }
     }
 }
 
 /// What is known of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copy {
+pub enum ReplicaState {
     /// It answers, and is so far behind.
     Behind(Duration),
     /// It did not answer when it was asked last, or has not been asked yet.
-    Away,
+    Unreachable,
 }
 
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum ServerChoice {
     /// The copy at this place.
     Replica(usize),
     /// The primary.
@@ -57,17 +61,17 @@ pub enum Choice {
 /// Whom to ask one after the other: the copies that are close enough, each call beginning with another one; the primary;
 /// then whoever may still answer, the freshest first.
 #[must_use]
-pub fn in_turn(replicas: &[Copy], turn: usize, most: Duration) -> Vec<Choice> {
+pub fn in_turn(replicas: &[ReplicaState], turn: usize, most: Duration) -> Vec<ServerChoice> {
     let count = replicas.len();
     let places = || (0..count).map(|step| (turn % count.max(1) + step) % count.max(1));
-    let is_close = |place: &usize| matches!(replicas[*place], Copy::Behind(lag) if lag <= most);
+    let is_close = |place: &usize| matches!(replicas[*place], ReplicaState::Behind(lag) if lag <= most);
     let mut others: Vec<usize> = places().filter(|place| !is_close(place)).collect();
     others.sort_by_key(|place| match replicas[*place] {
-        Copy::Behind(lag) => lag,
-        Copy::Away => Duration::MAX,
+        ReplicaState::Behind(lag) => lag,
+        ReplicaState::Unreachable => Duration::MAX,
     });
-    let close = places().filter(is_close).map(Choice::Replica);
-    close.chain([Choice::Primary]).chain(others.into_iter().map(Choice::Replica)).collect()
+    let close = places().filter(is_close).map(ServerChoice::Replica);
+    close.chain([ServerChoice::Primary]).chain(others.into_iter().map(ServerChoice::Replica)).collect()
 }
 
 #[cfg(test)]
@@ -87,7 +91,7 @@ mod tests {
         assert_eq!(clock.behind(9 * SECOND, 31), Duration::ZERO, "it is ahead of what was seen last");
         assert_eq!(clock.behind(9 * SECOND, 20), 5 * SECOND);
         assert_eq!(clock.behind(9 * SECOND, 19), 7 * SECOND, "since it was seen there first");
-        assert_eq!(clock.behind(9 * SECOND, 0), 8 * SECOND);
+        assert_eq!(clock.behind(9 * SECOND, 9), Duration::MAX, "longer than anybody has looked");
     }
 
     #[test]
@@ -105,7 +109,7 @@ mod tests {
         clock.note(SECOND, 100);
         clock.note(2 * SECOND, 50);
         assert_eq!(clock.behind(3 * SECOND, 50), Duration::ZERO);
-        assert_eq!(clock.behind(3 * SECOND, 40), SECOND);
+        assert_eq!(clock.behind(3 * SECOND, 40), Duration::MAX);
     }
 
     #[test]
@@ -114,18 +118,19 @@ mod tests {
         for second in 0..10_000 {
             clock.note(SECOND * second, u64::from(second) + 1);
         }
-        assert_eq!((clock.samples.len(), clock.behind(10_000 * SECOND, 0)), (SAMPLES, 600 * SECOND));
+        assert_eq!((clock.samples.len(), clock.behind(10_000 * SECOND, 9_402)), (SAMPLES, 598 * SECOND));
+        assert_eq!(clock.behind(10_000 * SECOND, 0), Duration::MAX);
     }
 
     #[test]
     fn close_copies_take_turns_before_the_primary_and_the_rest_comes_after_it() {
-        use Choice::{Primary, Replica};
-        let close = Copy::Behind(SECOND);
-        let far = |seconds| Copy::Behind(seconds * SECOND);
+        use ServerChoice::{Primary, Replica};
+        let close = ReplicaState::Behind(SECOND);
+        let far = |seconds| ReplicaState::Behind(seconds * SECOND);
         assert_eq!(in_turn(&[], 3, SECOND), [Primary]);
         assert_eq!(in_turn(&[close, close], 0, SECOND), [Replica(0), Replica(1), Primary]);
         assert_eq!(in_turn(&[close, close], 7, SECOND), [Replica(1), Replica(0), Primary]);
-        let copies = [far(9), Copy::Away, close, far(2)];
+        let copies = [far(9), ReplicaState::Unreachable, close, far(2)];
         assert_eq!(in_turn(&copies, 0, SECOND), [Replica(2), Primary, Replica(3), Replica(0), Replica(1)]);
         assert_eq!(in_turn(&copies, usize::MAX, SECOND).len(), 5);
     }

@@ -22,9 +22,9 @@ pub struct Hit {
 /// How many documents fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Total {
-    /// So many.
+    /// Documents that fit and were counted.
     pub value: u64,
-    /// No more than that. Otherwise counting was ended there.
+    /// There are no more. Otherwise counting was ended there.
     pub is_exact: bool,
 }
 
@@ -33,7 +33,7 @@ pub struct Total {
 pub struct Counted {
     /// The value.
     pub value: String,
-    /// So many, at least.
+    /// Documents that fit and have it; of more than were counted unless [`Facet::is_exact`].
     pub count: u64,
 }
 
@@ -42,9 +42,9 @@ pub struct Counted {
 pub struct Facet {
     /// The field.
     pub field: String,
-    /// [`MAX_VALUES`](crate::query::MAX_VALUES) at most.
+    /// [`MAX_FACET_VALUES`](crate::query::MAX_FACET_VALUES) at most.
     pub values: Vec<Counted>,
-    /// All documents that fit were counted. Otherwise the counts are of some of them.
+    /// All documents that fit were counted. Otherwise there may be more of each.
     pub is_exact: bool,
 }
 
@@ -63,20 +63,20 @@ pub struct Found {
 
 /// A write that searches are to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Awaited {
+pub struct AwaitedWrite {
     /// The document's key.
     pub key: String,
-    /// The key's version after it, without the epoch.
-    pub version: u64,
+    /// The key's version after it.
+    pub version: Version,
     /// It left no document.
     pub is_deletion: bool,
 }
 
-impl Awaited {
+impl AwaitedWrite {
     /// Whether it is seen where this version of the document is found.
     #[must_use]
     pub fn is_seen(&self, found: Option<Version>) -> bool {
-        found.map_or(self.is_deletion, |found| found.local() >= self.version)
+        found.map_or(self.is_deletion, |found| found >= self.version)
     }
 }
 
@@ -88,9 +88,10 @@ pub trait Searcher: Debug + Send + Sync + 'static {
 
     /// A page of the documents that fit. Changes nothing, and may be repeated; dropped half-way, it is given up.
     ///
-    /// Filters, totals up to [`MAX_DEPTH`](crate::query::MAX_DEPTH), and orders by a field are the same for all searchers
-    /// of the same documents. From page to page each document that fits and stays as it is comes once; in an order by
-    /// relevance, one that moves because others were written may be repeated or passed over.
+    /// Filters, exact totals and orders by a field are the same for all searchers of the same documents; each ends counting
+    /// at a number of its own, [`MAX_DEPTH`](crate::query::MAX_DEPTH) at most. From page to page each document that fits and
+    /// stays as it is comes once; in an order by relevance, one that moves because others were written may be repeated or
+    /// passed over, and the pages of another searcher are not gone on with but begun anew.
     ///
     /// # Errors
     /// `Refused` when the query cannot be asked, `TooLarge` when it takes more than it may; neither would be mended by
@@ -101,5 +102,5 @@ pub trait Searcher: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As for [`search`](Self::search).
-    async fn shows(&self, writes: &[Awaited]) -> Result<bool, Error>;
+    async fn shows(&self, writes: &[AwaitedWrite]) -> Result<bool, Error>;
 }

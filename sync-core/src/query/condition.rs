@@ -2,10 +2,9 @@
 
 use std::ops::Bound;
 
-use jiff::{Timestamp, TimestampRound, Unit};
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Fields, Kind};
+use super::fields::{FieldKind, Fields};
 use super::refused;
 use crate::error::Error;
 
@@ -19,21 +18,23 @@ pub enum Value {
     Integer(i64),
     /// Of a double; finite.
     Double(f64),
-    /// Of a date. In a condition, of whole milliseconds: an index knows no finer ones.
-    Date(Timestamp),
+    /// Of a date: microseconds since 1970 began, UTC. In a condition, whole milliseconds: an index knows no finer ones.
+    Date(i64),
     /// Of a boolean.
     Boolean(bool),
 }
 
 impl Value {
     /// Whether a field of this kind can have it.
-    pub(super) fn is_of(&self, kind: Kind) -> bool {
+    pub(super) fn is_of(&self, kind: FieldKind) -> bool {
         match self {
-            Self::Keyword(text) => kind == Kind::Keyword && is_text(text),
-            Self::Integer(number) => kind == Kind::Long || (kind == Kind::Integer && i32::try_from(*number).is_ok()),
-            Self::Double(number) => kind == Kind::Double && number.is_finite(),
-            Self::Date(_) => kind == Kind::Date,
-            Self::Boolean(_) => kind == Kind::Boolean,
+            Self::Keyword(text) => kind == FieldKind::Keyword && is_text(text),
+            Self::Integer(number) => {
+                kind == FieldKind::Long || (kind == FieldKind::Integer && i32::try_from(*number).is_ok())
+            }
+            Self::Double(number) => kind == FieldKind::Double && number.is_finite(),
+            Self::Date(micros) => kind == FieldKind::Date && *micros >= FIRST_DATE,
+            Self::Boolean(_) => kind == FieldKind::Boolean,
         }
     }
 }
@@ -43,10 +44,12 @@ pub(super) fn is_text(text: &str) -> bool {
     !text.contains('\0')
 }
 
-/// The millisecond a moment is in.
-pub(crate) fn whole_milliseconds(time: Timestamp) -> Timestamp {
-    let down = TimestampRound::new().smallest(Unit::Millisecond).mode(jiff::RoundMode::Floor);
-    time.round(down).unwrap_or(time)
+/// Some four and a half thousand years before our era: earlier ones a database does not have.
+const FIRST_DATE: i64 = -2_440_000 * 24 * 3_600 * 1_000_000;
+
+/// The millisecond a moment is in, both in microseconds.
+pub(crate) const fn whole_milliseconds(micros: i64) -> i64 {
+    micros - micros.rem_euclid(1_000)
 }
 
 /// A keyword with gaps: what stands between asterisks, in this order, the first at the beginning and the last at the end.
@@ -54,7 +57,7 @@ pub(crate) fn whole_milliseconds(time: Timestamp) -> Timestamp {
 pub struct Pattern(Vec<String>);
 
 impl Pattern {
-    /// What stands between the gaps; at least two, either of which may be empty.
+    /// What stands between the gaps, either may be empty. Fewer than two parts are refused when it is searched for.
     #[must_use]
     pub fn new(parts: Vec<String>) -> Self {
         Self(parts)
@@ -120,17 +123,17 @@ impl Filter {
         let is_whole = |value: &Value| !matches!(value, Value::Date(time) if *time != whole_milliseconds(*time));
         let fits = |value: &Value| value.is_of(field.kind) && is_whole(value);
         let ok = match &self.condition {
-            Condition::OneOf(values) => field.kind != Kind::Date && !values.is_empty() && values.iter().all(fits),
+            Condition::OneOf(values) => field.kind != FieldKind::Date && !values.is_empty() && values.iter().all(fits),
             Condition::Between(from, to) => {
                 let ends = [from, to].map(end);
-                matches!(field.kind, Kind::Integer | Kind::Long | Kind::Double | Kind::Date)
+                matches!(field.kind, FieldKind::Integer | FieldKind::Long | FieldKind::Double | FieldKind::Date)
                     && !field.is_many
                     && ends.iter().flatten().all(|value| fits(value))
                     && ends.iter().any(Option::is_some)
             }
             Condition::Like(pattern) => {
                 let parts = pattern.parts();
-                field.kind == Kind::Keyword
+                field.kind == FieldKind::Keyword
                     && !field.is_many
                     && parts.len() > 1
                     && parts.iter().all(|part| is_text(part))

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     /// Text that is one value: a status, a tag, a name of a host.
     Keyword,
     /// A whole number of 32 bits.
@@ -26,7 +26,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// What it holds.
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// Several of them in one document; they give no order and no range.
     pub is_many: bool,
 }
@@ -35,22 +35,26 @@ impl Field {
     /// How a condition on it is written.
     pub(super) const fn expected(self) -> &'static str {
         match (self.kind, self.is_many) {
-            (Kind::Keyword, false) => "expected a value, several with commas, a pattern such as web-*, or * for any",
-            (Kind::Keyword, true) => "expected a value, several with commas, or * for any",
-            (Kind::Integer | Kind::Long, false) => {
+            (FieldKind::Keyword, false) => {
+                "expected a value, several with commas, a pattern such as web-*, or * for any"
+            }
+            (FieldKind::Keyword, true) => "expected a value, several with commas, or * for any",
+            (FieldKind::Integer | FieldKind::Long, false) => {
                 "expected a whole number such as 3, several with commas, a range such as >=3 or 1..5, or *"
             }
-            (Kind::Integer | Kind::Long, true) => "expected a whole number such as 3, several with commas, or *",
-            (Kind::Double, false) => {
+            (FieldKind::Integer | FieldKind::Long, true) => {
+                "expected a whole number such as 3, several with commas, or *"
+            }
+            (FieldKind::Double, false) => {
                 "expected a number such as 1.5, several with commas, a range such as >=1.5 or 1..2, or *"
             }
-            (Kind::Double, true) => "expected a number such as 1.5, several with commas, or *",
-            (Kind::Date, false) => {
+            (FieldKind::Double, true) => "expected a number such as 1.5, several with commas, or *",
+            (FieldKind::Date, false) => {
                 "expected a date such as 2026-01-31 or 2026-01-31T08:00:00Z, a range such as >=2026-01-31 or \
                  2026-01-01..2026-01-31, or *"
             }
-            (Kind::Date, true) => "only whether it has a date can be asked, by *",
-            (Kind::Boolean, _) => "expected true, false or *",
+            (FieldKind::Date, true) => "only whether it has a date can be asked, by *",
+            (FieldKind::Boolean, _) => "expected true, false or *",
         }
     }
 }
@@ -109,7 +113,7 @@ impl Fields {
 
     /// All others by name, the one with the key among them.
     #[must_use]
-    pub const fn others(&self) -> &BTreeMap<String, Field> {
+    pub const fn filterable(&self) -> &BTreeMap<String, Field> {
         &self.others
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Order;
-use super::fields::{Field, FieldNames, Fields, Kind, TextField};
+use super::fields::{Field, FieldKind, FieldNames, Fields, TextField};
 use crate::error::{Error, ErrorKind};
 
 fn wrong(setting: &str, what: impl std::fmt::Display) -> Error {
@@ -16,7 +16,7 @@ pub(super) fn read(mapping: &str, names: &FieldNames) -> Result<Fields, Error> {
     let mapping: Map<String, Value> =
         serde_json::from_str(mapping).map_err(|error| wrong("mapping", "is not a JSON object").with_source(error))?;
     let properties = mapping.get("mappings").and_then(|mappings| mappings.get("properties"));
-    let mut text = Vec::with_capacity(names.text.len());
+    let mut text: Vec<TextField> = Vec::with_capacity(names.text.len());
     for written in &names.text {
         let (name, weight) = match written.split_once('^') {
             Some((name, weight)) => {
@@ -24,6 +24,9 @@ pub(super) fn read(mapping: &str, names: &FieldNames) -> Result<Fields, Error> {
             }
             None => (written.as_str(), Some(1.0)),
         };
+        if text.iter().any(|other| other.name == name) {
+            return Err(wrong("text", format!("{name} is named twice")));
+        }
         let weight = weight.ok_or_else(|| wrong("text", format!("{written:?}: the weight is a positive number")))?;
         match type_of(find(properties, name, "text")?) {
             "text" => text.push(TextField { name: name.to_owned(), weight }),
@@ -36,10 +39,12 @@ pub(super) fn read(mapping: &str, names: &FieldNames) -> Result<Fields, Error> {
     for written in &names.fields {
         let (name, is_many) = written.strip_suffix("[]").map_or((written.as_str(), false), |name| (name, true));
         let kind = kind(find(properties, name, "fields")?, name, "fields")?;
-        others.insert(name.to_owned(), Field { kind, is_many });
+        if others.insert(name.to_owned(), Field { kind, is_many }).is_some() {
+            return Err(wrong("fields", format!("{name} is named twice")));
+        }
     }
     let key = Field { kind: kind(find(properties, &names.key, "key")?, &names.key, "key")?, is_many: false };
-    if key.kind != Kind::Keyword {
+    if key.kind != FieldKind::Keyword {
         return Err(wrong("key", format!("{} is not of type keyword", names.key)));
     }
     others.insert(names.key.clone(), key);
@@ -79,14 +84,14 @@ fn type_of(field: &Value) -> &str {
 }
 
 /// What a field holds, if the database can be asked about it in the same way.
-fn kind(field: &Value, name: &str, setting: &str) -> Result<Kind, Error> {
+fn kind(field: &Value, name: &str, setting: &str) -> Result<FieldKind, Error> {
     let kind = match type_of(field) {
-        "keyword" => Kind::Keyword,
-        "long" => Kind::Long,
-        "integer" | "short" | "byte" => Kind::Integer,
-        "double" => Kind::Double,
-        "date" => Kind::Date,
-        "boolean" => Kind::Boolean,
+        "keyword" => FieldKind::Keyword,
+        "long" => FieldKind::Long,
+        "integer" | "short" | "byte" => FieldKind::Integer,
+        "double" => FieldKind::Double,
+        "date" => FieldKind::Date,
+        "boolean" => FieldKind::Boolean,
         "text" => {
             return Err(wrong(
                 setting,
@@ -132,9 +137,9 @@ mod tests {
     fn fields_are_what_the_mapping_says() {
         let fields = read("id", &["title^3"], &["tags[]", "n", "workspace.name", "at"], Some("-at")).unwrap();
         assert_eq!(fields.text(), [TextField { name: "title".into(), weight: 3.0 }]);
-        assert_eq!(fields.get("tags").unwrap(), Field { kind: Kind::Keyword, is_many: true });
-        assert_eq!(fields.get("workspace.name").unwrap().kind, Kind::Keyword);
-        assert_eq!(fields.get("id").unwrap().kind, Kind::Keyword);
+        assert_eq!(fields.get("tags").unwrap(), Field { kind: FieldKind::Keyword, is_many: true });
+        assert_eq!(fields.get("workspace.name").unwrap().kind, FieldKind::Keyword);
+        assert_eq!(fields.get("id").unwrap().kind, FieldKind::Keyword);
         assert_eq!(fields.order().to_string(), "-at");
         assert_eq!(read("id", &[], &[], None).unwrap().order().to_string(), "id");
     }
@@ -150,6 +155,8 @@ mod tests {
             ("fields: workspace is of type object", read("id", &[], &["workspace"], None)),
             ("text: tags is of type keyword", read("id", &["tags"], &[], None)),
             ("text: \"title^0\"", read("id", &["title^0"], &[], None)),
+            ("fields: n is named twice", read("id", &[], &["n", "n[]"], None)),
+            ("text: title is named twice", read("id", &["title", "title^2"], &[], None)),
             ("key: n is not of type keyword", read("n", &[], &[], None)),
             ("order: tags has several", read("id", &[], &["tags[]"], Some("tags"))),
             ("order: n is not among the fields", read("id", &[], &[], Some("n"))),

@@ -2,12 +2,11 @@
 
 use std::ops::Bound;
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime, Time};
 
 use super::condition::{Condition, Filter, Pattern, Value, whole_milliseconds};
-use super::fields::{Field, Fields, Kind};
+use super::fields::{Field, FieldKind, Fields};
 use super::lexer::{Lexeme, Piece, Token, tokens};
 use super::{Query, Text, Words, refused};
 use crate::error::Error;
@@ -51,10 +50,10 @@ fn filter(name: String, is_excluded: bool, pieces: &[Piece], fields: &Fields) ->
 fn condition(field: Field, pieces: &[Piece]) -> Option<Condition> {
     match pieces {
         [Piece::Bare(any)] if any == "*" => return Some(Condition::Present),
-        [Piece::Bare(word)] if field.kind == Kind::Keyword && word.contains('*') => {
+        [Piece::Bare(word)] if field.kind == FieldKind::Keyword && word.contains('*') => {
             return Some(Condition::Like(Pattern::new(word.split('*').map(str::to_owned).collect())));
         }
-        [Piece::Bare(word)] if field.kind != Kind::Keyword => {
+        [Piece::Bare(word)] if field.kind != FieldKind::Keyword => {
             if let Some(range) = range(field.kind, word) {
                 return Some(range);
             }
@@ -64,35 +63,39 @@ fn condition(field: Field, pieces: &[Piece]) -> Option<Condition> {
     let mut values = Vec::new();
     for of_one in pieces.split(|piece| *piece == Piece::Comma) {
         let [Piece::Bare(text) | Piece::Quoted(text)] = of_one else { return None };
+        if matches!(of_one, [Piece::Bare(text)] if text.contains('*')) {
+            return None;
+        }
         values.push(value(field.kind, text)?);
     }
     Some(Condition::OneOf(values))
 }
 
-fn value(kind: Kind, text: &str) -> Option<Value> {
+fn value(kind: FieldKind, text: &str) -> Option<Value> {
     Some(match kind {
-        Kind::Keyword => Value::Keyword(text.to_owned()),
-        Kind::Integer | Kind::Long => Value::Integer(text.parse().ok()?),
-        Kind::Double => Value::Double(text.parse().ok().filter(|number: &f64| number.is_finite())?),
-        Kind::Boolean => Value::Boolean(text.parse().ok()?),
+        FieldKind::Keyword => Value::Keyword(text.to_owned()),
+        FieldKind::Integer | FieldKind::Long => Value::Integer(text.parse().ok()?),
+        // Zero is one, whatever its sign.
+        FieldKind::Double => Value::Double(text.parse::<f64>().ok().filter(|number| number.is_finite())? + 0.0),
+        FieldKind::Boolean => Value::Boolean(text.parse().ok()?),
         // A date is a span of time: see below.
-        Kind::Date => return None,
+        FieldKind::Date => return None,
     })
 }
 
 /// `>=a`, `<b`, `a..b`, and a date by itself, which is all of that day.
-fn range(kind: Kind, text: &str) -> Option<Condition> {
+fn range(kind: FieldKind, text: &str) -> Option<Condition> {
     use Bound::{Excluded, Included, Unbounded};
     let between = |from: Bound<Value>, to: Bound<Value>| Some(Condition::Between(from, to));
     let span = |text: &str| -> Option<(Value, Bound<Value>)> {
-        if kind == Kind::Date {
+        if kind == FieldKind::Date {
             let (from, to) = span_of(text)?;
             return Some((Value::Date(from), Excluded(Value::Date(to))));
         }
         let value = value(kind, text)?;
         Some((value.clone(), Included(value)))
     };
-    if kind == Kind::Boolean {
+    if kind == FieldKind::Boolean {
         return None;
     }
     if let Some((from, to)) = text.split_once("..") {
@@ -118,24 +121,33 @@ fn range(kind: Kind, text: &str) -> Option<Condition> {
         return between(Unbounded, Excluded(span(text)?.0));
     }
     let (from, to) = span(text)?;
-    (kind == Kind::Date).then_some(Condition::Between(Included(from), to))
+    (kind == FieldKind::Date).then_some(Condition::Between(Included(from), to))
 }
 
-/// What a written date covers: a whole day, or a millisecond. Without a zone it is meant in UTC.
-fn span_of(text: &str) -> Option<(Timestamp, Timestamp)> {
-    let at = |moment: DateTime| TimeZone::UTC.to_timestamp(moment).ok();
-    if let Ok(date) = text.parse::<Date>()
-        && !text.contains('T')
-    {
-        return Some((
-            at(date.to_datetime(jiff::civil::Time::midnight()))?,
-            at(date.tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight()))?,
-        ));
+/// What a written date covers, in microseconds: a whole day, or a millisecond. Without a zone it is meant in UTC.
+fn span_of(text: &str) -> Option<(i64, i64)> {
+    let is_day = text.chars().all(|c| c.is_ascii_digit() || c == '-' || c == '+');
+    if let (Ok(date), true) = (text.parse::<Date>(), is_day) {
+        let from = micros(date.to_datetime(Time::midnight()));
+        return Some((from, from + DAY));
     }
-    let moment = text.parse::<Timestamp>().ok().or_else(|| at(text.parse().ok()?))?;
-    let from = whole_milliseconds(moment);
-    Some((from, from.checked_add(1.millisecond()).ok()?))
+    let from = whole_milliseconds(moment(text)?);
+    Some((from, from + 1_000))
 }
+
+/// A moment in microseconds; without a zone it is meant in UTC.
+pub(crate) fn moment(text: &str) -> Option<i64> {
+    let anywhere = || text.strip_suffix("+00:00").or(text.strip_suffix('Z')).unwrap_or(text).parse().ok().map(micros);
+    text.parse::<Timestamp>().map(Timestamp::as_microsecond).ok().or_else(anywhere)
+}
+
+/// Also of a day that has no end in any calendar here.
+fn micros(moment: DateTime) -> i64 {
+    let since = moment.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+    since.as_secs() * 1_000_000 + i64::from(since.subsec_micros())
+}
+
+const DAY: i64 = 24 * 3_600 * 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +172,7 @@ mod tests {
     }
 
     fn date(text: &str) -> Value {
-        Value::Date(text.parse().unwrap())
+        Value::Date(text.parse::<Timestamp>().unwrap().as_microsecond())
     }
 
     #[test]
@@ -198,6 +210,7 @@ mod tests {
         assert_eq!(one("n:>=3"), Condition::Between(Included(n(3)), Unbounded));
         assert_eq!(one("n:<3"), Condition::Between(Unbounded, Excluded(n(3))));
         assert_eq!(one("n:-1..*"), Condition::Between(Included(n(-1)), Unbounded));
+        assert_eq!(format!("{:?}", one("x:-0")), "OneOf([Double(0.0)])");
         assert_eq!(one("x:>0.5"), Condition::Between(Excluded(Value::Double(0.5)), Unbounded));
         assert_eq!(one("x:1..2"), Condition::Between(Included(Value::Double(1.0)), Included(Value::Double(2.0))));
     }
@@ -213,6 +226,11 @@ mod tests {
         assert_eq!(one("at:2026-01-31..2026-01-31"), Condition::Between(Included(day), Excluded(next)));
         let (from, to) = (date("2026-01-31T08:00:00.123Z"), date("2026-01-31T08:00:00.124Z"));
         assert_eq!(one("at:2026-01-31T09:00:00.1239+01:00"), Condition::Between(Included(from), Excluded(to)));
+        assert_eq!(
+            one("at:<=9999-12-31"),
+            Condition::Between(Unbounded, Excluded(Value::Date(253_402_300_800_000_000)))
+        );
+        assert_eq!(one("at:>=2026-01-31t08:00"), one("at:>=2026-01-31T08:00"));
         assert_eq!(one("at:>=2026-01-31T08:00"), Condition::Between(Included(date("2026-01-31T08:00:00Z")), Unbounded));
     }
 
@@ -233,7 +251,8 @@ mod tests {
             ("x:inf", "x: expected"),
             ("at:yesterday", "at: expected a date"),
             ("at:2026-02-30", "at: expected a date"),
-            ("at:9999-12-31", "at: expected a date"),
+            ("at:-005000-01-01", "at: expected a date"),
+            ("status:web-*,db", "status: expected"),
             ("tags:a*", "tags: expected"),
             ("status:a,", "status: expected"),
             ("status:a\"b\"", "status: expected"),

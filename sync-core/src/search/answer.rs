@@ -54,7 +54,7 @@ impl Serialize for OneHit<'_> {
         let document: &RawValue = serde_json::from_str(document).map_err(serde::ser::Error::custom)?;
         let mut hit = serializer.serialize_struct("Hit", 3)?;
         hit.serialize_field("key", key)?;
-        hit.serialize_field("version", &version.external())?;
+        hit.serialize_field("version", &version.local())?;
         hit.serialize_field("document", document)?;
         hit.end()
     }

@@ -21,7 +21,7 @@ pub use ledger_source::ledger_source;
 pub use projection::{Rows, projection};
 pub use reindexes::{Followed, reindexes};
 pub use runs::runs;
-pub use searcher::{Searched, searcher};
+pub use searcher::{SearcherHarness, searcher};
 pub use sink::sink;
 pub use source::{Outbox, Transaction, source};
 pub use versions::versions;

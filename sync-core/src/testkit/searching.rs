@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use crate::query::{FieldNames, Fields, Order, Query};
 
-/// The index of these documents. Two shards, so that what each has is put together.
-pub const SEARCHED_MAPPING: &str = r#"{"settings":{"number_of_shards":2},"mappings":{"dynamic":"strict","properties":{
+/// The index of these documents. Two shards, so that what each has is put together; refreshed when it is asked for.
+pub const SEARCHED_MAPPING: &str = r#"{"settings":{"number_of_shards":2,"refresh_interval":"-1"},"mappings":{"dynamic":"strict","properties":{
     "id":{"type":"keyword"},"title":{"type":"text"},"description":{"type":"text"},"status":{"type":"keyword"},
     "tags":{"type":"keyword"},"priority":{"type":"integer"},"score":{"type":"double"},"active":{"type":"boolean"},
     "created_at":{"type":"date"},"workspace":{"properties":{"name":{"type":"keyword"}}}}}}"#;

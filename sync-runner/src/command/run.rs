@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{RoleName, RunArgs};
 use crate::config::{Bus, Config, Problems};
 use crate::exit::{Exit, Failure};
-use crate::http::{Http, Searched};
+use crate::http::{Http, SearchedIndex};
 use crate::progress::Progress;
 use crate::signals;
 use crate::tasks::{self, Role};
@@ -107,7 +107,7 @@ fn searches(wire: &Wire<'_>, config: &Config) -> Result<Option<Http>, sync_core:
     for (name, index) in &config.indexes {
         if let Some(searchable) = &index.search {
             let search = wire.search(name, index, searchable)?;
-            indexes.insert(name.clone(), Searched { search, fields: Arc::clone(&searchable.fields) });
+            indexes.insert(name.clone(), SearchedIndex { search, fields: Arc::clone(&searchable.fields) });
         }
     }
     if indexes.is_empty() {

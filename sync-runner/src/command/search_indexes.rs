@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use sync_core::adapter::postgres::{Postgres, SearchIndex};
-use sync_core::{Error, ErrorKind};
+use sync_core::Error;
+use sync_core::adapter::postgres::SearchIndex;
 
 use super::named_index;
 use crate::cli::SearchIndexesArgs;
@@ -48,12 +48,17 @@ pub(super) async fn run(config: &Config, args: &SearchIndexesArgs) -> Result<Exi
     let mut report = Report { indexes: Vec::new(), without: Vec::new() };
     for (name, index) in &chosen {
         let Some(searchable) = &index.search else { continue };
-        let found = wire.searched_rows(name, index, searchable)?.indexes().await?;
+        let rows = wire.searched_rows(name, index, searchable)?;
+        let found = rows.indexes().await?;
         for missing in found.indexes.iter().filter(|index| args.apply && !index.is_there) {
             if !args.output.json {
                 render::text(&format!("creating {} on {}: {}", missing.name, missing.table, missing.purpose))?;
             }
-            create(wire.database(), missing).await?;
+            rows.create(missing).await?;
+        }
+        let tables: BTreeSet<&str> = found.indexes.iter().map(|index| index.table.as_str()).collect();
+        for table in tables.into_iter().filter(|_| args.apply) {
+            rows.analyze(table).await?;
         }
         let line = |index: SearchIndex| Line {
             index: (*name).to_owned(),
@@ -71,52 +76,12 @@ pub(super) async fn run(config: &Config, args: &SearchIndexesArgs) -> Result<Exi
         let what = "no index can be searched: add a section [indexes.NAME.search]";
         return Err(Problems::one("indexes", what).into());
     }
-    if args.apply {
-        analyze(wire.database(), report.indexes.iter().map(|line| line.table.as_str()).collect()).await?;
-    }
     if args.output.json {
         render::json(&report)?
     } else {
         tell(&report, args.apply)?
     }
     Ok(Exit::Success)
-}
-
-async fn create(database: &Postgres, index: &SearchIndex) -> Result<(), Error> {
-    if index.needs_trigrams {
-        execute(database, TRIGRAMS, "search-indexes: pg_trgm is needed for patterns such as web-*").await?;
-    }
-    let doing = format!("search-indexes: creating {}", index.name);
-    // What an earlier try that was ended has left; nobody uses it.
-    let broken = format!("drop index concurrently if exists \"{}\"", index.name.replace('"', "\"\""));
-    let schema = index.table.rsplit_once('.').map(|(schema, _)| format!("{schema}."));
-    let broken = broken.replace("exists ", &format!("exists {}", schema.unwrap_or_default()));
-    execute(database, &broken, &doing).await?;
-    execute(database, &index.sql, &doing).await
-}
-
-/// What is on expressions has statistics only then.
-async fn analyze(database: &Postgres, tables: BTreeSet<&str>) -> Result<(), Error> {
-    for table in tables {
-        execute(database, &format!("analyze {table}"), "search-indexes: looking at what the tables hold").await?;
-    }
-    Ok(())
-}
-
-/// Takes its time.
-async fn execute(database: &Postgres, sql: &str, doing: &str) -> Result<(), Error> {
-    let client = database.client().await?;
-    let failed = |error: tokio_postgres::Error| {
-        let said = error.as_db_error().map(|said| format!(": {}", said.message())).unwrap_or_default();
-        Error::new(ErrorKind::Configuration, format!("{doing}{said}")).with_source(error)
-    };
-    let before = client.query_one("select current_setting('statement_timeout')", &[]).await.map_err(failed)?;
-    client.batch_execute("set statement_timeout = 0").await.map_err(failed)?;
-    let done = client.batch_execute(sql).await.map_err(failed);
-    // It goes back to the pool as it was.
-    let back = format!("set statement_timeout = '{}'", before.get::<_, String>(0));
-    client.batch_execute(&back).await.map_err(failed)?;
-    done
 }
 
 fn tell(report: &Report, applied: bool) -> Result<(), Error> {

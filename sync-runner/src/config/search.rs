@@ -25,7 +25,7 @@ pub(crate) struct Search {
     /// When Elasticsearch is left alone.
     pub(crate) breaker: Breaker,
     /// The database, when it is.
-    pub(crate) postgres: Searched,
+    pub(crate) postgres: SearchPostgres,
 }
 
 /// When Elasticsearch is left alone.
@@ -45,7 +45,7 @@ pub(crate) struct Breaker {
 
 /// The servers of the database that are searched.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Searched {
+pub(crate) struct SearchPostgres {
     /// Standbys, asked before the primary.
     pub(crate) replicas: Vec<PostgresUrl>,
     /// How far one may be behind to be asked.
@@ -64,7 +64,7 @@ impl Default for Search {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             concurrency: 64,
             budget: Duration::from_secs(1),
-            attempt: Duration::from_millis(400),
+            attempt: Duration::from_millis(100),
             wait: Duration::from_secs(2),
             breaker: Breaker {
                 window: 10,
@@ -73,7 +73,7 @@ impl Default for Search {
                 probes: 3,
                 slow: Duration::from_millis(250),
             },
-            postgres: Searched {
+            postgres: SearchPostgres {
                 replicas: Vec::new(),
                 max_lag: Duration::from_secs(30),
                 pool_size: 16,
@@ -104,8 +104,13 @@ impl Search {
             attempt: section.duration("attempt", MILLISECOND * 10..=MINUTE).unwrap_or(default.attempt),
             wait: section.duration("wait", Duration::ZERO..=MINUTE).unwrap_or(default.wait),
             breaker: Breaker::read(section.section("breaker"), default.breaker),
-            postgres: Searched::read(section.section("postgres"), default.postgres),
+            postgres: SearchPostgres::read(section.section("postgres"), default.postgres),
         };
+        if read.attempt >= read.breaker.slow {
+            let why = "is not shorter than search.breaker.slow: to leave a node that says nothing would count as a failure of the \
+                       index";
+            section.problem("attempt", why);
+        }
         if read.breaker.slow > read.budget {
             section.section("breaker").problem("slow", "is longer than search.budget, so nothing would ever be slow");
         }
@@ -125,7 +130,7 @@ impl Breaker {
     }
 }
 
-impl Searched {
+impl SearchPostgres {
     fn read(mut section: Section<'_>, default: Self) -> Self {
         const EXPECTED: &str =
             "a list of URLs such as \"postgres://user@replica:5432/database\" (the values are not shown)";
@@ -182,7 +187,7 @@ impl Searchable {
             return None;
         }
         let Some(mapping) = mapping else {
-            section.problem("key", "needs indexes.NAME.mapping, which says of what type the fields are");
+            section.problem("fields", "the index needs a mapping, which says of what type the fields are");
             return None;
         };
         match Self::new(mapping, &names, language) {

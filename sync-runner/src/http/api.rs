@@ -10,20 +10,24 @@ use axum::response::{IntoResponse, Response};
 use metrics::counter;
 use serde::Serialize;
 use serde_json::json;
-use sync_core::query::Kind;
+use sync_core::query::FieldKind;
 use sync_core::telemetry::metrics::SEARCH_REJECTED;
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
 use super::parameters::Parameters;
-use super::{Searched, State};
+use super::{SearchedIndex, State};
 
 /// No search takes longer, whatever else is set.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// What whoever searches can do about it.
+const TOO_MUCH: &str = "this search takes too long while only the database can answer it; ask for less: another word, a filter \
+                        more, a narrower range";
+
 /// Answers a search.
 pub(super) async fn search(Shared(state): Shared<Arc<State>>, RawQuery(query): RawQuery) -> Response {
-    let Ok(_place) = state.room.try_acquire() else {
+    let Ok(_place) = state.permits.try_acquire() else {
         counter!(SEARCH_REJECTED.name).increment(1);
         let full = Error::new(ErrorKind::Unavailable, "too many searches are under way; try again");
         return refuse(&full, full.to_string());
@@ -37,12 +41,12 @@ pub(super) async fn search(Shared(state): Shared<Arc<State>>, RawQuery(query): R
 
 async fn answer(state: &State, query: &str) -> Result<sync_core::search::Answer, Error> {
     let parameters = Parameters::read(query)?;
-    let Searched { search, fields } = named(state, parameters.get("index"))?;
+    let SearchedIndex { search, fields } = named(state, parameters.get("index"))?;
     search.search(&parameters.query(fields)?).await
 }
 
 /// The index that is meant; where there is one, it need not be named.
-fn named<'a>(state: &'a State, name: Option<&str>) -> Result<&'a Searched, Error> {
+fn named<'a>(state: &'a State, name: Option<&str>) -> Result<&'a SearchedIndex, Error> {
     let mut all = state.indexes.values();
     let found = match (name, all.next(), all.next()) {
         (Some(name), ..) => state.indexes.get(name),
@@ -58,7 +62,11 @@ fn named<'a>(state: &'a State, name: Option<&str>) -> Result<&'a Searched, Error
 fn failed(error: &Error) -> Response {
     match error.kind() {
         // What the caller did; its words are for the caller.
-        ErrorKind::Refused | ErrorKind::TooLarge => refuse(error, error.to_string()),
+        ErrorKind::Refused => refuse(error, error.to_string()),
+        ErrorKind::TooLarge => {
+            tracing::warn!(%error, "a search was too much");
+            refuse(error, TOO_MUCH.to_owned())
+        }
         ErrorKind::Unavailable
         | ErrorKind::Blocked
         | ErrorKind::Fenced
@@ -97,15 +105,15 @@ fn refuse(error: &Error, message: String) -> Response {
 
 /// What can be searched, for the page and for whoever writes a client.
 pub(super) async fn indexes(Shared(state): Shared<Arc<State>>) -> Response {
-    let index = |(name, Searched { search, fields }): (&String, &Searched)| {
-        let others = fields.others().iter().map(|(name, field)| {
+    let index = |(name, SearchedIndex { search, fields }): (&String, &SearchedIndex)| {
+        let others = fields.filterable().iter().map(|(name, field)| {
             let kind = match field.kind {
-                Kind::Keyword => "keyword",
-                Kind::Integer => "integer",
-                Kind::Long => "long",
-                Kind::Double => "double",
-                Kind::Date => "date",
-                Kind::Boolean => "boolean",
+                FieldKind::Keyword => "keyword",
+                FieldKind::Integer => "integer",
+                FieldKind::Long => "long",
+                FieldKind::Double => "double",
+                FieldKind::Date => "date",
+                FieldKind::Boolean => "boolean",
             };
             json!({ "name": name, "kind": kind, "many": field.is_many })
         });

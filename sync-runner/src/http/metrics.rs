@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State as Shared;
 use axum::http::header::CONTENT_TYPE;
@@ -11,10 +12,15 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sync_core::telemetry::metrics::{ALL, MetricKind, SEARCH_SECONDS};
 use sync_core::{Error, ErrorKind};
 
+use tokio::time::sleep;
+
 use super::State;
 
 /// Bounds of the buckets of times, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0];
+
+/// How often what was recorded is summed up.
+const KEEP_UP: Duration = Duration::from_secs(5);
 
 /// The recorder of this process.
 #[derive(Clone)]
@@ -45,11 +51,18 @@ impl Metrics {
         }
         Ok(Self(handle))
     }
+
+    /// Sums up what was recorded, for ever: it would pile up where nobody reads it.
+    pub(super) async fn keep_up(&self) {
+        loop {
+            sleep(KEEP_UP).await;
+            self.0.run_upkeep();
+        }
+    }
 }
 
 /// `GET /metrics`.
 pub(super) async fn render(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
     let Metrics(handle) = &state.metrics;
-    handle.run_upkeep();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render())
 }

@@ -29,11 +29,11 @@ const LAST: Duration = Duration::from_secs(5);
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(HEAD_BYTES);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = async {
-            let place = Arc::clone(&room).acquire_owned().await;
+            let place = Arc::clone(&permits).acquire_owned().await;
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {

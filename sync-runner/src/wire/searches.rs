@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sync_core::Error;
-use sync_core::adapter::elasticsearch::{ElasticsearchSearcher, SearcherConfig};
-use sync_core::adapter::postgres::{PostgresSearcher, SearchedConfig};
+use sync_core::adapter::elasticsearch::{ElasticsearchSearcher, ElasticsearchSearcherConfig};
+use sync_core::adapter::postgres::{Postgres, PostgresProjection, PostgresSearcher, PostgresSearcherConfig};
 use sync_core::policy::breaker::BreakerConfig;
 use sync_core::search::{Search, SearchConfig};
 
@@ -18,11 +18,17 @@ impl Wire<'_> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn search(&self, name: &str, index: &Index, searchable: &Searchable) -> Result<Search, Error> {
         let settings = &self.config.search;
-        let config = SearcherConfig { alias: index.alias.clone(), budget: settings.budget, attempt: settings.attempt };
+        let config = ElasticsearchSearcherConfig {
+            alias: index.alias.clone(),
+            budget: settings.budget,
+            attempt: settings.attempt,
+        };
         let fields = Arc::clone(&searchable.fields);
         let searcher = ElasticsearchSearcher::new(&settings::elasticsearch(self.config), config, fields)?;
         let database = Arc::new(self.searched_rows(name, index, searchable)?);
-        let rows = Arc::new(self.projection(name, index));
+        // With patience and connections of their own: what was written is asked for while somebody waits.
+        let rows = Postgres::new(&settings::search_primary(self.config))?;
+        let rows = Arc::new(PostgresProjection::new(rows, Self::unnoted(name, index)));
         let breaker = BreakerConfig {
             window: settings.breaker.window,
             failure_rate: f64::from(settings.breaker.failure_percent) / 100.0,
@@ -44,14 +50,14 @@ impl Wire<'_> {
         index: &Index,
         searchable: &Searchable,
     ) -> Result<PostgresSearcher, Error> {
-        let config = SearchedConfig {
+        let config = PostgresSearcherConfig {
             index: name.to_owned(),
             topic: index.topic.clone(),
             sql: index.projection.text.clone(),
             language: searchable.language.clone(),
             max_lag: self.config.search.postgres.max_lag,
         };
-        let (primary, replicas) = (settings::searched(self.config), settings::replicas(self.config));
+        let (primary, replicas) = (settings::search_primary(self.config), settings::replicas(self.config));
         PostgresSearcher::new(&primary, &replicas, &config, Arc::clone(&searchable.fields))
     }
 }

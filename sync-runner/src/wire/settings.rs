@@ -20,7 +20,7 @@ pub(super) fn postgres(config: &Config) -> PostgresConfig {
 }
 
 /// The primary as it is searched.
-pub(super) fn searched(config: &Config) -> PostgresConfig {
+pub(super) fn search_primary(config: &Config) -> PostgresConfig {
     let settings = &config.search.postgres;
     PostgresConfig {
         pool_size: settings.pool_size,
@@ -33,7 +33,7 @@ pub(super) fn searched(config: &Config) -> PostgresConfig {
 /// Its standbys.
 pub(super) fn replicas(config: &Config) -> Vec<PostgresConfig> {
     let replicas = config.search.postgres.replicas.iter();
-    replicas.map(|url| PostgresConfig { url: url.expose().to_owned(), ..searched(config) }).collect()
+    replicas.map(|url| PostgresConfig { url: url.expose().to_owned(), ..search_primary(config) }).collect()
 }
 
 /// The brokers.

@@ -57,6 +57,28 @@ impl Node {
     }
 }
 
+/// A node that is waited for. When nobody waits any longer, and it was late by then, it rests, as if it had failed.
+struct Asking<'a> {
+    node: &'a Node,
+    late: Instant,
+}
+
+impl Asking<'_> {
+    /// It has answered, or failed.
+    fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if now >= self.late {
+            self.node.rest_until(Some(now + REST));
+        }
+    }
+}
+
 /// What a node answered.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -148,7 +170,9 @@ impl Client {
                 break;
             }
             let limit = if turn + 1 < nodes.len() { attempt.min(left) } else { left };
+            let asked = Asking { node, late: Instant::now() + attempt };
             let answer = node.ask(Method::Post, path, Some(body.clone()), limit).await;
+            asked.end();
             let judged = match answer {
                 Ok(answer) => answer.judge(Asked::Other, doing).map(|_| answer),
                 Err(error) => Err(no_answer(&node.url, limit, error)),

@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::name::segment;
 use super::verdict::Asked;
 use crate::adapter::elasticsearch::client::Judged;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Awaited, Found, Searcher};
+use crate::port::{AwaitedWrite, Found, Searcher};
 use crate::query::{Fields, Query};
 use crate::version::Version;
 
@@ -26,7 +27,7 @@ const NAME: &str = "elasticsearch";
 
 /// How an index is searched.
 #[derive(Clone, Debug)]
-pub struct SearcherConfig {
+pub struct ElasticsearchSearcherConfig {
     /// What is searched: the alias of an index.
     pub alias: String,
     /// How long a search may take in all.
@@ -41,7 +42,7 @@ pub struct SearcherConfig {
 #[derive(Debug)]
 pub struct ElasticsearchSearcher {
     client: Client,
-    config: SearcherConfig,
+    config: ElasticsearchSearcherConfig,
     fields: Arc<Fields>,
 }
 
@@ -50,17 +51,18 @@ impl ElasticsearchSearcher {
     ///
     /// # Errors
     /// As for [`ElasticsearchSink::new`](super::ElasticsearchSink::new).
-    pub fn new(cluster: &ElasticsearchConfig, config: SearcherConfig, fields: Arc<Fields>) -> Result<Self, Error> {
+    pub fn new(
+        cluster: &ElasticsearchConfig,
+        config: ElasticsearchSearcherConfig,
+        fields: Arc<Fields>,
+    ) -> Result<Self, Error> {
         Ok(Self { client: Client::new(cluster)?, config, fields })
     }
 
-    async fn ask(&self, body: &Value, filter: &str, preference: &str) -> Result<Answer, Error> {
-        let SearcherConfig { alias, budget, attempt } = &self.config;
+    async fn ask(&self, body: &Value, parameters: &str) -> Result<Answer, Error> {
+        let ElasticsearchSearcherConfig { alias, budget, attempt } = &self.config;
         let doing = format!("searching {alias}");
-        let path = format!(
-            "/{}/_search?allow_partial_search_results=false&filter_path={filter},error,status{preference}",
-            segment(alias)
-        );
+        let path = format!("/{}/_search?allow_partial_search_results=false{parameters}", segment(alias));
         let answer = self.client.send_within((*attempt, *budget), &path, body.to_string().into(), &doing).await?;
         match answer.judge(Asked::Other, &doing)? {
             Judged::Done => Ok(answer),
@@ -80,16 +82,20 @@ impl Searcher for ElasticsearchSearcher {
 
     async fn search(&self, query: &Query) -> Result<Found, Error> {
         query.check(&self.fields)?;
-        let order = query.order_in(&self.fields);
+        let order = match &query.after {
+            Some(cursor) => cursor.order.clone(),
+            None => query.order_in(&self.fields),
+        };
         let mut body = body::of(query, &order, &self.fields);
         // Nobody waits for it any longer.
         body["timeout"] = json!(format!("{}ms", self.config.budget.as_millis().max(1)));
         let preference = preference(query.wrote.iter().map(|wrote| wrote.key.as_str()));
-        let answer = self.ask(&body, answer::WANTED, &preference).await?;
+        // No filter_path here: with one, Elasticsearch writes documents anew and rounds their numbers.
+        let answer = self.ask(&body, &preference).await?;
         answer::read(&answer, query, order, &self.fields)
     }
 
-    async fn shows(&self, writes: &[Awaited]) -> Result<bool, Error> {
+    async fn shows(&self, writes: &[AwaitedWrite]) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Found {
             #[serde(default)]
@@ -114,7 +120,8 @@ impl Searcher for ElasticsearchSearcher {
             "query": { "ids": { "values": keys } },
         });
         let preference = preference(keys.iter().copied());
-        let answer = self.ask(&body, "hits.hits._id,hits.hits._version", &preference).await?;
+        let parameters = format!("&filter_path=hits.hits._id,hits.hits._version,error,status{preference}");
+        let answer = self.ask(&body, &parameters).await?;
         let Found { hits: Hits { hits } } = answer.read("looking for what was written")?;
         let found = |key: &str| hits.iter().find(|hit| hit.key == key).map(|hit| Version::from_external(hit.version));
         Ok(writes.iter().all(|write| write.is_seen(found(&write.key))))
@@ -123,7 +130,7 @@ impl Searcher for ElasticsearchSearcher {
 
 /// Each copy of a shard is refreshed by itself: what was seen in one has to be searched in the same.
 fn preference<'a>(written: impl Iterator<Item = &'a str>) -> String {
-    let written: Vec<_> = written.collect();
+    let written: BTreeSet<_> = written.collect();
     if written.is_empty() {
         return String::new();
     }

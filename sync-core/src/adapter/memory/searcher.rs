@@ -6,14 +6,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::Value as Json;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::sink::MemorySink;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Awaited, Counted, Facet, Found, Hit, Inventory, Searcher, Sink, Stored, Total};
-use crate::query::{Condition, Cursor, Fields, Filter, Kind, MAX_VALUES, Order, Place, Query, Text, Value};
+use crate::port::{AwaitedWrite, Counted, Facet, Found, Hit, Inventory, Searcher, Sink, Stored, Total};
+use crate::query::{
+    Condition, Cursor, FieldKind, Fields, Filter, MAX_FACET_VALUES, Order, Place, Query, Text, Value, moment,
+};
 
 const NAME: &str = "memory";
 
@@ -65,8 +66,8 @@ impl MemorySearcher {
         })
     }
 
-    fn kind(&self, field: &str) -> Kind {
-        self.fields.others().get(field).map_or(Kind::Keyword, |field| field.kind)
+    fn kind(&self, field: &str) -> FieldKind {
+        self.fields.filterable().get(field).map_or(FieldKind::Keyword, |field| field.kind)
     }
 
     /// What a document is ordered by.
@@ -87,7 +88,7 @@ impl MemorySearcher {
     fn facet(&self, field: &str, found: &[Row]) -> Facet {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for row in found {
-            let mut held: Vec<_> = values(&row.document, field, Kind::Keyword);
+            let mut held: Vec<_> = values(&row.document, field, FieldKind::Keyword);
             held.dedup();
             for value in held {
                 if let Value::Keyword(value) = value {
@@ -97,7 +98,7 @@ impl MemorySearcher {
         }
         let mut values: Vec<_> = counts.into_iter().map(|(value, count)| Counted { value, count }).collect();
         values.sort_by_key(|counted| std::cmp::Reverse(counted.count));
-        values.truncate(MAX_VALUES);
+        values.truncate(MAX_FACET_VALUES);
         Facet { field: field.to_owned(), values, is_exact: true }
     }
 }
@@ -117,7 +118,10 @@ impl Searcher for MemorySearcher {
 
     async fn search(&self, query: &Query) -> Result<Found, Error> {
         query.check(&self.fields)?;
-        let order = query.order_in(&self.fields);
+        let order = match &query.after {
+            Some(cursor) => cursor.order.clone(),
+            None => query.order_in(&self.fields),
+        };
         let (descending, turned) = match &order {
             Order::Relevance => (true, false),
             Order::By { descending, .. } => (*descending, *descending),
@@ -144,6 +148,8 @@ impl Searcher for MemorySearcher {
         let facets = query.facets.iter().map(|field| self.facet(field, &found)).collect();
         let (begun, depth) = match &query.after {
             None => (0, 0),
+            // What another has ranked is not in this order.
+            Some(cursor) if cursor.by != NAME && order == Order::Relevance => (0, 0),
             Some(Cursor { place: Place::Depth, depth, .. }) => (*depth, *depth),
             Some(Cursor { place: Place::After { value, key }, depth, .. }) => {
                 let is_behind = |row: &Row| in_order((&row.place, &row.key), (value, key)).is_gt();
@@ -166,7 +172,7 @@ impl Searcher for MemorySearcher {
         Ok(Found { hits: page.iter().map(hit).collect(), total, facets, next })
     }
 
-    async fn shows(&self, writes: &[Awaited]) -> Result<bool, Error> {
+    async fn shows(&self, writes: &[AwaitedWrite]) -> Result<bool, Error> {
         let keys: Vec<_> = writes.iter().map(|write| write.key.clone()).collect();
         let found = self.index.versions(&keys).await?;
         Ok(writes.iter().zip(found).all(|(write, found)| write.is_seen(found)))
@@ -177,18 +183,18 @@ fn at<'a>(document: &'a Json, field: &str) -> Option<&'a Json> {
     field.split('.').try_fold(document, |inside, step| inside.get(step))
 }
 
-fn values(document: &Json, field: &str, kind: Kind) -> Vec<Value> {
+fn values(document: &Json, field: &str, kind: FieldKind) -> Vec<Value> {
     let held = match at(document, field) {
         None => &[],
         Some(Json::Array(values)) => values.as_slice(),
         Some(one) => std::slice::from_ref(one),
     };
     let read = |value: &Json| match kind {
-        Kind::Keyword => Some(Value::Keyword(value.as_str()?.to_owned())),
-        Kind::Integer | Kind::Long => value.as_i64().map(Value::Integer),
-        Kind::Double => value.as_f64().map(Value::Double),
-        Kind::Date => value.as_str()?.parse::<Timestamp>().ok().map(Value::Date),
-        Kind::Boolean => value.as_bool().map(Value::Boolean),
+        FieldKind::Keyword => Some(Value::Keyword(value.as_str()?.to_owned())),
+        FieldKind::Integer | FieldKind::Long => value.as_i64().map(Value::Integer),
+        FieldKind::Double => value.as_f64().map(Value::Double),
+        FieldKind::Date => moment(value.as_str()?).map(Value::Date),
+        FieldKind::Boolean => value.as_bool().map(Value::Boolean),
     };
     held.iter().filter_map(read).collect()
 }

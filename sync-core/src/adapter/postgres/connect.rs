@@ -82,6 +82,21 @@ pub struct Postgres {
 /// proxy that keeps connections. Divides by zero on a standby, whose rows are older than the messages about them.
 const TAKES_WRITES: &str = "select 1 / (current_setting('transaction_read_only') = 'off')::int";
 
+/// What connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// All that is written, and read to be written elsewhere.
+    Outbox,
+    SearchOfPrimary,
+    SearchOfReplica,
+}
+
+/// What a search touches is little, and there are many at a time: none is compiled first, or done by several.
+const SEARCHING: [&str; 2] = ["-c jit=off", "-c max_parallel_workers_per_gather=0"];
+
+/// A search waits for a connection while so many of the longest could be done there.
+const TURNS: u32 = 10;
+
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Postgres").field("database", &self.name).finish_non_exhaustive()
@@ -94,18 +109,20 @@ impl Postgres {
     /// # Errors
     /// `Configuration` when the URL cannot be read or the certificate file cannot be used.
     pub fn new(settings: &PostgresConfig) -> Result<Self, Error> {
-        Self::of(settings, RecyclingMethod::Custom(TAKES_WRITES.to_owned()), &[])
+        Self::of(settings, Use::Outbox)
     }
 
-    /// The same for searches: on the primary, or on whatever server answers, a standby, too.
-    pub(crate) fn searching(settings: &PostgresConfig, is_primary: bool) -> Result<Self, Error> {
-        let always = RecyclingMethod::Custom(TAKES_WRITES.to_owned());
-        // What a search touches is little, and there are many at a time: none is compiled first, or done by several.
-        let options = ["-c jit=off", "-c max_parallel_workers_per_gather=0"];
-        Self::of(settings, if is_primary { always } else { RecyclingMethod::Fast }, &options)
+    /// The same to search the primary.
+    pub(crate) fn searching_primary(settings: &PostgresConfig) -> Result<Self, Error> {
+        Self::of(settings, Use::SearchOfPrimary)
     }
 
-    fn of(settings: &PostgresConfig, recycling_method: RecyclingMethod, options: &[&str]) -> Result<Self, Error> {
+    /// The same to search whatever server answers: a standby, too.
+    pub(crate) fn searching_replica(settings: &PostgresConfig) -> Result<Self, Error> {
+        Self::of(settings, Use::SearchOfReplica)
+    }
+
+    fn of(settings: &PostgresConfig, used: Use) -> Result<Self, Error> {
         // The parser's own words may quote the password, so they are not passed on.
         let mut config = Config::from_str(&settings.url).map_err(|_| {
             Error::new(
@@ -120,15 +137,15 @@ impl Postgres {
         if config.get_application_name().is_none() {
             config.application_name("sync");
         }
-        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+        if used != Use::SearchOfReplica && config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 "postgres.url: target_session_attrs=read-only finds a standby, but the outbox is written on the \
                  primary; read-write finds that",
             ));
         }
-        if !options.is_empty() {
-            let options = config.get_options().into_iter().chain(options.iter().copied()).collect::<Vec<_>>().join(" ");
+        if used != Use::Outbox {
+            let options = config.get_options().into_iter().chain(SEARCHING).collect::<Vec<_>>().join(" ");
             config.options(&options);
         }
         // A cut network is noticed after about half a minute instead of hours.
@@ -139,10 +156,19 @@ impl Postgres {
         let hosts = Arc::new(Hosts::new(&config, tls, settings.connect_timeout));
         let limit = settings.statement_timeout;
         let pooled = Pooled { hosts: Arc::clone(&hosts), limit };
+        let recycling_method = match used {
+            Use::Outbox | Use::SearchOfPrimary => RecyclingMethod::Custom(TAKES_WRITES.to_owned()),
+            Use::SearchOfReplica => RecyclingMethod::Fast,
+        };
+        // Those that search are many, and each has its turn when those before it are done.
+        let wait = match used {
+            Use::Outbox => settings.connect_timeout,
+            Use::SearchOfPrimary | Use::SearchOfReplica => settings.connect_timeout + limit * TURNS,
+        };
         let manager = Manager::from_connect(config, pooled, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(settings.pool_size.max(1))
-            .wait_timeout(Some(settings.connect_timeout))
+            .wait_timeout(Some(wait))
             .create_timeout(Some(hosts.patience()))
             .recycle_timeout(Some(settings.connect_timeout / 4))
             .runtime(Runtime::Tokio1)

@@ -3,9 +3,9 @@
 mod columns;
 mod indexes;
 mod page;
+mod rows;
 mod servers;
 mod statement;
-mod table;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,23 +13,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::columns::Columns;
+use self::columns::SearchColumns;
 pub use self::indexes::{SearchIndex, SearchIndexes};
-use self::page::Search;
+use self::page::PageQuery;
+use self::rows::SearchedRows;
 use self::servers::{Server, Servers};
-use self::table::Table;
 use super::connect::{PostgresConfig, Timed};
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Awaited, Found, Searcher};
-use crate::query::{Fields, Query, Wrote};
+use crate::port::{AwaitedWrite, Found, Searcher};
+use crate::query::{Cursor, Fields, Order, Query, Wrote};
 
 /// In answers, cursors and metrics.
 const NAME: &str = "postgres";
 
 /// What is searched.
 #[derive(Clone, Debug)]
-pub struct SearchedConfig {
+pub struct PostgresSearcherConfig {
     /// The index's name in the configuration, for error messages.
     pub index: String,
     /// The topic whose keys it projects.
@@ -43,14 +43,14 @@ pub struct SearchedConfig {
 }
 
 /// Searches the database: a replica that is close to the primary, each search another one; the primary, where none is; then
-/// whoever answers. From the first search on the servers are looked at once a second. What has to have been seen is searched
+/// whoever answers. With replicas, the servers are looked at once a second from the first search on. What has to have been seen is searched
 /// in the primary.
 #[derive(Debug)]
 pub struct PostgresSearcher {
     servers: Servers,
-    table: Table,
+    table: SearchedRows,
     fields: Arc<Fields>,
-    columns: RwLock<Option<Arc<Columns>>>,
+    columns: RwLock<Option<Arc<SearchColumns>>>,
 }
 
 impl PostgresSearcher {
@@ -61,10 +61,10 @@ impl PostgresSearcher {
     pub fn new(
         primary: &PostgresConfig,
         replicas: &[PostgresConfig],
-        config: &SearchedConfig,
+        config: &PostgresSearcherConfig,
         fields: Arc<Fields>,
     ) -> Result<Self, Error> {
-        let table = Table::new(&config.index, &config.sql, &config.topic, &config.language);
+        let table = SearchedRows::new(&config.index, &config.sql, &config.topic, &config.language);
         let servers = Servers::new(primary, replicas, config.max_lag)?;
         Ok(Self { servers, table, fields, columns: RwLock::default() })
     }
@@ -74,22 +74,29 @@ impl PostgresSearcher {
         self.servers.check().await.into_iter().map(|seen| seen.map(drop)).collect()
     }
 
-    async fn columns(&self, client: &Timed) -> Result<Arc<Columns>, Error> {
+    async fn columns(&self, client: &Timed) -> Result<Arc<SearchColumns>, Error> {
         let known = self.columns.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(columns) = known {
             return Ok(columns);
         }
-        let Table { index, sql, language, .. } = &self.table;
-        let columns = Arc::new(Columns::read(index, sql, &self.fields, language, client).await?);
+        let columns = Arc::new(SearchColumns::read(&self.table, &self.fields, client).await?);
         *self.columns.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&columns));
         Ok(columns)
     }
 
     async fn search_at(&self, server: &Server, query: &Query) -> Result<Found, Error> {
         let client = server.database.timed().await?;
-        let columns = self.columns(&client).await?;
-        let search = Search { client: &client, table: &self.table, columns: &columns, fields: &self.fields, query };
-        let found = search.run().await;
+        self.search_by(&client, query).await
+    }
+
+    async fn search_by(&self, client: &Timed, query: &Query) -> Result<Found, Error> {
+        let columns = self.columns(client).await?;
+        // By relevance nobody goes on with what another has ranked.
+        let is_ranked =
+            |cursor: &Cursor| cursor.order == Order::Relevance || query.order_in(&self.fields) == Order::Relevance;
+        let after = query.after.as_ref().filter(|cursor| cursor.by == NAME || !is_ranked(cursor));
+        let page = PageQuery { client, table: &self.table, columns: &columns, fields: &self.fields, query, after };
+        let found = page.run().await;
         if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Configuration) {
             // The tables may have been altered since they were looked at.
             *self.columns.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -97,19 +104,29 @@ impl PostgresSearcher {
         found
     }
 
+    /// On the primary, which has whatever was written: a server that has become a standby is not asked.
+    async fn search_at_primary(&self, query: &Query) -> Result<Found, Error> {
+        let doing = "searching the primary";
+        let client = self.servers.primary().database.timed().await?;
+        let is_standby = client.query_one("select pg_is_in_recovery()", &[]).await;
+        if is_standby.map_err(|error| from_postgres(doing, error))?.get(0) {
+            return Err(Error::new(ErrorKind::Unavailable, format!("{doing}: postgres.url: it is a standby")));
+        }
+        self.search_by(&client, query).await
+    }
+
     /// Where these writes have to have been seen.
-    async fn search_behind(&self, query: &Query) -> Result<Found, Error> {
+    async fn search_after_writes(&self, query: &Query) -> Result<Found, Error> {
         let primary = self.servers.primary();
-        let error = match primary.at(self.search_at(primary, query)).await {
+        let error = match primary.at(self.search_at_primary(query)).await {
             Err(error) if !is_final(&error) => error,
             answered => return answered,
         };
-        let awaited =
-            |wrote: &Wrote| Some(Awaited { key: wrote.key.clone(), version: wrote.version?, is_deletion: false });
+        let versioned = |wrote: &Wrote| Some((wrote.key.clone(), wrote.version?));
         // Without its version, only the primary could say what was written.
-        let Some(awaited) = query.wrote.iter().map(awaited).collect::<Option<Vec<_>>>() else { return Err(error) };
+        let Some(versions) = query.wrote.iter().map(versioned).collect::<Option<Vec<_>>>() else { return Err(error) };
         for replica in self.servers.replicas() {
-            if replica.at(self.shows_at(replica, &awaited)).await.is_ok_and(|shows| shows)
+            if replica.at(self.has_at(replica, &versions)).await.is_ok_and(|has| has)
                 && let Ok(found) = replica.at(self.search_at(replica, query)).await
             {
                 return Ok(found);
@@ -118,20 +135,19 @@ impl PostgresSearcher {
         Err(error)
     }
 
-    async fn shows_at(&self, server: &Server, writes: &[Awaited]) -> Result<bool, Error> {
-        let keys: Vec<_> = writes.iter().map(|write| write.key.as_str()).collect();
+    /// Whether a server has these versions of these keys, or later ones, without their epoch.
+    async fn has_at(&self, server: &Server, wanted: &[(String, u64)]) -> Result<bool, Error> {
+        let versions = self.versions_at(server, wanted.iter().map(|(key, _)| key.as_str()).collect()).await?;
+        Ok(wanted.iter().all(|(key, version)| versions.get(key).is_some_and(|had| had >= version)))
+    }
+
+    async fn versions_at(&self, server: &Server, keys: Vec<&str>) -> Result<HashMap<String, u64>, Error> {
         let client = server.database.timed().await?;
         let topic = &self.table.quoted_topic;
         let sql = format!("select key, version from outbox.versions where topic = {topic} and key = any ($1)");
         let failed = |error| from_postgres("looking for what was written", error);
         let rows = client.query(sql.as_str(), &[&keys]).await.map_err(failed)?;
-        let versions: HashMap<&str, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let is_seen = |write: &Awaited| match versions.get(write.key.as_str()) {
-            Some(version) => version.unsigned_abs() >= write.version,
-            // Its versions may have been purged.
-            None => write.is_deletion,
-        };
-        Ok(writes.iter().all(is_seen))
+        Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs())).collect())
     }
 }
 
@@ -149,7 +165,7 @@ impl Searcher for PostgresSearcher {
     async fn search(&self, query: &Query) -> Result<Found, Error> {
         query.check(&self.fields)?;
         if !query.wrote.is_empty() {
-            return self.search_behind(query).await;
+            return self.search_after_writes(query).await;
         }
         let mut failed = None;
         for server in self.servers.in_turn() {
@@ -161,8 +177,15 @@ impl Searcher for PostgresSearcher {
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Internal, "there is no server to search")))
     }
 
-    async fn shows(&self, writes: &[Awaited]) -> Result<bool, Error> {
+    async fn shows(&self, writes: &[AwaitedWrite]) -> Result<bool, Error> {
         let primary = self.servers.primary();
-        primary.at(self.shows_at(primary, writes)).await
+        let keys = writes.iter().map(|write| write.key.as_str()).collect();
+        let versions = primary.at(self.versions_at(primary, keys)).await?;
+        let is_seen = |write: &AwaitedWrite| match versions.get(&write.key) {
+            Some(version) => *version >= write.version.local(),
+            // Its versions may have been purged.
+            None => write.is_deletion,
+        };
+        Ok(writes.iter().all(is_seen))
     }
 }

@@ -1,19 +1,26 @@
 //! What every [`Searcher`] promises.
 #![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
+mod pages;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
+use self::pages::{
+    extreme_values_are_told_from_none_and_no_digit_is_lost, orders_are_kept_and_pages_join,
+    pages_go_on_where_another_searcher_stopped, pages_stand_still_while_others_are_written,
+};
 use crate::error::ErrorKind;
-use crate::port::{Awaited, Searcher};
-use crate::query::{Cursor, Fields, Order, Place, Query, Value};
+use crate::port::{AwaitedWrite, Searcher};
+use crate::query::{Cursor, Fields, Order, Place, Query, Value, Wrote};
 use crate::testkit::searching::{searched_documents, searched_fields};
+use crate::version::Version;
 
 /// A searcher of the documents of the testkit, and their source.
 #[async_trait]
-pub trait Searched: Sync {
+pub trait SearcherHarness: Sync {
     /// What searches them.
     fn searcher(&self) -> &dyn Searcher;
 
@@ -23,27 +30,33 @@ pub trait Searched: Sync {
     /// Deletes one, and has it be found no more.
     async fn delete(&self, key: &str);
 
-    /// The version, without its epoch, of the last write of this key.
-    async fn version(&self, key: &str) -> u64;
+    /// Writes one that searches do not find before the next one is written. Where all are found at once, does nothing and
+    /// says so by `false`.
+    async fn put_unseen(&self, document: &Json) -> bool;
+
+    /// The version of the last write of this key, a deletion included.
+    async fn version(&self, key: &str) -> Version;
 }
 
 /// Checks every promise of [`Searcher`]. `make` gives one that finds nothing yet.
 ///
 /// # Panics
 /// When a promise is broken.
-pub async fn searcher<S: Searched>(make: impl AsyncFn() -> S) {
+pub async fn searcher<S: SearcherHarness>(make: impl AsyncFn() -> S) {
     let searched = make().await;
     words_are_found_in_every_text_field(&searched).await;
     let searched = make().await;
     conditions_hold_of_what_is_found(&searched).await;
     let searched = make().await;
-    the_best_comes_first(&searched).await;
+    what_fits_worst_comes_last_and_its_pages_join(&searched).await;
     let searched = make().await;
     orders_are_kept_and_pages_join(&searched).await;
     values_are_counted(&searched).await;
     what_cannot_be_asked_is_refused(&searched).await;
     pages_go_on_where_another_searcher_stopped(&searched).await;
     pages_stand_still_while_others_are_written(&searched).await;
+    let searched = make().await;
+    extreme_values_are_told_from_none_and_no_digit_is_lost(&searched).await;
     let searched = make().await;
     a_write_is_seen_or_not(&searched).await;
 }
@@ -63,7 +76,7 @@ fn read(text: &str, fields: &Fields) -> Query {
     Query { limit: 100, ..Query::parse(text, fields).unwrap() }
 }
 
-async fn keys(searched: &impl Searched, query: &Query) -> Vec<String> {
+async fn keys(searched: &impl SearcherHarness, query: &Query) -> Vec<String> {
     let found = searched.searcher().search(query).await.unwrap();
     found.hits.into_iter().map(|hit| hit.key).collect()
 }
@@ -74,7 +87,7 @@ fn same<'a>(found: Vec<String>, expected: impl IntoIterator<Item = &'a str>, tex
     assert_eq!(found, expected.into_iter().collect(), "{text}");
 }
 
-async fn words_are_found_in_every_text_field(searched: &impl Searched) {
+async fn words_are_found_in_every_text_field(searched: &impl SearcherHarness) {
     let fields = searched_fields();
     assert_eq!(keys(searched, &read("", &fields)).await, [""; 0]);
     searched
@@ -108,10 +121,10 @@ async fn words_are_found_in_every_text_field(searched: &impl Searched) {
     let found = searched.searcher().search(&read("quick", &fields)).await.unwrap();
     let document: Json = serde_json::from_str(&found.hits[0].document).unwrap();
     assert_eq!(document["description"], "annual, and quick");
-    assert_eq!(found.hits[0].version.local(), searched.version("b").await);
+    assert_eq!(found.hits[0].version, searched.version("b").await);
 }
 
-async fn conditions_hold_of_what_is_found(searched: &impl Searched) {
+async fn conditions_hold_of_what_is_found(searched: &impl SearcherHarness) {
     let fields = searched_fields();
     searched
         .put(&[
@@ -161,7 +174,7 @@ async fn conditions_hold_of_what_is_found(searched: &impl Searched) {
     }
 }
 
-async fn the_best_comes_first(searched: &impl Searched) {
+async fn what_fits_worst_comes_last_and_its_pages_join(searched: &impl SearcherHarness) {
     let fields = searched_fields();
     searched
         .put(&[
@@ -179,12 +192,16 @@ async fn the_best_comes_first(searched: &impl Searched) {
     assert_eq!(walked, keys(searched, &query).await, "page by page as at once");
     walked.dedup();
     assert_eq!(walked.len(), 3);
+    // By relevance nobody goes on with what another has ranked: it begins anew.
+    let foreign = Cursor { by: "another".into(), order: Order::Relevance, depth: 1, place: Place::Depth };
+    let again = Query { after: Some(foreign), ..query.clone() };
+    assert_eq!(keys(searched, &again).await, keys(searched, &query).await);
     // Without anything to rank by, it is the order there is otherwise.
     let ranked = Query { order: Some(Order::Relevance), ..read("status:OPEN", &fields) };
     assert_eq!(keys(searched, &ranked).await, ["c", "b", "a"]);
 }
 
-async fn walk(searched: &impl Searched, query: &Query) -> Vec<String> {
+async fn walk(searched: &impl SearcherHarness, query: &Query) -> Vec<String> {
     let (mut all, mut query) = (Vec::new(), query.clone());
     loop {
         let found = searched.searcher().search(&query).await.unwrap();
@@ -196,63 +213,7 @@ async fn walk(searched: &impl Searched, query: &Query) -> Vec<String> {
     }
 }
 
-async fn orders_are_kept_and_pages_join(searched: &impl Searched) {
-    let fields = searched_fields();
-    let documents = searched_documents(7, 60);
-    searched.put(&documents).await;
-    for order in [
-        "id",
-        "-id",
-        "priority",
-        "-priority",
-        "score",
-        "-score",
-        "status",
-        "-status",
-        "created_at",
-        "-created_at",
-        "active",
-        "-active",
-        "-workspace.name",
-    ] {
-        let (name, descending) = order.strip_prefix('-').map_or((order, false), |name| (name, true));
-        let mut expected: Vec<_> = documents.iter().collect();
-        let pointer = format!("/{}", name.replace('.', "/"));
-        let value = |document: &Json| document.pointer(&pointer).filter(|value| !value.is_null()).map(sortable);
-        expected.sort_by(|a, b| {
-            let by_value = match (value(a), value(b)) {
-                (Some(a), Some(b)) => {
-                    if descending {
-                        b.cmp(&a)
-                    } else {
-                        a.cmp(&b)
-                    }
-                }
-                (a, b) => b.is_some().cmp(&a.is_some()),
-            };
-            let by_key = a["id"].as_str().cmp(&b["id"].as_str());
-            by_value.then(if descending { by_key.reverse() } else { by_key })
-        });
-        let expected: Vec<_> = expected.iter().map(|document| document["id"].as_str().unwrap()).collect();
-        let mut query = Query { order: Some(Order::parse(order)), ..read("", &fields) };
-        assert_eq!(keys(searched, &query).await, expected, "{order}");
-        query.limit = 7;
-        assert_eq!(walk(searched, &query).await, expected, "{order}, by sevens");
-        query.limit = 60;
-        let whole = searched.searcher().search(&query).await.unwrap();
-        assert_eq!((whole.next, whole.total.value, whole.total.is_exact), (None, 60, true));
-    }
-}
-
-/// Compared as text, numbers come in their order.
-fn sortable(value: &Json) -> String {
-    match value.as_f64() {
-        Some(number) => format!("{:010.3}", number + 1_000.0),
-        None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-    }
-}
-
-async fn values_are_counted(searched: &impl Searched) {
+async fn values_are_counted(searched: &impl SearcherHarness) {
     let query =
         Query { facets: vec!["tags".into(), "status".into()], limit: 1, ..read("-priority:0", &searched_fields()) };
     let found = searched.searcher().search(&query).await.unwrap();
@@ -277,7 +238,7 @@ async fn values_are_counted(searched: &impl Searched) {
     }
 }
 
-async fn what_cannot_be_asked_is_refused(searched: &impl Searched) {
+async fn what_cannot_be_asked_is_refused(searched: &impl SearcherHarness) {
     let fields = searched_fields();
     let whole = read("", &fields);
     let cursor =
@@ -289,71 +250,43 @@ async fn what_cannot_be_asked_is_refused(searched: &impl Searched) {
         Query { order: Some(Order::parse("title")), ..whole.clone() },
         Query { order: Some(Order::parse("tags")), ..whole.clone() },
         Query { facets: vec!["priority".into()], ..whole.clone() },
-        Query { order: Some(Order::parse("status")), after: cursor("priority", 1, last), ..whole.clone() },
-        Query { after: cursor("-created_at", 9_950, Place::Depth), ..whole.clone() },
+        Query { order: Some(Order::parse("status")), after: cursor("priority", 1, last.clone()), ..whole.clone() },
+        Query { after: cursor("-created_at", 10_000, Place::Depth), ..whole.clone() },
+        Query { after: cursor("-created_at", 1, last.clone()), ..whole.clone() },
+        Query { facets: vec!["status".into(), "status".into()], ..whole.clone() },
+        Query { wrote: vec![Wrote { key: "a\0".into(), version: None }], ..whole.clone() },
     ] {
         let error = searched.searcher().search(&query).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     }
 }
 
-async fn pages_go_on_where_another_searcher_stopped(searched: &impl Searched) {
-    let whole = Query { order: Some(Order::parse("-created_at")), ..read("", &searched_fields()) };
-    let found = searched.searcher().search(&whole).await.unwrap().hits;
-    let keys: Vec<_> = found.iter().map(|hit| hit.key.clone()).collect();
-    let after = |depth: usize, place| {
-        let after = Some(Cursor { by: "another".into(), order: Order::parse("-created_at"), depth, place });
-        Query { after, limit: 100, ..whole.clone() }
-    };
-    for depth in [1, 10, keys.len() - 1] {
-        let document: Json = serde_json::from_str(&found[depth - 1].document).unwrap();
-        let value = document["created_at"].as_str().map(|time| Value::Date(time.parse().unwrap()));
-        let rest = self::keys(searched, &after(depth, Place::After { value, key: keys[depth - 1].clone() })).await;
-        // Nothing is passed over. What has the very same time may be repeated.
-        assert!(rest.ends_with(&keys[depth..]) && rest.len() < keys.len() - depth + 20, "{depth}: {rest:?}");
-        assert_eq!(self::keys(searched, &after(depth, Place::Depth)).await, keys[depth..], "{depth}");
-    }
-}
-
-async fn pages_stand_still_while_others_are_written(searched: &impl Searched) {
-    let fields = searched_fields();
-    let all: BTreeSet<String> =
-        searched_documents(7, 60).iter().map(|note| note["id"].as_str().unwrap().to_owned()).collect();
-    let mut query = Query { limit: 9, order: Some(Order::parse("-priority")), ..read("", &fields) };
-    let (mut walked, mut round) = (Vec::new(), 0);
-    loop {
-        let found = searched.searcher().search(&query).await.unwrap();
-        walked.extend(found.hits.into_iter().map(|hit| hit.key));
-        round += 1;
-        let first = note(&format!("first{round}"), json!({ "priority": 99 }));
-        searched
-            .put(&[first, note(&format!("z-last{round}"), json!({})), note("other", json!({ "priority": 2 }))])
-            .await;
-        searched.delete("other").await;
-        let Some(next) = found.next else { break };
-        query.after = Some(next);
-    }
-    walked.retain(|key| key.starts_with('k'));
-    let distinct: BTreeSet<_> = walked.iter().cloned().collect();
-    assert_eq!((distinct, walked.len()), (all, 60));
-}
-
-async fn a_write_is_seen_or_not(searched: &impl Searched) {
+async fn a_write_is_seen_or_not(searched: &impl SearcherHarness) {
     let shows = async |key: &str, version, is_deletion| {
-        searched.searcher().shows(&[Awaited { key: key.to_owned(), version, is_deletion }]).await.unwrap()
+        searched.searcher().shows(&[AwaitedWrite { key: key.to_owned(), version, is_deletion }]).await.unwrap()
     };
-    assert!(!shows("a", 1, false).await);
+    let later = |version: Version| Version::from_external(version.external() + 1_000_000);
+    assert!(!shows("a", Version::default(), false).await, "there is none");
     searched.put(&[note("a", json!({})), note("b", json!({}))]).await;
     let [first, other] = [searched.version("a").await, searched.version("b").await];
-    assert!(shows("a", first, false).await && !shows("a", first + 1_000, false).await);
+    assert!(shows("a", first, false).await && !shows("a", later(first), false).await);
+    assert!(!shows("a", later(first), true).await, "it is still there");
     searched.put(&[note("a", json!({ "title": "again" }))]).await;
-    assert!(shows("a", first, false).await && shows("a", searched.version("a").await, false).await);
+    let second = searched.version("a").await;
+    assert!(second > first && shows("a", first, false).await && shows("a", second, false).await);
     searched.delete("a").await;
-    assert!(shows("a", searched.version("a").await, true).await);
-    let both = [("a", 1, true), ("b", other, false)].map(|(key, version, is_deletion)| Awaited {
+    let deleted = searched.version("a").await;
+    assert!(deleted > second && shows("a", deleted, true).await);
+    let both = [("a", deleted, true), ("b", other, false)].map(|(key, version, is_deletion)| AwaitedWrite {
         key: key.to_owned(),
         version,
         is_deletion,
     });
     assert!(searched.searcher().shows(&both).await.unwrap() && searched.searcher().shows(&[]).await.unwrap());
+    if searched.put_unseen(&note("c", json!({}))).await {
+        let unseen = searched.version("c").await;
+        assert!(!shows("c", unseen, false).await, "it is stored, and no search finds it");
+        searched.put(&[note("d", json!({}))]).await;
+        assert!(shows("c", unseen, false).await);
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -11,15 +10,11 @@ use super::{NAME, body};
 use crate::adapter::elasticsearch::client::Answer;
 use crate::error::{Error, ErrorKind};
 use crate::port::{Counted, Facet, Found, Hit, Total};
-use crate::query::{Cursor, Fields, Kind, MAX_DEPTH, Order, Place, Query, Value};
+use crate::query::{Cursor, FieldKind, Fields, MAX_DEPTH, Order, Place, Query, Value};
 use crate::version::Version;
 
-/// The parts of an answer that are read.
-pub(super) const WANTED: &str = "timed_out,hits.total,hits.hits._id,hits.hits._version,hits.hits._source,hits.hits.sort,\
-                                 hits.hits.fields,aggregations";
-
 #[derive(Deserialize)]
-struct Searched<'a> {
+struct Response<'a> {
     timed_out: bool,
     #[serde(borrow)]
     hits: Hits<'a>,
@@ -70,16 +65,22 @@ struct Bucket {
 }
 
 pub(super) fn read(answer: &Answer, query: &Query, order: Order, fields: &Fields) -> Result<Found, Error> {
-    let Searched { timed_out, hits: Hits { total, mut hits }, mut aggregations } = answer.read("searching")?;
+    let Response { timed_out, hits: Hits { total, mut hits }, mut aggregations } = answer.read("searching")?;
     if timed_out {
         let what = format!("searching: {} found only a part in the time it had", answer.url);
         return Err(Error::new(ErrorKind::Unavailable, what));
     }
-    let depth = query.after.as_ref().map_or(0, |cursor| cursor.depth);
+    let depth = body::begun(query, &order).map_or(0, |cursor| cursor.depth);
     let is_last = hits.len() <= query.limit;
     hits.truncate(query.limit);
     let depth = depth.saturating_add(hits.len());
-    let place = hits.last().filter(|_| !is_last).and_then(|last| place(last, &order, fields));
+    let place = match hits.last().filter(|_| !is_last) {
+        Some(last) => Some(place(last, &order, fields).ok_or_else(|| {
+            let what = format!("searching: {} does not say where its last document stands in the order", answer.url);
+            Error::new(ErrorKind::Contract, what)
+        })?),
+        None => None,
+    };
     let is_too_deep = place == Some(Place::Depth) && depth >= MAX_DEPTH;
     let next = place.filter(|_| !is_too_deep).map(|place| Cursor { by: NAME.to_owned(), order, depth, place });
     let total = match aggregations.get(body::ALL) {
@@ -107,7 +108,7 @@ fn place(hit: &One<'_>, order: &Order, fields: &Fields) -> Option<Place> {
     let Order::By { field, .. } = order else { return Some(Place::Depth) };
     let key = hit.sort.last()?.as_str()?.to_owned();
     let value = if hit.fields.contains_key(field) {
-        let kind = fields.others().get(field)?.kind;
+        let kind = fields.filterable().get(field)?.kind;
         Some(value(kind, hit.sort.first()?)?)
     } else {
         None
@@ -115,12 +116,12 @@ fn place(hit: &One<'_>, order: &Order, fields: &Fields) -> Option<Place> {
     Some(Place::After { value, key })
 }
 
-fn value(kind: Kind, sorted: &Json) -> Option<Value> {
+fn value(kind: FieldKind, sorted: &Json) -> Option<Value> {
     Some(match kind {
-        Kind::Keyword => Value::Keyword(sorted.as_str()?.to_owned()),
-        Kind::Integer | Kind::Long => Value::Integer(sorted.as_i64()?),
-        Kind::Double => Value::Double(sorted.as_f64()?),
-        Kind::Date => Value::Date(Timestamp::from_millisecond(sorted.as_i64()?).ok()?),
-        Kind::Boolean => Value::Boolean(sorted.as_i64()? == 1),
+        FieldKind::Keyword => Value::Keyword(sorted.as_str()?.to_owned()),
+        FieldKind::Integer | FieldKind::Long => Value::Integer(sorted.as_i64()?),
+        FieldKind::Double => Value::Double(sorted.as_f64()?),
+        FieldKind::Date => Value::Date(sorted.as_i64()?.saturating_mul(1_000)),
+        FieldKind::Boolean => Value::Boolean(sorted.as_i64()? == 1),
     })
 }

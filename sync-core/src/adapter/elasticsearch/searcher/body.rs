@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::NAME;
 use crate::query::{
-    Condition, Cursor, Fields, Filter, MAX_DEPTH, MAX_VALUES, Order, Place, Query, Text, Value, Words,
+    Condition, Cursor, FieldKind, Fields, Filter, MAX_DEPTH, MAX_FACET_VALUES, Order, Place, Query, Text, Value, Words,
     whole_milliseconds,
 };
 
@@ -18,38 +18,47 @@ pub(super) fn facet(place: usize) -> String {
     format!("facet{place}")
 }
 
+/// Where to go on: what another has ranked is begun anew.
+pub(super) fn begun<'a>(query: &'a Query, order: &Order) -> Option<&'a Cursor> {
+    query.after.as_ref().filter(|cursor| cursor.by == NAME || *order != Order::Relevance)
+}
+
 /// Documents to ask for: one more than wanted tells whether there is another page.
-pub(super) fn size(query: &Query) -> usize {
-    match &query.after {
+fn size(query: &Query, begun: Option<&Cursor>) -> usize {
+    match begun {
         Some(Cursor { place: Place::Depth, depth, .. }) => (query.limit + 1).min(MAX_DEPTH.saturating_sub(*depth)),
         Some(_) | None => query.limit + 1,
     }
 }
 
 pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
+    let begun = begun(query, order);
     let mut body = json!({
-        "size": size(query), "version": true, "track_total_hits": MAX_DEPTH, "query": matching(query, order, fields),
+        "size": size(query, begun), "version": true, "track_total_hits": MAX_DEPTH, "query": matching(query, order, fields),
     });
     let by_key = |direction: &str| json!({ fields.key(): direction });
     let mut counts = Map::new();
     for (place, field) in query.facets.iter().enumerate() {
-        counts.insert(facet(place), json!({ "terms": { "field": field, "size": MAX_VALUES } }));
+        counts.insert(facet(place), json!({ "terms": { "field": field, "size": MAX_FACET_VALUES } }));
     }
     match order {
         Order::Relevance => {
             body["sort"] = json!(["_score", by_key("asc")]);
-            body["from"] = json!(query.after.as_ref().map_or(0, |cursor| cursor.depth));
+            body["from"] = json!(begun.map_or(0, |cursor| cursor.depth));
         }
         Order::By { field, descending } => {
             let direction = if *descending { "desc" } else { "asc" };
-            body["sort"] = json!([{ field.as_str(): { "order": direction, "missing": "_last" } }, by_key(direction)]);
+            body["sort"] = json!([by_field(field, direction, fields), by_key(direction)]);
             // Only so can a document without a value be told from one with an extreme one.
             body["docvalue_fields"] = json!([field]);
-            match query.after.as_ref().map(|cursor| (cursor, &cursor.place)) {
+            match begun.map(|cursor| (cursor, &cursor.place)) {
                 None => {}
                 Some((cursor, Place::Depth)) => body["from"] = json!(cursor.depth),
                 Some((cursor, Place::After { value: Some(value), key })) => {
                     body["search_after"] = after(value, key, *descending, cursor.by == NAME);
+                }
+                Some((cursor, Place::After { value: None, key })) if cursor.by == NAME => {
+                    body["search_after"] = json!([nothing(field, *descending, fields), key]);
                 }
                 Some((_, Place::After { value: None, key })) => {
                     body["sort"] = json!([by_key(direction)]);
@@ -66,12 +75,32 @@ pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
     body
 }
 
+/// An order. As longs, whatever is missing has a place of its own beside all integers there can be.
+fn by_field(field: &str, direction: &str, fields: &Fields) -> Json {
+    let mut order = json!({ "order": direction, "missing": "_last" });
+    if fields.filterable().get(field).is_some_and(|field| field.kind == FieldKind::Integer) {
+        order["numeric_type"] = json!("long");
+    }
+    json!({ field: order })
+}
+
+/// What Elasticsearch itself has in the place of a value that is missing.
+fn nothing(field: &str, descending: bool, fields: &Fields) -> Json {
+    match fields.filterable().get(field).map(|field| field.kind) {
+        Some(FieldKind::Keyword) | None => Json::Null,
+        Some(FieldKind::Double) => json!(if descending { "-Infinity" } else { "Infinity" }),
+        Some(FieldKind::Integer | FieldKind::Long | FieldKind::Date | FieldKind::Boolean) => {
+            json!(if descending { i64::MIN } else { i64::MAX })
+        }
+    }
+}
+
 /// Where to go on. A date of another searcher may be finer than those here: documents of the same millisecond may have been
 /// told of already, or not; they are repeated.
 fn after(value: &Value, key: &str, descending: bool, is_own: bool) -> Json {
-    if let (Value::Date(time), false) = (value, is_own) {
+    if let (Value::Date(micros), false) = (value, is_own) {
         let before_all = if descending { "\u{10ffff}" } else { "" };
-        return json!([whole_milliseconds(*time).as_millisecond(), before_all]);
+        return json!([whole_milliseconds(*micros) / 1_000, before_all]);
     }
     json!([plain(value), key])
 }
@@ -81,7 +110,7 @@ fn plain(value: &Value) -> Json {
         Value::Keyword(text) => json!(text),
         Value::Integer(number) => json!(number),
         Value::Double(number) => json!(number),
-        Value::Date(time) => json!(time.as_millisecond()),
+        Value::Date(micros) => json!(micros.div_euclid(1_000)),
         Value::Boolean(is) => json!(is),
     }
 }

@@ -81,7 +81,7 @@ impl Timed {
     }
 
     /// The connection itself, on which anything is waited for.
-    pub(super) fn client(&self) -> Result<&Client, Failure> {
+    pub(crate) fn client(&self) -> Result<&Client, Failure> {
         match &self.connection {
             Connection::Pooled(object) => Ok(object),
             Connection::Own(client) => Ok(client),

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use tokio_postgres::Column;
 use tokio_postgres::types::{Kind as TypeKind, Type};
 
+use super::rows::SearchedRows;
 use crate::adapter::postgres::connect::Timed;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::query::{Field, Fields, Kind};
+use crate::query::{Field, FieldKind, Fields};
 
 /// A column, in rows called `p`.
 #[derive(Clone, Debug)]
-pub(super) struct Comparable {
+pub(super) struct SearchColumn {
     /// Equal where the index finds it equal, and ordered as it orders it: text by its bytes. Whatever helps to find or to
     /// order it has to be an index on just this.
     pub(super) sql: String,
@@ -23,43 +24,55 @@ pub(super) struct Comparable {
 
 /// What the index holds under the same names.
 #[derive(Clone, Debug)]
-pub(super) struct Columns {
-    pub(super) key: Comparable,
+pub(super) struct SearchColumns {
+    pub(super) key: SearchColumn,
     /// By field, the key's too.
-    pub(super) others: BTreeMap<String, Comparable>,
+    pub(super) others: BTreeMap<String, SearchColumn>,
     /// All words of all text fields, each word labelled with its field's weight; none without such fields.
-    pub(super) words: Option<String>,
+    pub(super) tsvector: Option<String>,
     /// The words of each text field.
-    pub(super) words_of_each: Vec<String>,
+    pub(super) tsvectors: Vec<String>,
     /// Whether a row may have no document, and is not found then.
-    pub(super) has_gaps: bool,
+    pub(super) may_lack_document: bool,
     /// The weights behind the labels, as `ts_rank` takes them.
     pub(super) weights: [f32; 4],
 }
 
+/// Text in SQL.
+pub(super) fn literal(text: &str) -> String {
+    // Read alike whatever `standard_conforming_strings` says.
+    let escape = if text.contains('\\') { " E" } else { "" };
+    format!("{escape}'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// A name in SQL.
-pub(in crate::adapter::postgres) fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-impl Columns {
+impl SearchColumns {
     /// Finds out which columns the projection has, by preparing it.
-    pub(super) async fn read(
-        index: &str,
-        sql: &str,
-        fields: &Fields,
-        language: &str,
-        client: &Timed,
-    ) -> Result<Self, Error> {
+    pub(super) async fn read(rows: &SearchedRows, fields: &Fields, client: &Timed) -> Result<Self, Error> {
+        let SearchedRows { index, sql, regconfig, .. } = rows;
+        let unknown = |error| {
+            let what = "`select cfgname from pg_ts_config` lists what there is";
+            from_postgres(format!("indexes.{index}.search.language: {what}"), error)
+        };
+        client.prepare(&format!("select {regconfig}")).await.map_err(unknown)?;
         let failed = |error| from_postgres(format!("indexes.{index}.projection failed"), error);
         let probe = client.prepare(&format!("select * from (\n{sql}\n) as p limit 0")).await.map_err(failed)?;
         let explain = format!("explain (verbose, format json) select p.document from (\n{sql}\n) as p");
         let plan = client.query_one(explain.as_str(), &[]).await.map_err(failed)?;
-        let has_gaps = !is_always_there(&plan.get(0));
-        Self::of(index, probe.columns(), fields, language, has_gaps)
+        let may_lack_document = !is_always_there(&plan.get(0));
+        Self::of(rows, probe.columns(), fields, may_lack_document)
     }
 
-    fn of(index: &str, columns: &[Column], fields: &Fields, language: &str, has_gaps: bool) -> Result<Self, Error> {
+    fn of(
+        SearchedRows { index, regconfig, .. }: &SearchedRows,
+        columns: &[Column],
+        fields: &Fields,
+        may_lack_document: bool,
+    ) -> Result<Self, Error> {
         let wrong = |what: String| Error::new(ErrorKind::Configuration, format!("indexes.{index}.search: {what}"));
         let column = |name: &str| {
             columns.iter().find(|column| column.name() == name).ok_or_else(|| {
@@ -71,7 +84,7 @@ impl Columns {
         };
         let key = key(column("key")?.type_());
         let mut others = BTreeMap::new();
-        for (name, field) in fields.others() {
+        for (name, field) in fields.filterable() {
             let comparable = if name == fields.key() {
                 key.clone()
             } else {
@@ -83,18 +96,17 @@ impl Columns {
             others.insert(name.clone(), comparable);
         }
         let (labels, weights) = labels(fields);
-        let language = format!("'{}'::regconfig", language.replace('\'', "''"));
-        let mut words_of_each = Vec::new();
+        let mut tsvectors = Vec::new();
         for field in fields.text() {
             let column = column(&field.name)?;
             let name = format!("p.{}", quoted(&field.name));
             let text = if is_text(column.type_()) { name } else { format!("{name}::text") };
-            words_of_each.push(format!("to_tsvector({language}, coalesce({text}, ''))"));
+            tsvectors.push(format!("to_tsvector({regconfig}, coalesce({text}, ''))"));
         }
-        let labelled = words_of_each.iter().zip(labels).map(|(words, label)| format!("setweight({words}, '{label}')"));
+        let labelled = tsvectors.iter().zip(labels).map(|(words, label)| format!("setweight({words}, '{label}')"));
         let labelled: Vec<_> = labelled.collect();
-        let words = (!labelled.is_empty()).then(|| format!("({})", labelled.join(" || ")));
-        Ok(Self { key, others, words, words_of_each, has_gaps, weights })
+        let tsvector = (!labelled.is_empty()).then(|| format!("({})", labelled.join(" || ")));
+        Ok(Self { key, others, tsvector, tsvectors, may_lack_document, weights })
     }
 }
 
@@ -132,33 +144,37 @@ fn closes_at_its_end(arguments: &str) -> bool {
     closed_at.is_some_and(|at| at + 1 == arguments.len())
 }
 
-fn key(sql_type: &Type) -> Comparable {
+fn key(sql_type: &Type) -> SearchColumn {
     let is_uuid = *sql_type == Type::UUID;
     let sql = match *sql_type {
         Type::UUID => "p.key",
         Type::TEXT | Type::VARCHAR => "p.key collate \"C\"",
         _ => "p.key::text collate \"C\"",
     };
-    Comparable { sql: sql.to_owned(), is_many: false, is_uuid }
+    SearchColumn { sql: sql.to_owned(), is_many: false, is_uuid }
 }
 
 /// What is compared with values of the field; `None` when it cannot be.
-fn comparable(field: Field, sql_type: &Type, name: &str) -> Option<Comparable> {
+fn comparable(field: Field, sql_type: &Type, name: &str) -> Option<SearchColumn> {
     let sql = cast(field, sql_type, name)?;
-    let is_keyword = field.kind == Kind::Keyword && !field.is_many;
+    let is_keyword = field.kind == FieldKind::Keyword && !field.is_many;
     let sql = if is_keyword { format!("{sql} collate \"C\"") } else { sql };
-    Some(Comparable { sql, is_many: field.is_many, is_uuid: false })
+    Some(SearchColumn { sql, is_many: field.is_many, is_uuid: false })
 }
 
 fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
     if let TypeKind::Array(element) = sql_type.kind() {
         let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}[]") };
-        return field.is_many.then(|| match field.kind {
-            Kind::Keyword => cast("text", *element == Type::TEXT),
-            Kind::Integer | Kind::Long => cast("int8", *element == Type::INT8),
-            Kind::Double => cast("float8", *element == Type::FLOAT8),
-            Kind::Date => name.to_owned(),
-            Kind::Boolean => cast("bool", *element == Type::BOOL),
+        if !field.is_many {
+            return None;
+        }
+        return Some(match field.kind {
+            FieldKind::Keyword if has_text(element) => cast("text", *element == Type::TEXT),
+            FieldKind::Keyword => return None,
+            FieldKind::Integer | FieldKind::Long => cast("int8", *element == Type::INT8),
+            FieldKind::Double => cast("float8", *element == Type::FLOAT8),
+            FieldKind::Date => name.to_owned(),
+            FieldKind::Boolean => cast("bool", *element == Type::BOOL),
         });
     }
     if field.is_many {
@@ -166,17 +182,25 @@ fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
     }
     let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}") };
     Some(match field.kind {
-        Kind::Keyword => cast("text", is_text(sql_type)),
-        Kind::Integer | Kind::Long => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
-        Kind::Double => cast("float8", *sql_type == Type::FLOAT8),
-        Kind::Date => match *sql_type {
+        FieldKind::Keyword if has_text(sql_type) => cast("text", is_text(sql_type)),
+        FieldKind::Keyword => return None,
+        FieldKind::Integer | FieldKind::Long => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
+        FieldKind::Double => cast("float8", *sql_type == Type::FLOAT8),
+        FieldKind::Date => match *sql_type {
             Type::TIMESTAMPTZ => name.to_owned(),
             Type::TIMESTAMP => format!("({name} at time zone 'UTC')"),
             Type::DATE => format!("({name}::timestamp at time zone 'UTC')"),
             _ => return None,
         },
-        Kind::Boolean => cast("bool", *sql_type == Type::BOOL),
+        FieldKind::Boolean => cast("bool", *sql_type == Type::BOOL),
     })
+}
+
+/// Whether its text is what a document has of it: of an address or a time it is not.
+fn has_text(sql_type: &Type) -> bool {
+    is_text(sql_type)
+        || matches!(*sql_type, Type::UUID | Type::NAME | Type::INT2 | Type::INT4 | Type::INT8)
+        || matches!(sql_type.kind(), TypeKind::Enum(_))
 }
 
 fn fitting(field: Field) -> &'static str {

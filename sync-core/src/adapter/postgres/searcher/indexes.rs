@@ -6,11 +6,17 @@ use tokio_postgres::Column;
 use tokio_postgres::types::{Kind as TypeKind, Type};
 
 use super::PostgresSearcher;
-use super::columns::{Columns, quoted};
+use super::columns::{SearchColumns, quoted};
 use crate::adapter::postgres::connect::Timed;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::Error;
-use crate::query::{Fields, Kind};
+use crate::query::{FieldKind, Fields};
+
+/// What brings trigrams.
+const TRIGRAMS: &str = "create extension if not exists pg_trgm;";
+
+/// The longest name PostgreSQL keeps, in bytes.
+const MAX_NAME_BYTES: usize = 63;
 
 /// An index that makes searches quick.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub struct SearchIndex {
     pub table: String,
     /// What creates it, beside writers and outside of a transaction.
     pub sql: String,
+    /// What removes it, whether it can be used or not.
+    pub removal: String,
     /// The extension `pg_trgm` has to be there first.
     pub needs_trigrams: bool,
     /// One of that name is there and can be used.
@@ -56,7 +64,7 @@ const SEVERAL: &str =
 
 /// Names and kinds of tables, their columns, and the indexes in the same schemas.
 const TABLES: &str = "
-select c.oid, c.oid::regclass::text, c.relname::text, c.relkind::text, a.attnum, a.attname::text
+select c.oid, c.oid::regclass::text, c.relname::text, c.relkind::text, a.attnum, a.attname::text, c.relnamespace::regnamespace::text
   from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
  where c.oid = any ($1)";
 
@@ -65,6 +73,37 @@ select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
  where x.indrelid = any ($1) and x.indisvalid";
 
 impl PostgresSearcher {
+    /// Creates an index beside writers, however long it takes. What an earlier try that was ended has left is removed first.
+    /// Dropped half-way, PostgreSQL goes on with it, and may leave an index that cannot be used.
+    ///
+    /// # Errors
+    /// `Configuration` when it cannot be made of what the table holds; `Unavailable`, `Denied`, `Contract`.
+    pub async fn create(&self, index: &SearchIndex) -> Result<(), Error> {
+        let doing = format!("search-indexes: creating {}", index.name);
+        let trigrams = index.needs_trigrams.then_some(TRIGRAMS);
+        let statements = trigrams.into_iter().chain([index.removal.as_str(), index.sql.as_str()]);
+        self.patiently(&doing, statements).await
+    }
+
+    /// Looks at what a table holds: what is on expressions has statistics only then.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    pub async fn analyze(&self, table: &str) -> Result<(), Error> {
+        let statement = format!("analyze {table}");
+        self.patiently(&format!("search-indexes: looking at {table}"), [statement.as_str()]).await
+    }
+
+    /// On a connection of its own, without a limit.
+    async fn patiently(&self, doing: &str, statements: impl IntoIterator<Item = &str>) -> Result<(), Error> {
+        let session = self.servers.primary().database.session().await?;
+        let client = session.client.client().map_err(|failure| from_postgres(doing, failure))?;
+        for statement in ["set statement_timeout = 0"].into_iter().chain(statements) {
+            client.batch_execute(statement).await.map_err(|error| from_postgres(doing, error))?;
+        }
+        Ok(())
+    }
+
     /// The indexes that would make searching these fields quick, as the primary has them or not. Changes nothing.
     ///
     /// # Errors
@@ -77,19 +116,14 @@ impl PostgresSearcher {
             client.prepare(&format!("select * from (\n{}\n) as p limit 0", self.table.sql)).await.map_err(failed)?;
         let oids: Vec<u32> = probe.columns().iter().filter_map(Column::table_oid).collect();
         let tables = Tables::read(&client, &oids).await?;
-        Ok(Planned {
-            fields: &self.fields,
-            columns: &columns,
-            language: &self.table.language,
-            tables,
-            probe: probe.columns(),
-        }
-        .plan())
+        Ok(Planner { fields: &self.fields, columns: &columns, tables, probe: probe.columns() }.plan())
     }
 }
 
-struct Table {
+struct SourceTable {
+    /// As SQL names it.
     name: String,
+    schema: String,
     bare: String,
     is_partitioned: bool,
     is_plain: bool,
@@ -97,18 +131,19 @@ struct Table {
 }
 
 struct Tables {
-    known: BTreeMap<u32, Table>,
+    known: BTreeMap<u32, SourceTable>,
     usable: Vec<String>,
 }
 
 impl Tables {
     async fn read(client: &Timed, oids: &[u32]) -> Result<Self, Error> {
         let failed = |error| from_postgres("looking for indexes", error);
-        let mut known: BTreeMap<u32, Table> = BTreeMap::new();
+        let mut known: BTreeMap<u32, SourceTable> = BTreeMap::new();
         for row in client.query(TABLES, &[&oids]).await.map_err(failed)? {
             let kind: String = row.get(3);
-            let table = known.entry(row.get(0)).or_insert_with(|| Table {
+            let table = known.entry(row.get(0)).or_insert_with(|| SourceTable {
                 name: row.get(1),
+                schema: row.get(6),
                 bare: row.get(2),
                 is_partitioned: kind == "p",
                 is_plain: ["r", "p", "m"].contains(&kind.as_str()),
@@ -121,26 +156,28 @@ impl Tables {
     }
 }
 
-struct Planned<'a> {
+struct Planner<'a> {
     fields: &'a Fields,
-    columns: &'a Columns,
-    language: &'a str,
+    columns: &'a SearchColumns,
     tables: Tables,
     probe: &'a [Column],
 }
 
-impl Planned<'_> {
+impl Planner<'_> {
     fn plan(&self) -> SearchIndexes {
         let mut planned = SearchIndexes::default();
         self.words(&mut planned);
         let mut patterns: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-        for (name, field) in self.fields.others() {
+        for (name, field) in self.fields.filterable() {
             let is_key = name == self.fields.key();
             let Some(origin) = self.origin(if is_key { "key" } else { name }) else {
                 planned.without.push((name.clone(), EXPRESSION));
                 continue;
             };
-            if matches!(origin.sql_type.kind(), TypeKind::Enum(_)) {
+            let element =
+                if let TypeKind::Array(element) = origin.sql_type.kind() { element } else { &origin.sql_type };
+            let is_enumeration = matches!(element.kind(), TypeKind::Enum(_));
+            if is_enumeration {
                 planned.without.push((name.clone(), ENUMERATED));
                 continue;
             }
@@ -166,7 +203,7 @@ impl Planned<'_> {
                 let purpose = format!("{name}: values, ranges and order");
                 planned.indexes.extend(self.index(origin.table, name, &purpose, &format!("btree (({sql}){beside})")));
             }
-            if field.kind == Kind::Keyword && !comparable.is_uuid {
+            if field.kind == FieldKind::Keyword && !comparable.is_uuid {
                 patterns.entry(origin.table).or_default().push(format!("({sql}) gin_trgm_ops"));
             }
         }
@@ -179,7 +216,7 @@ impl Planned<'_> {
 
     /// All words of all text fields.
     fn words(&self, planned: &mut SearchIndexes) {
-        let Some(words) = &self.columns.words else { return };
+        let Some(words) = &self.columns.tsvector else { return };
         let origins: Option<Vec<_>> = self.fields.text().iter().map(|field| self.origin(&field.name)).collect();
         let Some(origins) = origins else {
             planned.without.push(("text".to_owned(), EXPRESSION));
@@ -194,8 +231,7 @@ impl Planned<'_> {
         for (field, origin) in self.fields.text().iter().zip(&origins) {
             sql = sql.replace(&format!("p.{}", quoted(&field.name)), &quoted(&origin.column));
         }
-        let purpose = format!("words, as {} has them", self.language);
-        planned.indexes.extend(self.index(table, "words", &purpose, &format!("gin ({sql})")));
+        planned.indexes.extend(self.index(table, "words", "words", &format!("gin ({sql})")));
     }
 
     /// The key behind another column, where it is of the same table: those with equal values are ordered by it.
@@ -215,19 +251,33 @@ impl Planned<'_> {
 
     fn index(&self, table: u32, what: &str, purpose: &str, definition: &str) -> Option<SearchIndex> {
         let table = self.tables.known.get(&table)?;
-        let name: String = format!("search_{}_{}", table.bare, what.replace('.', "_")).chars().take(63).collect();
+        let name = name(&format!("search_{}_{}", table.bare, what.replace('.', "_")), &table.name, definition);
         // Of a partitioned table it is made in one go, and writers wait.
         let how = if table.is_partitioned { "" } else { "concurrently " };
         let sql = format!("create index {how}if not exists {} on {} using {definition};", quoted(&name), table.name);
         let is_there = self.tables.usable.contains(&name);
+        let removal = format!("drop index {how}if exists {}.{};", table.schema, quoted(&name));
         let needs_trigrams = definition.contains("gin_trgm_ops");
         Some(SearchIndex {
             name,
             purpose: purpose.to_owned(),
             table: table.name.clone(),
+            removal,
             sql,
             needs_trigrams,
             is_there,
         })
     }
+}
+
+/// A name that says what it is of, and is another one for every other definition.
+fn name(what: &str, table: &str, definition: &str) -> String {
+    // FNV-1a: the same wherever and whenever it is asked for.
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let hash = table.bytes().chain(definition.bytes()).fold(0x811c_9dc5, step);
+    let mut name = what.to_owned();
+    while name.len() > MAX_NAME_BYTES - 9 {
+        name.pop();
+    }
+    format!("{name}_{hash:08x}")
 }

@@ -4,13 +4,13 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::NAME;
-use super::columns::{Columns, Comparable};
-use super::statement::{Parameters, is_uuid, matching, wanted};
-use super::table::Table;
+use super::columns::{SearchColumn, SearchColumns};
+use super::rows::SearchedRows;
+use super::statement::{Parameters, is_uuid, matching, tsquery_of};
 use crate::adapter::postgres::connect::{Failure, Timed};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Counted, Facet, Found, Hit, Total};
-use crate::query::{Cursor, Fields, Kind, MAX_VALUES, Order, Place, Query, Value, refused};
+use crate::query::{Cursor, FieldKind, Fields, MAX_FACET_VALUES, Order, Place, Query, Value, refused};
 use crate::version::Version;
 
 /// Rows that are ranked, at most: their words are taken apart for it.
@@ -23,40 +23,46 @@ const COUNTED: i64 = 1_000;
 const COUNTED_FAR: i64 = 10_000;
 
 /// One query, asked on one connection.
-pub(super) struct Search<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct PageQuery<'a> {
     pub(super) client: &'a Timed,
-    pub(super) table: &'a Table,
-    pub(super) columns: &'a Columns,
+    pub(super) table: &'a SearchedRows,
+    pub(super) columns: &'a SearchColumns,
     pub(super) fields: &'a Fields,
     pub(super) query: &'a Query,
+    /// Where to go on.
+    pub(super) after: Option<&'a Cursor>,
 }
 
 /// A row of a page.
-struct Placed {
+struct PageRow {
     hit: Hit,
     place: Option<Value>,
 }
 
-impl Search<'_> {
+impl PageQuery<'_> {
     pub(super) async fn run(&self) -> Result<Found, Error> {
         let (total, facets) = self.count().await?;
         let asked = self.query.order_in(self.fields);
-        let order = match &self.query.after {
-            // In which the page before was; a page of another searcher says nothing about ranks.
-            Some(cursor) if cursor.by == NAME => cursor.order.clone(),
-            _ if asked == Order::Relevance && total.value > RANKED => self.fields.order().clone(),
+        let can_rank = total.value <= RANKED;
+        let order = match self.after {
+            Some(cursor) if cursor.order != Order::Relevance || can_rank => cursor.order.clone(),
+            _ if asked == Order::Relevance && !can_rank => self.fields.order().clone(),
             _ => asked,
         };
+        // What was ranked cannot be gone on with in another order: it begins anew.
+        let after = self.after.filter(|cursor| cursor.order == order);
+        let page = Self { after, ..*self };
         // To look for words in the order of another index takes long where few have them. The planner cannot know how few.
-        let is_sorted = total.is_exact && !self.query.text.is_empty();
+        let sorts_what_was_found = total.is_exact && !self.query.text.is_empty();
         let mut rows = match &order {
-            Order::Relevance => self.ranked().await?,
-            Order::By { field, descending } => self.ordered(field, *descending, is_sorted).await?,
+            Order::Relevance => page.ranked().await?,
+            Order::By { field, descending } => page.ordered(field, *descending, sorts_what_was_found).await?,
         };
         let limit = self.query.limit;
         let is_last = rows.len() <= limit;
         rows.truncate(limit);
-        let depth = self.query.after.as_ref().map_or(0, |cursor| cursor.depth).saturating_add(rows.len());
+        let depth = after.map_or(0, |cursor| cursor.depth).saturating_add(rows.len());
         let next = rows.last().filter(|_| !is_last).map(|last| Cursor {
             by: NAME.to_owned(),
             order,
@@ -69,8 +75,8 @@ impl Search<'_> {
     /// How many rows fit, and the values of facets among them.
     async fn count(&self) -> Result<(Total, Vec<Facet>), Error> {
         let (query, mut parameters) = (self.query, Parameters::default());
-        let conditions = matching(query, self.columns, &self.table.language, &mut parameters).join(" and ");
-        let facets: Vec<(&String, &Comparable)> =
+        let conditions = matching(query, self.columns, &self.table.regconfig, &mut parameters).join(" and ");
+        let facets: Vec<(&String, &SearchColumn)> =
             query.facets.iter().filter_map(|field| Some((field, self.columns.others.get(field)?))).collect();
         let most = if facets.is_empty() && query.text.is_empty() { COUNTED } else { COUNTED_FAR };
         let values = facets.iter().enumerate().map(|(place, (_, column))| format!(", {} as f{place}", column.sql));
@@ -89,7 +95,7 @@ impl Search<'_> {
             };
             sql += &format!(
                 "\nunion all (select {place}, value::text, count(*) {value} where value is not null\n\
-                 group by value order by count(*) desc, value::text collate \"C\" limit {MAX_VALUES})"
+                 group by value order by count(*) desc, value::text collate \"C\" limit {MAX_FACET_VALUES})"
             );
         }
         let rows = self.ask(&sql, &parameters).await?;
@@ -115,45 +121,41 @@ impl Search<'_> {
     }
 
     /// The best first, of so few that all of them can be ranked.
-    async fn ranked(&self) -> Result<Vec<Placed>, Error> {
+    async fn ranked(&self) -> Result<Vec<PageRow>, Error> {
         let mut parameters = Parameters::default();
-        let conditions = matching(self.query, self.columns, &self.table.language, &mut parameters).join(" and ");
-        let wanted = wanted(self.query, &self.table.language, &mut parameters);
-        let words = self.columns.words.as_deref().unwrap_or("''::tsvector");
+        let conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters).join(" and ");
+        let wanted = tsquery_of(self.query, &self.table.regconfig, &mut parameters);
+        let words = self.columns.tsvector.as_deref().unwrap_or("''::tsvector");
         let weights = parameters.add(self.columns.weights.to_vec(), Type::FLOAT4_ARRAY);
         let (key, most) = (&self.columns.key.sql, parameters.add(to_i64(RANKED), Type::INT8));
-        let (mut behind, mut offset) = (String::new(), String::new());
-        match self.query.after.as_ref().map(|cursor| (cursor, &cursor.place)) {
-            Some((cursor, Place::After { value: Some(value), key })) if cursor.by == NAME => {
-                let (rank, key) = (parameters.value(value), self.key(key, &mut parameters)?);
-                behind = format!("where sorted < {rank} or (sorted = {rank} and key > {key})");
-            }
-            Some((cursor, _)) => offset = format!("offset {}", parameters.add(to_i64(cursor.depth), Type::INT8)),
-            None => {}
+        let mut behind = String::new();
+        if let Some(Place::After { value: Some(value), key }) = self.after.map(|cursor| &cursor.place) {
+            let (rank, key) = (parameters.value(value), self.key(key, &mut parameters)?);
+            behind = format!("where sorted < {rank} or (sorted = {rank} and key > {key})");
         }
         let hits = format!(
             "select * from (select p.key as native, {key} as key, ts_rank({weights}, {words}, {wanted})::float8 as sorted\n\
              from (\n{}\n) as p where {conditions} limit {most}) as ranked {behind}\n\
-             order by sorted desc, key limit {} {offset}",
+             order by sorted desc, key limit {}",
             self.table.sql,
             self.limit(0)
         );
-        self.page(&hits, "h.sorted desc, h.key", &parameters, Kind::Double).await
+        self.page(&hits, "h.sorted desc, h.key", &parameters, FieldKind::Double).await
     }
 
     /// In the order of a field: those with a value, then those without, each found by the index of the field.
-    async fn ordered(&self, field: &str, descending: bool, is_sorted: bool) -> Result<Vec<Placed>, Error> {
+    async fn ordered(&self, field: &str, descending: bool, sorts_what_was_found: bool) -> Result<Vec<PageRow>, Error> {
         let unknown = || refused(format!("there is no field {field:?} to sort by"));
         let column = self.columns.others.get(field).ok_or_else(unknown)?;
         let kind = self.fields.get(field)?.kind;
-        let after = match self.query.after.as_ref().map(|cursor| &cursor.place) {
+        let after = match self.after.map(|cursor| &cursor.place) {
             Some(Place::Depth) => return self.at_depth(column, kind, descending).await,
             Some(Place::After { value: None, key }) => Some(key.as_str()),
             Some(Place::After { value: Some(_), .. }) | None => None,
         };
         let mut rows = match after {
             Some(_) => Vec::new(),
-            None => self.with_value(column, kind, descending, is_sorted).await?,
+            None => self.with_value(column, kind, descending, sorts_what_was_found).await?,
         };
         if rows.len() <= self.query.limit {
             rows.extend(self.without_value(column, kind, descending, after, rows.len()).await?);
@@ -162,10 +164,10 @@ impl Search<'_> {
     }
 
     /// After a number of rows, which are all gone through.
-    async fn at_depth(&self, column: &Comparable, kind: Kind, descending: bool) -> Result<Vec<Placed>, Error> {
+    async fn at_depth(&self, column: &SearchColumn, kind: FieldKind, descending: bool) -> Result<Vec<PageRow>, Error> {
         let mut parameters = Parameters::default();
-        let conditions = matching(self.query, self.columns, &self.table.language, &mut parameters).join(" and ");
-        let offset = parameters.add(to_i64(self.query.after.as_ref().map_or(0, |cursor| cursor.depth)), Type::INT8);
+        let conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters).join(" and ");
+        let offset = parameters.add(to_i64(self.after.map_or(0, |cursor| cursor.depth)), Type::INT8);
         let (order, key) = (&column.sql, &self.columns.key.sql);
         let direction = if descending { "desc" } else { "asc" };
         let hits = format!(
@@ -180,23 +182,29 @@ impl Search<'_> {
 
     async fn with_value(
         &self,
-        column: &Comparable,
-        kind: Kind,
+        column: &SearchColumn,
+        kind: FieldKind,
         descending: bool,
-        is_sorted: bool,
-    ) -> Result<Vec<Placed>, Error> {
+        sorts_what_was_found: bool,
+    ) -> Result<Vec<PageRow>, Error> {
         let mut parameters = Parameters::default();
-        let mut conditions = matching(self.query, self.columns, &self.table.language, &mut parameters);
+        let mut conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters);
         let (order, key) = (&column.sql, &self.columns.key.sql);
         conditions.push(format!("{} is not null", column.sql));
+        // Neither is there in an index, and no cursor could be behind one.
+        match kind {
+            FieldKind::Date => conditions.push(format!("isfinite({order})")),
+            FieldKind::Double => conditions.push(format!("{order} > '-infinity' and {order} < 'infinity'")),
+            FieldKind::Keyword | FieldKind::Integer | FieldKind::Long | FieldKind::Boolean => {}
+        }
         let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
-        if let Some(cursor) = &self.query.after
+        if let Some(cursor) = self.after
             && let Place::After { value: Some(value), key: last } = &cursor.place
         {
             let last = self.key(last, &mut parameters)?;
-            conditions.push(if let (Value::Date(time), false) = (value, cursor.by == NAME) {
+            conditions.push(if let (Value::Date(_), false) = (value, cursor.by == NAME) {
                 // The index knows no more than the millisecond, and has told of the keys in it up to this one.
-                let from = parameters.add(*time, Type::TIMESTAMPTZ);
+                let from = parameters.value(value);
                 let to = format!("({from} + interval '1 millisecond')");
                 let (outside, inside) = if descending {
                     (format!("{order} < {from}"), format!("{order} < {to}"))
@@ -216,7 +224,7 @@ impl Search<'_> {
             });
         }
         // What stands before an offset is found first.
-        let first = if is_sorted { "offset 0" } else { "" };
+        let first = if sorts_what_was_found { "offset 0" } else { "" };
         let hits = format!(
             "select * from (select p.key as native, {key} as key, {order} as sorted from (\n{}\n) as p\n\
              where {} {first}) as found\norder by sorted {direction}, key {direction} limit {}",
@@ -229,14 +237,14 @@ impl Search<'_> {
 
     async fn without_value(
         &self,
-        column: &Comparable,
-        kind: Kind,
+        column: &SearchColumn,
+        kind: FieldKind,
         descending: bool,
         after: Option<&str>,
         have: usize,
-    ) -> Result<Vec<Placed>, Error> {
+    ) -> Result<Vec<PageRow>, Error> {
         let mut parameters = Parameters::default();
-        let mut conditions = matching(self.query, self.columns, &self.table.language, &mut parameters);
+        let mut conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters);
         conditions.push(format!("{} is null", column.sql));
         let key = &self.columns.key.sql;
         let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
@@ -255,11 +263,19 @@ impl Search<'_> {
     }
 
     /// The documents of what was found. Made of its rows only: to make those of all that fit would take long.
-    async fn page(&self, hits: &str, order: &str, parameters: &Parameters, kind: Kind) -> Result<Vec<Placed>, Error> {
+    async fn page(
+        &self,
+        hits: &str,
+        order: &str,
+        parameters: &Parameters,
+        kind: FieldKind,
+    ) -> Result<Vec<PageRow>, Error> {
+        let is_date = kind == FieldKind::Date;
+        let micros = if is_date { ", (extract(epoch from h.sorted) * 1000000)::int8" } else { "" };
         let sql = format!(
             "with h as materialized (\n{hits})\n\
              select h.key::text, coalesce(v.version, 0), (select coalesce(max(epoch), 0) from outbox.history),\n\
-             d.document::text, h.sorted\n\
+             d.document::text, h.sorted{micros}\n\
              from h join (\n{}\n) as d on d.key = h.native\n\
              left join outbox.versions v on v.topic = {} and v.key = h.native::text\norder by {order}",
             self.table.sql, self.table.quoted_topic,
@@ -268,18 +284,18 @@ impl Search<'_> {
         rows.iter().map(|row| self.found(row, kind)).collect()
     }
 
-    fn found(&self, row: &Row, kind: Kind) -> Result<Placed, Error> {
+    fn found(&self, row: &Row, kind: FieldKind) -> Result<PageRow, Error> {
         let version = Version::new(self.read(row, 2)?, self.read(row, 1)?)?;
         let hit = Hit { key: self.read(row, 0)?, version, document: self.read(row, 3)? };
         let place = match kind {
-            Kind::Keyword if *row.columns()[4].type_() == Type::UUID => Some(Value::Keyword(hit.key.clone())),
-            Kind::Keyword => self.read::<Option<String>>(row, 4)?.map(Value::Keyword),
-            Kind::Integer | Kind::Long => self.integer(row)?.map(Value::Integer),
-            Kind::Double => self.read::<Option<f64>>(row, 4)?.map(Value::Double),
-            Kind::Date => self.read::<Option<jiff::Timestamp>>(row, 4)?.map(Value::Date),
-            Kind::Boolean => self.read::<Option<bool>>(row, 4)?.map(Value::Boolean),
+            FieldKind::Keyword if *row.columns()[4].type_() == Type::UUID => Some(Value::Keyword(hit.key.clone())),
+            FieldKind::Keyword => self.read::<Option<String>>(row, 4)?.map(Value::Keyword),
+            FieldKind::Integer | FieldKind::Long => self.integer(row)?.map(Value::Integer),
+            FieldKind::Double => self.read::<Option<f64>>(row, 4)?.map(Value::Double),
+            FieldKind::Date => self.read::<Option<i64>>(row, 5)?.map(Value::Date),
+            FieldKind::Boolean => self.read::<Option<bool>>(row, 4)?.map(Value::Boolean),
         };
-        Ok(Placed { hit, place })
+        Ok(PageRow { hit, place })
     }
 
     /// Of any width: a cast would keep its index from being used.

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::adapter::postgres::connect::{Postgres, PostgresConfig, Session};
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::policy::replicas::{Choice, Copy, LogClock, in_turn};
+use crate::policy::replicas::{LogClock, ReplicaState, ServerChoice, in_turn};
 
 /// How often the servers are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +39,9 @@ pub(super) struct Server {
     pub(super) database: Postgres,
     /// For the log.
     name: String,
-    seen: watch::Sender<Copy>,
+    seen: watch::Sender<ReplicaState>,
+    /// How often it was found to say nothing.
+    silences: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Server {
@@ -50,28 +52,17 @@ impl fmt::Debug for Server {
 
 impl Server {
     fn new(database: Postgres, name: String) -> Self {
-        Self { database, name, seen: watch::Sender::new(Copy::Away) }
+        Self { database, name, seen: watch::Sender::new(ReplicaState::Unreachable), silences: watch::Sender::new(0) }
     }
 
-    /// Does something there, and gives it up when the server is found not to answer.
+    /// Does something there, and gives it up when the server is found to say nothing.
     pub(super) async fn at<T>(&self, doing: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let mut seen = self.seen.subscribe();
-        let lost = async {
-            // What was known before says nothing about now: somebody had to be asked.
-            seen.mark_unchanged();
-            while seen.changed().await.is_ok() {
-                if *seen.borrow_and_update() == Copy::Away {
-                    return;
-                }
-            }
-            std::future::pending().await
-        };
+        let mut silences = self.silences.subscribe();
         tokio::select! {
             biased;
             done = doing => done,
-            () = lost => {
-                Err(Error::new(ErrorKind::Unavailable, format!("{} does not answer any more", self.name)))
-            }
+            // Its sender lives as long as this server.
+            _ = silences.changed() => Err(Error::new(ErrorKind::Unavailable, format!("{} says nothing any more", self.name))),
         }
     }
 
@@ -89,19 +80,25 @@ impl Server {
             let log: i64 = row.try_get(0).map_err(unread)?;
             Ok(Position { log: log.unsigned_abs(), of: row.try_get(1).map_err(unread)? })
         };
-        let silent = |_| Error::new(ErrorKind::Unavailable, format!("{} says nothing", self.name));
-        timeout(PATIENCE, position).await.map_err(silent)?
+        timeout(PATIENCE, position).await.unwrap_or_else(|_| {
+            self.silences.send_modify(|count| *count += 1);
+            Err(Error::new(ErrorKind::Unavailable, format!("{} says nothing", self.name)))
+        })
     }
 
     fn see(&self, now: Result<Duration, Error>) {
         let before = *self.seen.borrow();
         match (before, &now) {
-            (Copy::Behind(_), Err(error)) => tracing::warn!(server = self.name, %error, "searches are not sent there"),
-            (Copy::Away, Err(error)) => tracing::debug!(server = self.name, %error, "searches are not sent there"),
-            (Copy::Away, Ok(lag)) => tracing::info!(server = self.name, ?lag, "searches are sent there"),
-            (Copy::Behind(_), Ok(_)) => {}
+            (ReplicaState::Behind(_), Err(error)) => {
+                tracing::warn!(server = self.name, %error, "searches are not sent there")
+            }
+            (ReplicaState::Unreachable, Err(error)) => {
+                tracing::debug!(server = self.name, %error, "searches are not sent there")
+            }
+            (ReplicaState::Unreachable, Ok(lag)) => tracing::info!(server = self.name, ?lag, "searches are sent there"),
+            (ReplicaState::Behind(_), Ok(_)) => {}
         }
-        self.seen.send_replace(now.map_or(Copy::Away, Copy::Behind));
+        self.seen.send_replace(now.map_or(ReplicaState::Unreachable, ReplicaState::Behind));
     }
 }
 
@@ -144,10 +141,15 @@ impl Log {
 
 impl Servers {
     pub(super) fn new(primary: &PostgresConfig, replicas: &[PostgresConfig], most: Duration) -> Result<Self, Error> {
-        let numbered =
-            |(place, replica)| Ok(Server::new(Postgres::searching(replica, false)?, format!("replica {}", place + 1)));
+        let numbered = |(place, replica)| {
+            let name = format!("replica {}", place + 1);
+            let wrong = |error| {
+                Error::new(ErrorKind::Configuration, format!("search.postgres.replicas: {name}")).with_source(error)
+            };
+            Ok(Server::new(Postgres::searching_replica(replica).map_err(wrong)?, name))
+        };
         let known = Known {
-            primary: Server::new(Postgres::searching(primary, true)?, "the primary".to_owned()),
+            primary: Server::new(Postgres::searching_primary(primary)?, "the primary".to_owned()),
             replicas: replicas.iter().enumerate().map(numbered).collect::<Result<_, Error>>()?,
             log: Mutex::default(),
             since: Instant::now(),
@@ -189,8 +191,8 @@ impl Servers {
         let seen: Vec<_> = self.replicas().map(|replica| *replica.seen.borrow()).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         in_turn(&seen, turn, self.most).into_iter().filter_map(|choice| match choice {
-            Choice::Primary => Some(self.primary()),
-            Choice::Replica(place) => self.known.replicas.get(place),
+            ServerChoice::Primary => Some(self.primary()),
+            ServerChoice::Replica(place) => self.known.replicas.get(place),
         })
     }
 }

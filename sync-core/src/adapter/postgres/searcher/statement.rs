@@ -5,7 +5,7 @@ use std::ops::Bound;
 use tokio_postgres::types::{ToSql, Type};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::columns::{Columns, Comparable};
+use super::columns::{SearchColumn, SearchColumns};
 use crate::query::{Condition, Filter, Query, Text, Value, Words};
 
 /// What is asked, and the values it is asked with.
@@ -25,7 +25,10 @@ impl Parameters {
             Value::Keyword(text) => self.add(text.clone(), Type::TEXT),
             Value::Integer(number) => self.add(*number, Type::INT8),
             Value::Double(number) => self.add(*number, Type::FLOAT8),
-            Value::Date(time) => self.add(*time, Type::TIMESTAMPTZ),
+            // Microseconds: a timestamp of PostgreSQL may be later than a calendar here goes.
+            Value::Date(micros) => {
+                format!("(timestamptz 'epoch' + {} * interval '1 microsecond')", self.add(*micros, Type::INT8))
+            }
             Value::Boolean(is) => self.add(*is, Type::BOOL),
         }
     }
@@ -60,10 +63,15 @@ impl Parameters {
 }
 
 /// The rows that fit, called `p`; each part of a `where`.
-pub(super) fn matching(query: &Query, columns: &Columns, language: &str, parameters: &mut Parameters) -> Vec<String> {
-    let mut conditions = vec![if columns.has_gaps { "p.document is not null" } else { "true" }.to_owned()];
-    if let Some(words) = &columns.words {
-        conditions.extend(found_in(query, words, &columns.words_of_each, language, parameters));
+pub(super) fn matching(
+    query: &Query,
+    columns: &SearchColumns,
+    regconfig: &str,
+    parameters: &mut Parameters,
+) -> Vec<String> {
+    let mut conditions = vec![if columns.may_lack_document { "p.document is not null" } else { "true" }.to_owned()];
+    if let Some(words) = &columns.tsvector {
+        conditions.extend(found_in(query, words, &columns.tsvectors, regconfig, parameters));
     }
     for filter in &query.filters {
         if let Some(column) = columns.others.get(&filter.field) {
@@ -78,16 +86,16 @@ pub(super) fn matching(query: &Query, columns: &Columns, language: &str, paramet
 fn found_in(
     query: &Query,
     words: &str,
-    words_of_each: &[String],
-    language: &str,
+    tsvectors: &[String],
+    regconfig: &str,
     parameters: &mut Parameters,
 ) -> Vec<String> {
     let is_phrase = |what: &Text| matches!(what, Text::Phrase(_));
     let (mut wanted, mut unwanted, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
     for Words { is_excluded, what } in &query.text {
-        let looked_for = tsquery(what, language, parameters);
+        let looked_for = tsquery(what, regconfig, parameters);
         // Where one field ends and another begins, words are neighbours that are none.
-        let each: Vec<_> = words_of_each.iter().map(|words| format!("{words} @@ {looked_for}")).collect();
+        let each: Vec<_> = tsvectors.iter().map(|words| format!("{words} @@ {looked_for}")).collect();
         let in_one = format!("({})", each.join(" or "));
         match (is_excluded, is_phrase(what)) {
             (true, true) => conditions.push(format!("not {in_one}")),
@@ -111,26 +119,25 @@ fn found_in(
 }
 
 /// All words that are looked for, to rank what was found by.
-pub(super) fn wanted(query: &Query, language: &str, parameters: &mut Parameters) -> String {
+pub(super) fn tsquery_of(query: &Query, regconfig: &str, parameters: &mut Parameters) -> String {
     let included = query.text.iter().filter(|words| !words.is_excluded);
-    let each: Vec<_> = included.map(|words| tsquery(&words.what, language, parameters)).collect();
+    let each: Vec<_> = included.map(|words| tsquery(&words.what, regconfig, parameters)).collect();
     format!("({})", each.join(" && "))
 }
 
-fn tsquery(text: &Text, language: &str, parameters: &mut Parameters) -> String {
-    let language = format!("'{}'::regconfig", language.replace('\'', "''"));
+fn tsquery(text: &Text, regconfig: &str, parameters: &mut Parameters) -> String {
     let words: Vec<&str> = text.written().unicode_words().collect();
     match text {
-        Text::Word(_) => format!("plainto_tsquery({language}, {})", parameters.add(words.join(" "), Type::TEXT)),
-        Text::Phrase(_) => format!("phraseto_tsquery({language}, {})", parameters.add(words.join(" "), Type::TEXT)),
+        Text::Word(_) => format!("plainto_tsquery({regconfig}, {})", parameters.add(words.join(" "), Type::TEXT)),
+        Text::Phrase(_) => format!("phraseto_tsquery({regconfig}, {})", parameters.add(words.join(" "), Type::TEXT)),
         Text::Prefix(_) => {
             let quoted: Vec<_> = words.iter().map(|word| format!("'{}'", word.replace('\'', "''"))).collect();
-            format!("to_tsquery({language}, {})", parameters.add(format!("{}:*", quoted.join(" & ")), Type::TEXT))
+            format!("to_tsquery({regconfig}, {})", parameters.add(format!("{}:*", quoted.join(" & ")), Type::TEXT))
         }
     }
 }
 
-fn holds(filter: &Filter, column: &Comparable, parameters: &mut Parameters) -> String {
+fn holds(filter: &Filter, column: &SearchColumn, parameters: &mut Parameters) -> String {
     let sql = &column.sql;
     match &filter.condition {
         Condition::OneOf(values) if column.is_uuid => {
@@ -163,7 +170,7 @@ fn holds(filter: &Filter, column: &Comparable, parameters: &mut Parameters) -> S
             let text = if column.is_uuid { "::text collate \"C\"" } else { "" };
             format!("{sql}{text} like {pattern}")
         }
-        Condition::Present if column.is_many => format!("cardinality({sql}) > 0"),
+        Condition::Present if column.is_many => format!("cardinality(array_remove({sql}, null)) > 0"),
         Condition::Present => format!("{sql} is not null"),
     }
 }

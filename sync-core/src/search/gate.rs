@@ -16,7 +16,7 @@ use crate::telemetry::metrics::{SEARCH_BREAKER_STATE, SEARCH_BREAKER_TRANSITIONS
 
 /// Why there is no answer of the index.
 #[derive(Debug)]
-pub(super) enum Away {
+pub(super) enum NoAnswer {
     /// It is not asked for a while.
     Open,
     /// It took too long.
@@ -27,7 +27,7 @@ pub(super) enum Away {
 
 /// Shared by all searches of one index.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct Gate {
     name: String,
     config: SearchConfig,
     breaker: Mutex<Breaker>,
@@ -36,7 +36,7 @@ pub(super) struct Guard {
     since: Instant,
 }
 
-impl Guard {
+impl Gate {
     pub(super) fn new(name: &str, config: SearchConfig) -> Self {
         let breaker = Mutex::new(Breaker::new(config.breaker));
         gauge!(SEARCH_BREAKER_STATE.name, "index" => name.to_owned()).set(0.0);
@@ -52,12 +52,12 @@ impl Guard {
     }
 
     /// Makes a call, if it may be made.
-    pub(super) async fn ask<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Away> {
+    pub(super) async fn ask<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, NoAnswer> {
         let mut opened = self.opened.subscribe();
         let began = Instant::now();
         let mut pass = match self.change(|breaker, now| breaker.ask(now)) {
-            Permission::Wait(_) => return Err(Away::Open),
-            permission @ (Permission::Call | Permission::Probe) => Pass { guard: self, permission: Some(permission) },
+            Permission::Wait(_) => return Err(NoAnswer::Open),
+            permission @ (Permission::Call | Permission::Probe) => Pass { gate: self, permission: Some(permission) },
         };
         let late = sleep_until(began + self.config.breaker.slow.min(self.config.budget));
         let end = sleep_until(began + self.config.budget);
@@ -68,12 +68,12 @@ impl Guard {
                 biased;
                 answer = &mut call => {
                     pass.tell(outcome(&answer, began));
-                    return answer.map_err(Away::Failed);
+                    return answer.map_err(NoAnswer::Failed);
                 }
-                _ = opened.changed() => return Err(Away::Open),
+                _ = opened.changed() => return Err(NoAnswer::Open),
                 () = &mut end => {
                     pass.tell(CallOutcome::Failed);
-                    return Err(Away::Late);
+                    return Err(NoAnswer::Late);
                 }
                 () = &mut late, if !is_late => {
                     is_late = true;
@@ -130,7 +130,7 @@ fn outcome<T>(answer: &Result<T, Error>, began: Instant) -> CallOutcome {
 
 /// A call that may be made. Dropped before anything was told of it, nobody waited for its answer.
 struct Pass<'a> {
-    guard: &'a Guard,
+    gate: &'a Gate,
     permission: Option<Permission>,
 }
 
@@ -138,7 +138,7 @@ impl Pass<'_> {
     /// The first time counts.
     fn tell(&mut self, outcome: CallOutcome) {
         if let Some(permission) = self.permission.take() {
-            self.guard.change(|breaker, now| breaker.tell(permission, outcome, now));
+            self.gate.change(|breaker, now| breaker.tell(permission, outcome, now));
         }
     }
 }
