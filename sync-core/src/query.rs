@@ -15,6 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "elasticsearch")]
 pub(crate) use self::condition::whole_milliseconds;
 pub use self::condition::{Condition, Filter, Pattern, Value};
 pub use self::cursor::{Cursor, Place};
