@@ -1,7 +1,9 @@
 //! Searching the rows a projection makes documents of.
 
 mod columns;
+mod count;
 mod indexes;
+mod order;
 mod page;
 mod rows;
 mod servers;

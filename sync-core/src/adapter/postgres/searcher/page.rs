@@ -1,26 +1,21 @@
-//! One search on one server: how many rows fit, and a page of them.
+//! One search on one server: a page of the rows that fit, with their documents.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::NAME;
-use super::columns::{SearchColumn, SearchColumns};
+use super::columns::SearchColumns;
+use super::order::FieldOrder;
 use super::rows::SearchedRows;
 use super::statement::{Parameters, is_uuid, matching, tsquery_of};
 use crate::adapter::postgres::connect::{Failure, Timed};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Counted, Facet, Found, Hit, Total};
-use crate::query::{Cursor, FieldKind, Fields, MAX_FACET_VALUES, Order, Place, Query, Value, refused};
+use crate::port::{Found, Hit};
+use crate::query::{Cursor, FieldKind, Fields, Order, Place, Query, Value, refused};
 use crate::version::Version;
 
 /// Rows that are ranked, at most: their words are taken apart for it.
 const RANKED: u64 = 200;
-
-/// Rows that are counted, at most, where only columns are compared.
-const COUNTED: i64 = 1_000;
-
-/// The same where words are looked for, or values are counted. So many are sorted rather than met in their order.
-const COUNTED_FAR: i64 = 10_000;
 
 /// One query, asked on one connection.
 #[derive(Clone, Copy)]
@@ -35,7 +30,7 @@ pub(super) struct PageQuery<'a> {
 }
 
 /// A row of a page.
-struct PageRow {
+pub(super) struct PageRow {
     hit: Hit,
     place: Option<Value>,
 }
@@ -57,7 +52,9 @@ impl PageQuery<'_> {
         let sorts_what_was_found = total.is_exact && !self.query.text.is_empty();
         let mut rows = match &order {
             Order::Relevance => page.ranked().await?,
-            Order::By { field, descending } => page.ordered(field, *descending, sorts_what_was_found).await?,
+            Order::By { field, descending } => {
+                FieldOrder::new(&page, field, *descending, sorts_what_was_found)?.rows().await?
+            }
         };
         let limit = self.query.limit;
         let is_last = rows.len() <= limit;
@@ -72,58 +69,10 @@ impl PageQuery<'_> {
         Ok(Found { hits: rows.into_iter().map(|row| row.hit).collect(), total, facets, next })
     }
 
-    /// How many rows fit, and the values of facets among them.
-    async fn count(&self) -> Result<(Total, Vec<Facet>), Error> {
-        let (query, mut parameters) = (self.query, Parameters::default());
-        let conditions = matching(query, self.columns, &self.table.regconfig, &mut parameters).join(" and ");
-        let facets: Vec<(&String, &SearchColumn)> =
-            query.facets.iter().filter_map(|field| Some((field, self.columns.others.get(field)?))).collect();
-        let most = if facets.is_empty() && query.text.is_empty() { COUNTED } else { COUNTED_FAR };
-        let values = facets.iter().enumerate().map(|(place, (_, column))| format!(", {} as f{place}", column.sql));
-        let limit = parameters.add(most + 1, Type::INT8);
-        let mut sql = format!(
-            "with found as materialized (select 1 as one{} from (\n{}\n) as p where {conditions} limit {limit})\n\
-             select -1 as facet, null::text as value, count(*) from found",
-            values.collect::<String>(),
-            self.table.sql,
-        );
-        for (place, (_, column)) in facets.iter().enumerate() {
-            let value = if column.is_many {
-                format!("from found, lateral (select distinct unnest(f{place}) as value) as v")
-            } else {
-                format!("from (select f{place} as value from found) as v")
-            };
-            sql += &format!(
-                "\nunion all (select {place}, value::text, count(*) {value} where value is not null\n\
-                 group by value order by count(*) desc, value::text collate \"C\" limit {MAX_FACET_VALUES})"
-            );
-        }
-        let rows = self.ask(&sql, &parameters).await?;
-        let mut counted = 0;
-        let mut found: Vec<_> = facets
-            .iter()
-            .map(|(field, _)| Facet { field: (*field).clone(), values: Vec::new(), is_exact: true })
-            .collect();
-        for row in &rows {
-            let (place, count): (i32, i64) = (self.read(row, 0)?, self.read(row, 2)?);
-            match usize::try_from(place).ok().and_then(|place| found.get_mut(place)) {
-                Some(facet) => {
-                    facet.values.push(Counted { value: self.read(row, 1)?, count: count.unsigned_abs() });
-                }
-                None => counted = count,
-            }
-        }
-        for facet in &mut found {
-            facet.is_exact = counted <= most;
-            facet.values.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
-        }
-        Ok((Total { value: counted.min(most).unsigned_abs(), is_exact: counted <= most }, found))
-    }
-
     /// The best first, of so few that all of them can be ranked.
     async fn ranked(&self) -> Result<Vec<PageRow>, Error> {
-        let mut parameters = Parameters::default();
-        let conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters).join(" and ");
+        let (mut parameters, conditions) = self.conditions();
+        let conditions = conditions.join(" and ");
         let wanted = tsquery_of(self.query, &self.table.regconfig, &mut parameters);
         let words = self.columns.tsvector.as_deref().unwrap_or("''::tsvector");
         let weights = parameters.add(self.columns.weights.to_vec(), Type::FLOAT4_ARRAY);
@@ -140,130 +89,11 @@ impl PageQuery<'_> {
             self.table.sql,
             self.limit(0)
         );
-        self.page(&hits, "h.sorted desc, h.key", &parameters, FieldKind::Double).await
-    }
-
-    /// In the order of a field: those with a value, then those without, each found by the index of the field.
-    async fn ordered(&self, field: &str, descending: bool, sorts_what_was_found: bool) -> Result<Vec<PageRow>, Error> {
-        let unknown = || refused(format!("there is no field {field:?} to sort by"));
-        let column = self.columns.others.get(field).ok_or_else(unknown)?;
-        let kind = self.fields.get(field)?.kind;
-        let after = match self.after.map(|cursor| &cursor.place) {
-            Some(Place::Depth) => return self.at_depth(column, kind, descending).await,
-            Some(Place::After { value: None, key }) => Some(key.as_str()),
-            Some(Place::After { value: Some(_), .. }) | None => None,
-        };
-        let mut rows = match after {
-            Some(_) => Vec::new(),
-            None => self.with_value(column, kind, descending, sorts_what_was_found).await?,
-        };
-        if rows.len() <= self.query.limit {
-            rows.extend(self.without_value(column, kind, descending, after, rows.len()).await?);
-        }
-        Ok(rows)
-    }
-
-    /// After a number of rows, which are all gone through.
-    async fn at_depth(&self, column: &SearchColumn, kind: FieldKind, descending: bool) -> Result<Vec<PageRow>, Error> {
-        let mut parameters = Parameters::default();
-        let conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters).join(" and ");
-        let offset = parameters.add(to_i64(self.after.map_or(0, |cursor| cursor.depth)), Type::INT8);
-        let (order, key) = (&column.sql, &self.columns.key.sql);
-        let direction = if descending { "desc" } else { "asc" };
-        let hits = format!(
-            "select p.key as native, {key} as key, {order} as sorted from (\n{}\n) as p where {conditions}\n\
-             order by {order} {direction} nulls last, {key} {direction} limit {} offset {offset}",
-            self.table.sql,
-            self.limit(0)
-        );
-        let direction = format!("h.sorted {direction} nulls last, h.key {direction}");
-        self.page(&hits, &direction, &parameters, kind).await
-    }
-
-    async fn with_value(
-        &self,
-        column: &SearchColumn,
-        kind: FieldKind,
-        descending: bool,
-        sorts_what_was_found: bool,
-    ) -> Result<Vec<PageRow>, Error> {
-        let mut parameters = Parameters::default();
-        let mut conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters);
-        let (order, key) = (&column.sql, &self.columns.key.sql);
-        conditions.push(format!("{} is not null", column.sql));
-        // Neither is there in an index, and no cursor could be behind one.
-        match kind {
-            FieldKind::Date => conditions.push(format!("isfinite({order})")),
-            FieldKind::Double => conditions.push(format!("{order} > '-infinity' and {order} < 'infinity'")),
-            FieldKind::Keyword | FieldKind::Integer | FieldKind::Long | FieldKind::Boolean => {}
-        }
-        let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
-        if let Some(cursor) = self.after
-            && let Place::After { value: Some(value), key: last } = &cursor.place
-        {
-            let last = self.key(last, &mut parameters)?;
-            conditions.push(if let (Value::Date(_), false) = (value, cursor.by == NAME) {
-                // The index knows no more than the millisecond, and has told of the keys in it up to this one.
-                let from = parameters.value(value);
-                let to = format!("({from} + interval '1 millisecond')");
-                let (outside, inside) = if descending {
-                    (format!("{order} < {from}"), format!("{order} < {to}"))
-                } else {
-                    (format!("{order} >= {to}"), format!("{order} >= {from}"))
-                };
-                format!("{inside} and ({outside} or {key} {beyond} {last})")
-            } else {
-                // A key is its own text, or a UUID.
-                let value = match value {
-                    Value::Keyword(text) if column.is_uuid => self.key(text, &mut parameters)?,
-                    Value::Keyword(_) | Value::Integer(_) | Value::Double(_) | Value::Date(_) | Value::Boolean(_) => {
-                        parameters.value(value)
-                    }
-                };
-                format!("({order}, {key}) {beyond} ({value}, {last})")
-            });
-        }
-        // What stands before an offset is found first.
-        let first = if sorts_what_was_found { "offset 0" } else { "" };
-        let hits = format!(
-            "select * from (select p.key as native, {key} as key, {order} as sorted from (\n{}\n) as p\n\
-             where {} {first}) as found\norder by sorted {direction}, key {direction} limit {}",
-            self.table.sql,
-            conditions.join(" and "),
-            self.limit(0)
-        );
-        self.page(&hits, &format!("h.sorted {direction}, h.key {direction}"), &parameters, kind).await
-    }
-
-    async fn without_value(
-        &self,
-        column: &SearchColumn,
-        kind: FieldKind,
-        descending: bool,
-        after: Option<&str>,
-        have: usize,
-    ) -> Result<Vec<PageRow>, Error> {
-        let mut parameters = Parameters::default();
-        let mut conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters);
-        conditions.push(format!("{} is null", column.sql));
-        let key = &self.columns.key.sql;
-        let (direction, beyond) = if descending { ("desc", "<") } else { ("asc", ">") };
-        if let Some(after) = after {
-            conditions.push(format!("{key} {beyond} {}", self.key(after, &mut parameters)?));
-        }
-        let hits = format!(
-            "select p.key as native, {key} as key, {} as sorted from (\n{}\n) as p where {}\n\
-             order by {key} {direction} limit {}",
-            column.sql,
-            self.table.sql,
-            conditions.join(" and "),
-            self.limit(have)
-        );
-        self.page(&hits, &format!("h.key {direction}"), &parameters, kind).await
+        self.documents(&hits, "h.sorted desc, h.key", &parameters, FieldKind::Double).await
     }
 
     /// The documents of what was found. Made of its rows only: to make those of all that fit would take long.
-    async fn page(
+    pub(super) async fn documents(
         &self,
         hits: &str,
         order: &str,
@@ -308,7 +138,7 @@ impl PageQuery<'_> {
     }
 
     /// A key to go on behind.
-    fn key(&self, key: &str, parameters: &mut Parameters) -> Result<String, Error> {
+    pub(super) fn key(&self, key: &str, parameters: &mut Parameters) -> Result<String, Error> {
         if !self.columns.key.is_uuid {
             return Ok(parameters.add(key.to_owned(), Type::TEXT));
         }
@@ -318,16 +148,28 @@ impl PageQuery<'_> {
         Err(refused(format!("cursor: {key:?} is no key of these documents")))
     }
 
-    fn limit(&self, have: usize) -> usize {
+    /// What fits, as the parts of a `where`.
+    pub(super) fn conditions(&self) -> (Parameters, Vec<String>) {
+        let mut parameters = Parameters::default();
+        let conditions = matching(self.query, self.columns, &self.table.regconfig, &mut parameters);
+        (parameters, conditions)
+    }
+
+    /// Rows to ask for: one more than wanted tells whether there is another page.
+    pub(super) fn limit(&self, have: usize) -> usize {
         self.query.limit + 1 - have
     }
 
-    async fn ask(&self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+    pub(super) async fn ask(&self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
         let asked = self.client.query_typed(sql, &parameters.as_typed()).await;
         asked.map_err(|failure: Failure| self.table.failed(failure))
     }
 
-    fn read<'a, T: tokio_postgres::types::FromSql<'a>>(&self, row: &'a Row, column: usize) -> Result<T, Error> {
+    pub(super) fn read<'a, T: tokio_postgres::types::FromSql<'a>>(
+        &self,
+        row: &'a Row,
+        column: usize,
+    ) -> Result<T, Error> {
         row.try_get(column).map_err(|error| {
             let what = format!("indexes.{}.search: cannot read what PostgreSQL found", self.table.index);
             Error::new(ErrorKind::Contract, what).with_source(error)
@@ -335,6 +177,6 @@ impl PageQuery<'_> {
     }
 }
 
-fn to_i64(count: impl TryInto<i64>) -> i64 {
+pub(super) fn to_i64(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
