@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
+use sync_core::telemetry::metrics::ALL;
+
 use super::{SOURCES, assert_none, below, read, root};
 
 const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
@@ -154,4 +156,13 @@ fn every_sql_function_the_documents_call_is_in_the_migrations() {
         }
     }
     assert_none("no such function", offences);
+}
+
+#[test]
+fn every_metric_is_documented_and_nothing_else_is() {
+    let text = read("docs/search.md");
+    let section = text.split_once("## Metrics").expect("a section of metrics").1;
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let documented: BTreeSet<&str> = rows.map(|(name, _)| name).collect();
+    assert_eq!(documented, ALL.iter().map(|metric| metric.name).collect());
 }
