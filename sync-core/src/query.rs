@@ -214,6 +214,18 @@ impl Query {
         }
     }
 
+    /// Where a searcher of this name goes on. What another has ranked is not in its own order: that is begun anew.
+    #[must_use]
+    pub fn begins_after(&self, name: &str) -> Option<&Cursor> {
+        self.after.as_ref().filter(|cursor| cursor.by == name || cursor.order != Order::Relevance)
+    }
+
+    /// The order of its page: that of the page before.
+    #[must_use]
+    pub fn page_order(&self, fields: &Fields) -> Order {
+        self.after.as_ref().map_or_else(|| self.order_in(fields), |cursor| cursor.order.clone())
+    }
+
     /// The order that is meant.
     #[must_use]
     pub fn order_in(&self, fields: &Fields) -> Order {

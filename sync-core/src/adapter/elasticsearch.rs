@@ -7,6 +7,7 @@ mod concrete_indexes;
 mod config;
 mod error;
 mod get;
+mod hits;
 mod index;
 mod inventory;
 mod meta;

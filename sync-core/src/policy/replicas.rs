@@ -1,9 +1,9 @@
-//! Which of several copies of a database to read from. Told what each has, and when the primary had it.
+//! Which of several replicas of a database to read from. Told what each has, and when the primary had it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// So many samples are kept: with one a second, lags of some ten minutes are told exactly, longer ones as that.
+/// So many samples are kept: with one a second, lags of up to some ten minutes are told, of longer ones that they are longer.
 const SAMPLES: usize = 600;
 
 /// When the primary was at which position of its log. Times are since any fixed moment, on one clock that never goes back.
@@ -28,7 +28,8 @@ impl LogClock {
         }
     }
 
-    /// For how long the primary has had something, at `now`, that a copy at `position` lacks.
+    /// For how long the primary has had something, at `now`, that a replica at `position` lacks; [`Duration::MAX`] for longer
+    /// than is known.
     #[must_use]
     pub fn behind(&self, now: Duration, position: u64) -> Duration {
         match self.samples.iter().position(|(_, had)| *had > position) {
@@ -40,7 +41,7 @@ impl LogClock {
     }
 }
 
-/// What is known of a copy.
+/// What is known of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
     /// It answers, and is so far behind.
@@ -52,19 +53,19 @@ pub enum ReplicaState {
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerChoice {
-    /// The copy at this place.
+    /// The one at this place.
     Replica(usize),
     /// The primary.
     Primary,
 }
 
-/// Whom to ask one after the other: the copies that are close enough, each call beginning with another one; the primary;
+/// Whom to ask one after the other: the replicas that are close enough, each call beginning with another one; the primary;
 /// then whoever may still answer, the freshest first.
 #[must_use]
-pub fn in_turn(replicas: &[ReplicaState], turn: usize, most: Duration) -> Vec<ServerChoice> {
+pub fn in_turn(replicas: &[ReplicaState], turn: usize, max_lag: Duration) -> Vec<ServerChoice> {
     let count = replicas.len();
     let places = || (0..count).map(|step| (turn % count.max(1) + step) % count.max(1));
-    let is_close = |place: &usize| matches!(replicas[*place], ReplicaState::Behind(lag) if lag <= most);
+    let is_close = |place: &usize| matches!(replicas[*place], ReplicaState::Behind(lag) if lag <= max_lag);
     let mut others: Vec<usize> = places().filter(|place| !is_close(place)).collect();
     others.sort_by_key(|place| match replicas[*place] {
         ReplicaState::Behind(lag) => lag,
@@ -81,7 +82,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_copy_is_behind_since_the_primary_has_what_it_lacks() {
+    fn a_replica_is_behind_since_the_primary_has_what_it_lacks() {
         let mut clock = LogClock::default();
         assert_eq!(clock.behind(SECOND, 0), Duration::ZERO, "nothing is known");
         for (second, position) in [(1, 10), (2, 20), (3, 20), (4, 30)] {
@@ -123,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn close_copies_take_turns_before_the_primary_and_the_rest_comes_after_it() {
+    fn close_replicas_take_turns_before_the_primary_and_the_rest_comes_after_it() {
         use ServerChoice::{Primary, Replica};
         let close = ReplicaState::Behind(SECOND);
         let far = |seconds| ReplicaState::Behind(seconds * SECOND);
         assert_eq!(in_turn(&[], 3, SECOND), [Primary]);
         assert_eq!(in_turn(&[close, close], 0, SECOND), [Replica(0), Replica(1), Primary]);
         assert_eq!(in_turn(&[close, close], 7, SECOND), [Replica(1), Replica(0), Primary]);
-        let copies = [far(9), ReplicaState::Unreachable, close, far(2)];
-        assert_eq!(in_turn(&copies, 0, SECOND), [Replica(2), Primary, Replica(3), Replica(0), Replica(1)]);
-        assert_eq!(in_turn(&copies, usize::MAX, SECOND).len(), 5);
+        let replicas = [far(9), ReplicaState::Unreachable, close, far(2)];
+        assert_eq!(in_turn(&replicas, 0, SECOND), [Replica(2), Primary, Replica(3), Replica(0), Replica(1)]);
+        assert_eq!(in_turn(&replicas, usize::MAX, SECOND).len(), 5);
     }
 }

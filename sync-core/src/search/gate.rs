@@ -4,6 +4,7 @@
 //! stops waiting. So an index that says nothing costs those who were searching then no more than the time that is late.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tokio::sync::watch;
@@ -83,7 +84,7 @@ impl Gate {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Breaker, std::time::Duration) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
         let mut breaker = self.lock();
         let before = breaker.state();
         let changed = change(&mut breaker, self.since.elapsed());

@@ -13,8 +13,6 @@ use crate::exit::{Exit, Failure};
 use crate::render;
 use crate::wire::Wire;
 
-const TRIGRAMS: &str = "create extension if not exists pg_trgm;";
-
 #[derive(Serialize)]
 struct Report {
     indexes: Vec<Line>,
@@ -66,7 +64,7 @@ pub(super) async fn run(config: &Config, args: &SearchIndexesArgs) -> Result<Exi
             name: index.name,
             purpose: index.purpose,
             table: index.table,
-            sql: if index.needs_trigrams { format!("{TRIGRAMS} {}", index.sql) } else { index.sql },
+            sql: index.before.into_iter().chain([index.sql.as_str()]).collect::<Vec<_>>().join(" "),
         };
         report.indexes.extend(found.indexes.into_iter().map(line));
         let without = found.without.into_iter().map(|(field, why)| Without { index: (*name).to_owned(), field, why });

@@ -61,22 +61,26 @@ impl Node {
 struct Asking<'a> {
     node: &'a Node,
     late: Instant,
-}
-
-impl Asking<'_> {
     /// It has answered, or failed.
-    fn end(self) {
-        std::mem::forget(self);
-    }
+    is_over: bool,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
-        if now >= self.late {
+        if !self.is_over && now >= self.late {
             self.node.rest_until(Some(now + REST));
         }
     }
+}
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimits {
+    /// The first node, when there is another.
+    pub(super) attempt: Duration,
+    /// All of it.
+    pub(super) budget: Duration,
 }
 
 /// What a node answered.
@@ -152,15 +156,14 @@ impl Client {
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Configuration, "elasticsearch.url: no address is given")))
     }
 
-    /// Asks one node and, when it cannot answer, another one. Takes `budget` at most, of which the first node gets no more
-    /// than `attempt` when there is another.
+    /// Asks one node and, when it cannot answer, another one.
     pub(super) async fn send_within(
         &self,
-        (attempt, budget): (Duration, Duration),
+        TimeLimits { attempt, budget }: TimeLimits,
         path: &str,
         body: Bytes,
         doing: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<(Answer, Judged), Error> {
         let began = Instant::now();
         let nodes: Vec<_> = self.in_turn().take(2).collect();
         let mut outcome = None;
@@ -170,11 +173,11 @@ impl Client {
                 break;
             }
             let limit = if turn + 1 < nodes.len() { attempt.min(left) } else { left };
-            let asked = Asking { node, late: Instant::now() + attempt };
+            let mut asking = Asking { node, late: Instant::now() + attempt, is_over: false };
             let answer = node.ask(Method::Post, path, Some(body.clone()), limit).await;
-            asked.end();
+            asking.is_over = true;
             let judged = match answer {
-                Ok(answer) => answer.judge(Asked::Other, doing).map(|_| answer),
+                Ok(answer) => answer.judge(Asked::Other, doing).map(|judged| (answer, judged)),
                 Err(error) => Err(no_answer(&node.url, limit, error)),
             };
             let is_away = matches!(&judged, Err(error) if error.kind() == ErrorKind::Unavailable);

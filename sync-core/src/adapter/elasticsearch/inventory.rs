@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, Judged};
 use super::get::Wanted;
+use super::hits::Hits;
 use super::sink::ElasticsearchSink;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
@@ -37,12 +38,7 @@ impl Inventory for ElasticsearchSink {
         struct Found {
             pit_id: String,
             #[serde(default)]
-            hits: Hits,
-        }
-        #[derive(Default, Deserialize)]
-        struct Hits {
-            #[serde(default)]
-            hits: Vec<Hit>,
+            hits: Hits<Hit>,
         }
         #[derive(Deserialize)]
         struct Hit {

@@ -12,11 +12,10 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Judged, TimeLimits};
 use super::config::ElasticsearchConfig;
+use super::hits::Hits;
 use super::name::segment;
-use super::verdict::Asked;
-use crate::adapter::elasticsearch::client::Judged;
 use crate::error::{Error, ErrorKind};
 use crate::port::{AwaitedWrite, Found, Searcher};
 use crate::query::{Fields, Query};
@@ -61,12 +60,12 @@ impl ElasticsearchSearcher {
 
     async fn ask(&self, body: &Value, parameters: &str) -> Result<Answer, Error> {
         let ElasticsearchSearcherConfig { alias, budget, attempt } = &self.config;
+        let limits = TimeLimits { attempt: *attempt, budget: *budget };
         let doing = format!("searching {alias}");
         let path = format!("/{}/_search?allow_partial_search_results=false{parameters}", segment(alias));
-        let answer = self.client.send_within((*attempt, *budget), &path, body.to_string().into(), &doing).await?;
-        match answer.judge(Asked::Other, &doing)? {
-            Judged::Done => Ok(answer),
-            Judged::IndexMissing => Err(Error::new(
+        match self.client.send_within(limits, &path, body.to_string().into(), &doing).await? {
+            (answer, Judged::Done) => Ok(answer),
+            (_, Judged::IndexMissing) => Err(Error::new(
                 ErrorKind::Configuration,
                 format!("{doing}: there is no such index; an indexer makes it"),
             )),
@@ -82,10 +81,7 @@ impl Searcher for ElasticsearchSearcher {
 
     async fn search(&self, query: &Query) -> Result<Found, Error> {
         query.check(&self.fields)?;
-        let order = match &query.after {
-            Some(cursor) => cursor.order.clone(),
-            None => query.order_in(&self.fields),
-        };
+        let order = query.page_order(&self.fields);
         let mut body = body::of(query, &order, &self.fields);
         // Nobody waits for it any longer.
         body["timeout"] = json!(format!("{}ms", self.config.budget.as_millis().max(1)));
@@ -99,12 +95,7 @@ impl Searcher for ElasticsearchSearcher {
         #[derive(Deserialize)]
         struct Found {
             #[serde(default)]
-            hits: Hits,
-        }
-        #[derive(Default, Deserialize)]
-        struct Hits {
-            #[serde(default)]
-            hits: Vec<Hit>,
+            hits: Hits<Hit>,
         }
         #[derive(Deserialize)]
         struct Hit {

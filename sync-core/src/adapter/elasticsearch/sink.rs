@@ -15,6 +15,7 @@ use super::bulk;
 use super::client::{Answer, Client, Judged};
 use super::config::{ElasticsearchConfig, IndexConfig};
 use super::get::{Held, Wanted};
+use super::hits::Hits;
 use super::index::{Index, acknowledged};
 use super::meta;
 use super::name::segment;
@@ -102,12 +103,7 @@ impl ElasticsearchSink {
         #[derive(Deserialize)]
         struct Found<'a> {
             #[serde(borrow)]
-            hits: Hits<'a>,
-        }
-        #[derive(Deserialize)]
-        struct Hits<'a> {
-            #[serde(borrow)]
-            hits: Vec<Hit<'a>>,
+            hits: Hits<Hit<'a>>,
         }
         #[derive(Deserialize)]
         struct Hit<'a> {

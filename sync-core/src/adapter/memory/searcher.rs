@@ -118,10 +118,7 @@ impl Searcher for MemorySearcher {
 
     async fn search(&self, query: &Query) -> Result<Found, Error> {
         query.check(&self.fields)?;
-        let order = match &query.after {
-            Some(cursor) => cursor.order.clone(),
-            None => query.order_in(&self.fields),
-        };
+        let order = query.page_order(&self.fields);
         let (descending, turned) = match &order {
             Order::Relevance => (true, false),
             Order::By { descending, .. } => (*descending, *descending),
@@ -146,10 +143,8 @@ impl Searcher for MemorySearcher {
         found.sort_by(|a, b| in_order((&a.place, &a.key), (&b.place, &b.key)));
         let total = Total { value: found.len() as u64, is_exact: true };
         let facets = query.facets.iter().map(|field| self.facet(field, &found)).collect();
-        let (begun, depth) = match &query.after {
+        let (begun, depth) = match query.begins_after(NAME) {
             None => (0, 0),
-            // What another has ranked is not in this order.
-            Some(cursor) if cursor.by != NAME && order == Order::Relevance => (0, 0),
             Some(Cursor { place: Place::Depth, depth, .. }) => (*depth, *depth),
             Some(Cursor { place: Place::After { value, key }, depth, .. }) => {
                 let is_behind = |row: &Row| in_order((&row.place, &row.key), (value, key)).is_gt();

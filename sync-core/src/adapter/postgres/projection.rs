@@ -46,6 +46,11 @@ pub struct PostgresProjection {
     agreed: RwLock<Option<String>>,
 }
 
+/// A projection's SQL, to be put in brackets.
+pub(super) fn as_subquery(sql: &str) -> &str {
+    sql.trim().trim_end_matches(';')
+}
+
 impl ProjectionConfig {
     fn failed(&self, failure: Failure) -> Error {
         from_postgres(format!("indexes.{}.projection failed", self.index), failure)

@@ -24,7 +24,7 @@ use super::connect::{PostgresConfig, Timed};
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
 use crate::port::{AwaitedWrite, Found, Searcher};
-use crate::query::{Cursor, Fields, Order, Query, Wrote};
+use crate::query::{Fields, Query, Wrote};
 
 /// In answers, cursors and metrics.
 const NAME: &str = "postgres";
@@ -45,8 +45,8 @@ pub struct PostgresSearcherConfig {
 }
 
 /// Searches the database: a replica that is close to the primary, each search another one; the primary, where none is; then
-/// whoever answers. With replicas, the servers are looked at once a second from the first search on. What has to have been seen is searched
-/// in the primary.
+/// whoever answers. With replicas, the servers are looked at once a second from the first search on. What has to have been
+/// seen is searched in the primary.
 #[derive(Debug)]
 pub struct PostgresSearcher {
     servers: Servers,
@@ -93,10 +93,7 @@ impl PostgresSearcher {
 
     async fn search_by(&self, client: &Timed, query: &Query) -> Result<Found, Error> {
         let columns = self.columns(client).await?;
-        // By relevance nobody goes on with what another has ranked.
-        let is_ranked =
-            |cursor: &Cursor| cursor.order == Order::Relevance || query.order_in(&self.fields) == Order::Relevance;
-        let after = query.after.as_ref().filter(|cursor| cursor.by == NAME || !is_ranked(cursor));
+        let after = query.begins_after(NAME);
         let page = PageQuery { client, table: &self.table, columns: &columns, fields: &self.fields, query, after };
         let found = page.run().await;
         if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::Configuration) {

@@ -196,6 +196,10 @@ async fn what_fits_worst_comes_last_and_its_pages_join(searched: &impl SearcherH
     let foreign = Cursor { by: "another".into(), order: Order::Relevance, depth: 1, place: Place::Depth };
     let again = Query { after: Some(foreign), ..query.clone() };
     assert_eq!(keys(searched, &again).await, keys(searched, &query).await);
+    // But where another could not rank and went by a field, that order is gone on with.
+    let place = Place::After { value: None, key: "b".into() };
+    let unranked = Cursor { by: "another".into(), order: searched_fields().order().clone(), depth: 1, place };
+    assert_eq!(keys(searched, &Query { after: Some(unranked), ..query.clone() }).await, ["a"]);
     // Without anything to rank by, it is the order there is otherwise.
     let ranked = Query { order: Some(Order::Relevance), ..read("status:OPEN", &fields) };
     assert_eq!(keys(searched, &ranked).await, ["c", "b", "a"]);

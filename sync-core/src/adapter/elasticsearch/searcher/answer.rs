@@ -70,7 +70,7 @@ pub(super) fn read(answer: &Answer, query: &Query, order: Order, fields: &Fields
         let what = format!("searching: {} found only a part in the time it had", answer.url);
         return Err(Error::new(ErrorKind::Unavailable, what));
     }
-    let depth = body::begun(query, &order).map_or(0, |cursor| cursor.depth);
+    let depth = query.begins_after(NAME).map_or(0, |cursor| cursor.depth);
     let is_last = hits.len() <= query.limit;
     hits.truncate(query.limit);
     let depth = depth.saturating_add(hits.len());

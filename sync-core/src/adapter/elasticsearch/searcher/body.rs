@@ -18,11 +18,6 @@ pub(super) fn facet(place: usize) -> String {
     format!("facet{place}")
 }
 
-/// Where to go on: what another has ranked is begun anew.
-pub(super) fn begun<'a>(query: &'a Query, order: &Order) -> Option<&'a Cursor> {
-    query.after.as_ref().filter(|cursor| cursor.by == NAME || *order != Order::Relevance)
-}
-
 /// Documents to ask for: one more than wanted tells whether there is another page.
 fn size(query: &Query, begun: Option<&Cursor>) -> usize {
     match begun {
@@ -32,7 +27,7 @@ fn size(query: &Query, begun: Option<&Cursor>) -> usize {
 }
 
 pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
-    let begun = begun(query, order);
+    let begun = query.begins_after(NAME);
     let mut body = json!({
         "size": size(query, begun), "version": true, "track_total_hits": MAX_DEPTH, "query": matching(query, order, fields),
     });

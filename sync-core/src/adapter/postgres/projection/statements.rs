@@ -3,6 +3,7 @@
 use tokio_postgres::types::Type;
 
 use super::ProjectionConfig;
+use super::as_subquery;
 use super::synced_at::SyncedAtStatement;
 use crate::adapter::postgres::connect::Timed;
 use crate::adapter::postgres::history::PRESENT;
@@ -24,7 +25,7 @@ pub(super) struct Statements {
 impl Statements {
     /// Finds out what the SQL gives, by preparing it.
     pub(super) async fn wrap(config: &ProjectionConfig, client: &Timed) -> Result<Self, Error> {
-        let sql = config.sql.trim().trim_end_matches(';');
+        let sql = as_subquery(&config.sql);
         let probe = client
             .prepare(&format!("select * from (\n{sql}\n) as projection limit 0"))
             .await

@@ -31,8 +31,8 @@ pub struct SearchIndex {
     pub sql: String,
     /// What removes it, whether it can be used or not.
     pub removal: String,
-    /// The extension `pg_trgm` has to be there first.
-    pub needs_trigrams: bool,
+    /// What has to be run before.
+    pub before: Option<&'static str>,
     /// One of that name is there and can be used.
     pub is_there: bool,
 }
@@ -80,8 +80,7 @@ impl PostgresSearcher {
     /// `Configuration` when it cannot be made of what the table holds; `Unavailable`, `Denied`, `Contract`.
     pub async fn create(&self, index: &SearchIndex) -> Result<(), Error> {
         let doing = format!("search-indexes: creating {}", index.name);
-        let trigrams = index.needs_trigrams.then_some(TRIGRAMS);
-        let statements = trigrams.into_iter().chain([index.removal.as_str(), index.sql.as_str()]);
+        let statements = index.before.into_iter().chain([index.removal.as_str(), index.sql.as_str()]);
         self.patiently(&doing, statements).await
     }
 
@@ -257,14 +256,14 @@ impl Planner<'_> {
         let sql = format!("create index {how}if not exists {} on {} using {definition};", quoted(&name), table.name);
         let is_there = self.tables.usable.contains(&name);
         let removal = format!("drop index {how}if exists {}.{};", table.schema, quoted(&name));
-        let needs_trigrams = definition.contains("gin_trgm_ops");
+        let before = definition.contains("gin_trgm_ops").then_some(TRIGRAMS);
         Some(SearchIndex {
             name,
             purpose: purpose.to_owned(),
             table: table.name.clone(),
             removal,
             sql,
-            needs_trigrams,
+            before,
             is_there,
         })
     }

@@ -5,6 +5,7 @@ use tokio_postgres::error::SqlState;
 use super::columns::literal;
 use crate::adapter::postgres::connect::Failure;
 use crate::adapter::postgres::error::from_postgres;
+use crate::adapter::postgres::projection::as_subquery;
 use crate::error::{Error, ErrorKind};
 
 /// What is searched.
@@ -24,7 +25,7 @@ impl SearchedRows {
     pub(super) fn new(index: &str, sql: &str, topic: &str, language: &str) -> Self {
         Self {
             index: index.to_owned(),
-            sql: sql.trim().trim_end_matches(';').to_owned(),
+            sql: as_subquery(sql).to_owned(),
             quoted_topic: literal(topic),
             regconfig: format!("{}::regconfig", literal(language)),
         }

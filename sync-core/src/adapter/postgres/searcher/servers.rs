@@ -1,4 +1,4 @@
-//! The servers that can be searched: copies that are close to the primary, then the primary, then whoever answers.
+//! The servers that can be searched: replicas that are close to the primary, then the primary, then whoever answers.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,7 +95,7 @@ impl Server {
             (ReplicaState::Unreachable, Err(error)) => {
                 tracing::debug!(server = self.name, %error, "searches are not sent there")
             }
-            (ReplicaState::Unreachable, Ok(lag)) => tracing::info!(server = self.name, ?lag, "searches are sent there"),
+            (ReplicaState::Unreachable, Ok(lag)) => tracing::info!(server = self.name, ?lag, "a server answers"),
             (ReplicaState::Behind(_), Ok(_)) => {}
         }
         self.seen.send_replace(now.map_or(ReplicaState::Unreachable, ReplicaState::Behind));
@@ -106,7 +106,7 @@ impl Server {
 #[derive(Debug)]
 pub(super) struct Servers {
     known: Arc<Known>,
-    most: Duration,
+    max_lag: Duration,
     turn: AtomicUsize,
     /// Looks at them from the first search on.
     looking: OnceLock<AbortOnDropHandle<()>>,
@@ -129,7 +129,7 @@ struct Log {
 }
 
 impl Log {
-    /// How far a copy is behind.
+    /// How far a replica is behind.
     fn behind(&self, now: Duration, position: &Position) -> Result<Duration, Error> {
         if self.of.as_ref().is_some_and(|of| *of != position.of) {
             let what = "search.postgres.replicas: this is no standby of the primary, or its URL names another database";
@@ -140,7 +140,7 @@ impl Log {
 }
 
 impl Servers {
-    pub(super) fn new(primary: &PostgresConfig, replicas: &[PostgresConfig], most: Duration) -> Result<Self, Error> {
+    pub(super) fn new(primary: &PostgresConfig, replicas: &[PostgresConfig], max_lag: Duration) -> Result<Self, Error> {
         let numbered = |(place, replica)| {
             let name = format!("replica {}", place + 1);
             let wrong = |error| {
@@ -154,7 +154,7 @@ impl Servers {
             log: Mutex::default(),
             since: Instant::now(),
         };
-        Ok(Self { known: Arc::new(known), most, turn: AtomicUsize::default(), looking: OnceLock::new() })
+        Ok(Self { known: Arc::new(known), max_lag, turn: AtomicUsize::default(), looking: OnceLock::new() })
     }
 
     pub(super) fn primary(&self) -> &Server {
@@ -190,7 +190,7 @@ impl Servers {
         }
         let seen: Vec<_> = self.replicas().map(|replica| *replica.seen.borrow()).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        in_turn(&seen, turn, self.most).into_iter().filter_map(|choice| match choice {
+        in_turn(&seen, turn, self.max_lag).into_iter().filter_map(|choice| match choice {
             ServerChoice::Primary => Some(self.primary()),
             ServerChoice::Replica(place) => self.known.replicas.get(place),
         })
