@@ -70,8 +70,11 @@ impl Http {
     /// `Configuration` when the address cannot be listened on.
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(|error| {
-            let what = format!("search.listen: cannot listen on {}; give each process an address of its own, or run this one without the \
-                            role search (--roles relay,indexer,reconciler)", self.listen);
+            let what = format!(
+                "search.listen: cannot listen on {}; give each process an address of its own, or run this one without the role \
+                 search (--roles relay,indexer,reconciler)",
+                self.listen
+            );
             Error::new(ErrorKind::Configuration, what).with_source(error)
         })?;
         tracing::info!(address = %self.listen, "searches are answered at http://{}/", self.listen);

@@ -18,8 +18,7 @@ use crate::wire::{IndexerOf, Wire};
 
 /// Runs them. What ends them has been logged when it returns.
 pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
-    let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| args.roles.contains(&role));
-    refuse_what_cannot_work(config, relays, indexes, &args.roles)?;
+    refuse_what_cannot_work(config, &args.roles)?;
     let (roles, progress) = start(&Wire::new(config)?, config, &args.roles)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
@@ -27,7 +26,8 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     Ok(outcome.map_or_else(|error| Exit::of(error.kind()), |()| Exit::Success))
 }
 
-fn refuse_what_cannot_work(config: &Config, relays: bool, indexes: bool, roles: &[RoleName]) -> Result<(), Problems> {
+fn refuse_what_cannot_work(config: &Config, roles: &[RoleName]) -> Result<(), Problems> {
+    let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| roles.contains(&role));
     if config.relay.bus == Bus::Direct && relays != indexes {
         return Err(Problems::one(
             "relay.bus",

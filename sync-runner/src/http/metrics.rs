@@ -11,7 +11,6 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sync_core::telemetry::metrics::{ALL, MetricKind, SEARCH_SECONDS};
 use sync_core::{Error, ErrorKind};
-
 use tokio::time::sleep;
 
 use super::State;
@@ -23,7 +22,6 @@ const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 
 const KEEP_UP: Duration = Duration::from_secs(5);
 
 /// The recorder of this process.
-#[derive(Clone)]
 pub(super) struct Metrics(PrometheusHandle);
 
 impl fmt::Debug for Metrics {
