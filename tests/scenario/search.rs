@@ -18,6 +18,7 @@ use sync_core::testkit::{HttpReply, HttpResponder, searched_documents, searched_
 use sync_core::{Error, ErrorKind};
 
 use crate::support::postgres::fresh_outbox;
+use crate::support::proxy::{Link, Proxy};
 use crate::support::searched::{Index, searched};
 use crate::support::servers;
 
@@ -121,6 +122,20 @@ async fn a_node_that_was_late_rests_also_when_nobody_waits_for_it_any_longer() {
 }
 
 #[tokio::test]
+async fn a_slow_node_is_not_left_for_one_that_says_nothing() {
+    let index = Index::new().await;
+    index.put(&searched_documents(1, 10)).await;
+    let (silent, _) = node(HttpReply::Silence).await;
+    let slow = Proxy::to_index().await;
+    slow.set(Link::Slow(ATTEMPT));
+    let searcher = index.searched_at(vec![silent.url(), slow.url(&servers::elasticsearch())], BUDGET, ATTEMPT);
+    for _ in 0..6 {
+        let found = searcher.search(&Query::default()).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(found.total.value, 10);
+    }
+}
+
+#[tokio::test]
 async fn when_no_node_answers_the_time_there_is_is_kept_and_no_third_one_asked() {
     let (one, _) = node(HttpReply::Silence).await;
     let (two, _) = node(HttpReply::Silence).await;
@@ -128,8 +143,10 @@ async fn when_no_node_answers_the_time_there_is_is_kept_and_no_third_one_asked()
     let index = Index::new().await;
     let searcher = index.searched_at(vec![one.url(), two.url(), three.url()], BUDGET, ATTEMPT);
     let began = Instant::now();
-    assert_eq!(searcher.search(&Query::default()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let error = searcher.search(&Query::default()).await.unwrap_err();
     let took = began.elapsed();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("search.budget"), "{error}");
     assert!(took >= BUDGET && took < BUDGET + Duration::from_secs(2), "{took:?}");
     assert_eq!(asked.load(Ordering::Relaxed), 0);
 }

@@ -60,6 +60,9 @@ async fn searchable() -> Stage {
     stage
 }
 
+/// Waits for Elasticsearch however busy the machine is.
+const PATIENT: [&str; 4] = ["--set", "search.budget=20s", "--set", "search.breaker.slow=20s"];
+
 /// Starts a runner and waits until it listens.
 fn start(stage: &Stage, roles: &str, more: &[&str]) -> (Running, u16) {
     let port = closed_port();
@@ -89,7 +92,7 @@ const ROWS: &str = "insert into jobs (id, title, tags, n) select i, 'invoice ' |
 #[tokio::test]
 async fn searches_are_answered_by_the_index_and_in_the_same_shape_by_the_database_when_it_is_away() {
     let stage = searchable().await;
-    let (running, port) = start(&stage, "relay,indexer,search", &[]);
+    let (running, port) = start(&stage, "relay,indexer,search", &PATIENT);
     stage.sql(ROWS).await;
     until_indexed(port);
     let answer = get(port, "/search?q=invoice+tags:t1&limit=5&sort=-n&facets=tags").json();
@@ -136,7 +139,8 @@ async fn searches_are_answered_by_the_index_and_in_the_same_shape_by_the_databas
 async fn what_was_just_written_is_found_once_it_can_be_seen_or_in_the_database() {
     let stage = searchable().await;
     stage.sql(ROWS).await;
-    let (running, port) = start(&stage, "relay,indexer,search", &["--set", "search.wait=20s"]);
+    let (running, port) =
+        start(&stage, "relay,indexer,search", &[&PATIENT[..], &["--set", "search.wait=20s"]].concat());
     until_indexed(port);
     stage.sql("insert into jobs (id, title) values (99, 'brand new')").await;
     let answer = get(port, "/search?q=brand&wrote=99").json();
@@ -148,7 +152,7 @@ async fn what_was_just_written_is_found_once_it_can_be_seen_or_in_the_database()
     assert_eq!(running.end().0, Some(0));
 
     // Nobody indexes any more.
-    let (_running, port) = start(&stage, "search", &["--set", "search.wait=200ms"]);
+    let (_running, port) = start(&stage, "search", &[&PATIENT[..], &["--set", "search.wait=200ms"]].concat());
     stage.sql("insert into jobs (id, title) values (100, 'newer still')").await;
     let version = stage.count("select version from outbox.versions where key = '100'").await;
     for wrote in ["100".to_owned(), format!("100%40{version}")] {

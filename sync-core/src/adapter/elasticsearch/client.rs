@@ -10,13 +10,16 @@ use ::elasticsearch::http::headers::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use ::elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use ::elasticsearch::http::{Method, Url};
 use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::config::{Auth, ElasticsearchConfig};
 use super::error::{Cause, answered, garbled, no_answer, unusable};
 use super::verdict::{Asked, Verdict, verdict};
 use crate::error::{Error, ErrorKind};
+
+const REQUEST_TIMEOUT: &str = "elasticsearch.request_timeout";
 
 /// How long a node that could not be reached is asked last.
 const REST: Duration = Duration::from_secs(30);
@@ -52,12 +55,34 @@ impl Node {
         Ok(answer)
     }
 
+    /// Asks it for what somebody waits for. It rests when it cannot answer.
+    async fn ask_while_waited_for(
+        &self,
+        path: &str,
+        body: Bytes,
+        TimeLimits { attempt, budget }: TimeLimits,
+        doing: &str,
+    ) -> Result<(Answer, Judged), Error> {
+        let mut asking = Asking { node: self, late: Instant::now() + attempt, is_over: false };
+        let answer = self.ask(Method::Post, path, Some(body), budget).await;
+        asking.is_over = true;
+        let judged = match answer {
+            Ok(answer) => answer.judge(Asked::Other, doing).map(|judged| (answer, judged)),
+            Err(error) => Err(no_answer(&self.url, "search.budget", budget, error)),
+        };
+        if matches!(&judged, Err(error) if error.kind() == ErrorKind::Unavailable) {
+            self.rest_until(Some(Instant::now() + REST));
+        }
+        judged
+    }
+
     fn rest_until(&self, until: Option<Instant>) {
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }
 
-/// A node that is waited for. When nobody waits any longer, and it was late by then, it rests, as if it had failed.
+/// A node that is waited for. When nobody waits any longer (another has answered, say) and it was late by then, it rests, as
+/// if it had failed.
 struct Asking<'a> {
     node: &'a Node,
     late: Instant,
@@ -77,7 +102,7 @@ impl Drop for Asking<'_> {
 /// How long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimeLimits {
-    /// The first node, when there is another.
+    /// After this a node is late, and another one is asked.
     pub(super) attempt: Duration,
     /// All of it.
     pub(super) budget: Duration,
@@ -147,16 +172,16 @@ impl Client {
                     node.rest_until(Some(Instant::now() + REST));
                     // The time this request may take is used up; the next request asks another node first.
                     if error.is_timeout() {
-                        return Err(no_answer(&node.url, self.timeout, error));
+                        return Err(no_answer(&node.url, REQUEST_TIMEOUT, self.timeout, error));
                     }
-                    failed = Some(no_answer(&node.url, self.timeout, error));
+                    failed = Some(no_answer(&node.url, REQUEST_TIMEOUT, self.timeout, error));
                 }
             }
         }
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Configuration, "elasticsearch.url: no address is given")))
     }
 
-    /// Asks one node and, when it cannot answer, another one.
+    /// Asks one node; another one instead when it cannot answer, and as well when it is late. The first answer counts.
     pub(super) async fn send_within(
         &self,
         TimeLimits { attempt, budget }: TimeLimits,
@@ -165,29 +190,25 @@ impl Client {
         doing: &str,
     ) -> Result<(Answer, Judged), Error> {
         let began = Instant::now();
-        let nodes: Vec<_> = self.in_turn().take(2).collect();
-        let mut outcome = None;
-        for (turn, node) in nodes.iter().enumerate() {
+        let mut nodes = self.in_turn().take(2).peekable();
+        let mut asked = FuturesUnordered::new();
+        let mut failed = None;
+        loop {
             let left = budget.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                break;
+            if let Some(node) = nodes.next_if(|_| !left.is_zero()) {
+                asked.push(node.ask_while_waited_for(path, body.clone(), TimeLimits { attempt, budget: left }, doing));
             }
-            let limit = if turn + 1 < nodes.len() { attempt.min(left) } else { left };
-            let mut asking = Asking { node, late: Instant::now() + attempt, is_over: false };
-            let answer = node.ask(Method::Post, path, Some(body.clone()), limit).await;
-            asking.is_over = true;
-            let judged = match answer {
-                Ok(answer) => answer.judge(Asked::Other, doing).map(|judged| (answer, judged)),
-                Err(error) => Err(no_answer(&node.url, limit, error)),
+            let judged = tokio::select! {
+                judged = asked.next() => judged,
+                () = sleep(attempt), if !left.is_zero() && nodes.peek().is_some() => continue,
             };
-            let is_away = matches!(&judged, Err(error) if error.kind() == ErrorKind::Unavailable);
-            outcome = Some(judged);
-            if !is_away {
-                break;
+            match judged {
+                Some(Err(error)) if error.kind() == ErrorKind::Unavailable => failed = Some(error),
+                Some(judged) => return judged,
+                None => break,
             }
-            node.rest_until(Some(Instant::now() + REST));
         }
-        outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, format!("{doing}: no time was left for it"))))
+        Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Unavailable, format!("{doing}: no time was left for it"))))
     }
 
     /// All nodes, each call beginning with the next; those that rest come last.

@@ -11,12 +11,11 @@ use crate::error::{Error, ErrorKind};
 /// How much of an answer that is not understood is quoted, in characters.
 const QUOTED: usize = 200;
 
-/// A request that got no answer, or only part of one.
-pub(super) fn no_answer(url: &str, timeout: Duration, error: ClientError) -> Error {
+/// A request that got no answer, or only part of one, in the time that a setting gives it.
+pub(super) fn no_answer(url: &str, setting: &str, timeout: Duration, error: ClientError) -> Error {
     let (kind, action) = if error.is_timeout() {
         let action = format!(
-            "elasticsearch.url: {url} did not answer within {timeout:?}; look at the cluster's load, or raise \
-             elasticsearch.request_timeout"
+            "elasticsearch.url: {url} did not answer within {timeout:?}; look at the cluster's load, or raise {setting}"
         );
         (ErrorKind::Unavailable, action)
     } else if is_about_certificates(&error) {

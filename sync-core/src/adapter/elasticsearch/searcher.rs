@@ -31,11 +31,11 @@ pub struct ElasticsearchSearcherConfig {
     pub alias: String,
     /// How long a search may take in all.
     pub budget: Duration,
-    /// How much of that a node may use before another one is asked, once.
+    /// After how much of that a node is late: another one is asked as well, once.
     pub attempt: Duration,
 }
 
-/// Searches an index. Two nodes are asked at most, the second when the first cannot answer.
+/// Searches an index. Two nodes are asked at most, the second when the first cannot answer or is late.
 ///
 /// With security switched on it needs `read` on the alias' indexes.
 #[derive(Debug)]
