@@ -16,6 +16,12 @@ missing_packages() {
                 java_home >/dev/null || echo openjdk-17-jre-headless
                 [[ -d $("${server}_distribution") ]] || have mvn || echo maven
                 ;;
+            docker)
+                have dockerd || echo docker.io
+                # One that needs nothing else can be all there is in a container.
+                busybox_is_static || echo busybox-static
+                have unshare || echo util-linux
+                ;;
         esac
     done
     have kcat || echo kcat
@@ -24,6 +30,8 @@ missing_packages() {
     # The registries are reached over TLS.
     [[ -d /etc/ssl/certs ]] || echo ca-certificates
 }
+
+busybox_is_static() { have busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; }
 
 # What the vendored builds of librdkafka and OpenSSL need beside Rust.
 missing_build_packages() {
@@ -85,6 +93,7 @@ install_packages() {
         # Two scripts on a fresh machine would trip over each other's package lists.
         flock 8
         no_system_cluster
+        no_system_engine
         export DEBIAN_FRONTEND=noninteractive
         apt_get update || exit 1
         offered_java
@@ -102,6 +111,14 @@ no_system_cluster() {
     [[ " ${packages[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]] || return 0
     mkdir -p /etc/postgresql-common/createcluster.d
     echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no-main-cluster.conf
+}
+
+# Debian's package would otherwise start an engine of the system, which changes the machine's firewall.
+no_system_engine() {
+    [[ " ${packages[*]} " == *" docker.io "* && ! -e /usr/sbin/policy-rc.d ]] || return 0
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
 }
 
 # 17 is what Debian 12 has; the release after it has a later one only.

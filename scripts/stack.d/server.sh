@@ -4,6 +4,7 @@
 #   probe, probe_given     whether ours answers; whether another does
 #   prepare, configure     what it needs once; its settings for the ports it has now
 #   run, settle            start it; what to wait for once it answers
+#   address                what to show people, where that is not a port
 
 variable() { "$1_variable"; }
 
@@ -40,6 +41,8 @@ location() {
 address() {
     if given "$1"; then
         shown "${GIVEN[$1]}"
+    elif declare -F "$1_address" >/dev/null; then
+        "$1_address"
     elif [[ -s $STACK/$1.ports ]]; then
         printf '127.0.0.1:%s\n' "$(port "$1")"
     else
@@ -79,7 +82,7 @@ start_server() {
         await "$server" || outcome=$?
         if ((outcome == 0)); then
             "${server}_settle"
-            say "$server: up after $((SECONDS - began)) s at 127.0.0.1:$(port "$server")"
+            say "$server: up after $((SECONDS - began)) s at $(address "$server")"
             return 0
         fi
         if ((outcome != 1)) || ! is_passing "$server"; then break; fi
