@@ -1,6 +1,8 @@
 //! Each port's promises, kept by the adapters of real servers.
 
+mod docker;
 mod elasticsearch_sink;
+mod host_names;
 mod kafka_bus;
 mod kafka_transactor;
 mod postgres;

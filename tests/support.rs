@@ -4,6 +4,7 @@ pub mod broker;
 pub mod clock;
 pub mod cluster;
 pub mod domain;
+pub mod engine;
 pub mod index_proxy;
 pub mod node;
 pub mod pipeline;

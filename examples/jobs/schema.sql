@@ -3,7 +3,7 @@
 create table public.workspaces (
     id            uuid primary key default gen_random_uuid(),
     name          text not null,
-    status        text not null default 'CREATING' check (status in ('CREATING', 'RUNNING', 'FAILED', 'DELETED')),
+    status        text not null default 'CREATING' check (status in ('CREATING', 'RUNNING', 'FAILED', 'DELETING', 'DELETED')),
     host          text,
     container_id  text,
     ip            inet,

@@ -1,8 +1,11 @@
 //! The world behind the ports. Each adapter is a folder; a client crate is named only in its own.
 
 pub mod direct;
+#[cfg(feature = "docker")]
+pub mod docker;
 #[cfg(feature = "elasticsearch")]
 pub mod elasticsearch;
+mod hosts_directory;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod log_alerts;
@@ -14,6 +17,7 @@ mod system_clock;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
+pub use hosts_directory::HostsDirectory;
 pub use log_alerts::LogAlerts;
 pub use partition::partition_for;
 pub use system_clock::SystemClock;

@@ -18,9 +18,11 @@
 //! - [`repair`]: does the index agree with the database? And how one is made anew;
 //! - [`search`]: index → whoever searches; the database when the index is away;
 //! - [`alerts`]: dead letters → people;
+//! - [`saga`]: work of several steps, done as a whole or taken back;
+//! - [`workspace`]: containers with an address and a name, by sagas; what is left of them is cleaned up;
 //! - [`telemetry`]: what the rooms tell of themselves;
-//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`; memory, direct and
-//!   the log always;
+//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`, `docker`; memory,
+//!   direct, the log and a directory of hosts files always;
 //! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
 //!
 //! Rooms know ports, never an adapter and never each other.
@@ -36,11 +38,13 @@ pub mod port;
 pub mod query;
 pub mod relay;
 pub mod repair;
+pub mod saga;
 pub mod search;
 pub mod telemetry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod version;
+pub mod workspace;
 
 pub use error::{Error, ErrorKind, Remedy};
 pub use event::{Action, Event, Header, Outgoing};

@@ -5,18 +5,23 @@ mod alerts;
 mod bus;
 mod clock;
 mod concrete_indexes;
+mod containers;
 mod dead_letters;
 mod history;
+mod host_names;
 mod inventory;
 mod ledger;
+mod placements;
 mod projection;
 mod reindexes;
 mod runs;
+mod sagas;
 mod searcher;
 mod sink;
 mod source;
 mod transactor;
 mod versions;
+mod workspaces;
 
 pub use alerts::{Alert, AlertHandler, Unannounced};
 pub use bus::{
@@ -24,15 +29,22 @@ pub use bus::{
 };
 pub use clock::Clock;
 pub use concrete_indexes::ConcreteIndexes;
+pub use containers::{Container, ContainerSpec, Containers, Executed};
 pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
 pub use history::History;
+pub use host_names::{HostNames, is_host_name};
 pub use inventory::{Inventoried, Inventory, InventoryCursor};
 pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
+pub use placements::{AddressRange, Placement, Placements};
 pub use projection::{Current, Projection};
 pub use reindexes::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
 pub use runs::{PastRun, Run, RunKind, Runs};
+pub use sagas::{
+    HeldSaga, PastSaga, Saga, SagaClaim, SagaEnding, SagaEvent, SagaFailure, SagaLog, SagaOrder, SagaOutcome, Sagas,
+};
 pub use searcher::{AwaitedWrite, Counted, Facet, Found, Hit, Searcher, Total};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
 pub use transactor::{Transactions, Transactor};
 pub use versions::{Changed, KeyState, Versions};
+pub use workspaces::{Sighting, WorkspaceState, Workspaces};

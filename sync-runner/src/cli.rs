@@ -2,6 +2,7 @@
 
 mod dlq;
 mod repair;
+mod workspace;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::dlq::{DlqChosenArgs, DlqCommand, DlqListArgs, DlqSelection, DlqShowArgs};
 pub(crate) use self::repair::{BackfillArgs, ReconcileArgs, ReindexArgs, ReindexDecision, ReplayArgs};
+pub(crate) use self::workspace::{
+    WorkspaceCleanupArgs, WorkspaceCommand, WorkspaceCreateArgs, WorkspaceDeleteArgs, WorkspaceListArgs,
+    WorkspaceStatusArgs,
+};
 
 /// Keeps a search index true to its database: PostgreSQL outbox to Kafka to Elasticsearch.
 #[derive(Debug, Parser)]
@@ -71,6 +76,9 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Tells which indexes make PostgreSQL quick to search when Elasticsearch is away, as SQL; with --apply creates them.
     SearchIndexes(SearchIndexesArgs),
+    /// Creates, lists, deletes and cleans up workspaces: containers with an address and a name.
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
     /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
     Demo(DemoArgs),
 }
@@ -109,7 +117,12 @@ pub(crate) struct MigrateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// What this process does, with commas. Several processes may run the same role.
-    #[arg(long, value_delimiter = ',', default_value = "relay,indexer,reconciler,search", value_name = "ROLES")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "relay,indexer,reconciler,search,workspaces,cleanup",
+        value_name = "ROLES"
+    )]
     pub(crate) roles: Vec<RoleName>,
 }
 
@@ -124,6 +137,10 @@ pub(crate) enum RoleName {
     Reconciler,
     /// Searches over HTTP, where an index has a section [indexes.NAME.search].
     Search,
+    /// Creates and deletes workspaces, where a host is configured: a section [workspaces.hosts.NAME].
+    Workspaces,
+    /// Removes what no workspace owns from the hosts that are configured, each minute.
+    Cleanup,
 }
 
 /// For `status`.
@@ -190,7 +207,7 @@ mod tests {
     fn all_roles_run_when_none_is_named() {
         let cli = Cli::parse_from(["sync-runner", "run", "--set", "a.b=1", "--config", "x.toml"]);
         let Command::Run(args) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!(args.roles, [RoleName::Relay, RoleName::Indexer, RoleName::Reconciler, RoleName::Search]);
+        assert_eq!(args.roles, RoleName::value_variants());
         assert_eq!((cli.settings.set, cli.settings.config), (vec!["a.b=1".to_owned()], Some("x.toml".into())));
     }
 }

@@ -14,6 +14,7 @@ mod runs;
 mod search_indexes;
 mod status;
 mod view;
+mod workspace;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use sync_core::{Error, ErrorKind};
 use tokio::runtime::Runtime;
 
-use crate::cli::{Cli, Command, DlqCommand};
+use crate::cli::{Cli, Command, DlqCommand, WorkspaceCommand};
 use crate::config::{Config, Index, Log, Problems};
 use crate::exit::{Exit, Failure};
 use crate::{log, render};
@@ -44,6 +45,11 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Dlq(DlqCommand::List(args)) => args.output.json,
         Command::Dlq(DlqCommand::Show(args)) => args.output.json,
         Command::Dlq(DlqCommand::Replay(args) | DlqCommand::Discard(args)) => args.output.json,
+        Command::Workspace(WorkspaceCommand::Create(args)) => args.output.json,
+        Command::Workspace(WorkspaceCommand::List(args)) => args.output.json,
+        Command::Workspace(WorkspaceCommand::Status(args)) => args.output.json,
+        Command::Workspace(WorkspaceCommand::Delete(args)) => args.output.json,
+        Command::Workspace(WorkspaceCommand::Cleanup(args)) => args.output.json,
         Command::Init(_) | Command::Run(_) | Command::Demo(_) => false,
     };
     let exit = in_runtime(cli).unwrap_or_else(|failure| {
@@ -81,6 +87,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Runs(args) => runs::runs(&load(log::start_if_asked)?, &args).await,
         Command::SearchIndexes(args) => search_indexes::run(&load(log::start_if_asked)?, &args).await,
         Command::Dlq(command) => dlq::dlq(&load(log::start_if_asked)?, &command).await,
+        Command::Workspace(command) => workspace::workspace(&load(log::start_if_asked)?, &command).await,
         Command::Demo(args) => demo::demo(&load(log::start_if_asked)?, &args).await,
     }
 }

@@ -19,6 +19,7 @@ mod relay;
 mod search;
 mod secret;
 mod unknown;
+mod workspaces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -40,6 +41,7 @@ use self::reader::{Reader, Section};
 pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, Delivery, Relay};
 pub(crate) use self::search::{Search, Searchable};
+pub(crate) use self::workspaces::{Host as WorkspaceHost, Workspaces};
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_PATH: &str = "sync.toml";
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) reconcile: Reconcile,
     /// How searches are answered.
     pub(crate) search: Search,
+    /// Containers with an address and a name.
+    pub(crate) workspaces: Workspaces,
     /// Who is told of dead letters.
     pub(crate) alerts: Alerts,
     /// What is told on standard error.
@@ -109,6 +113,7 @@ impl Config {
             indexes: BTreeMap::new(),
             reconcile: Reconcile::read(reader.section("reconcile")),
             search: Search::read(reader.section("search")),
+            workspaces: Workspaces::read(&mut reader),
             alerts: Alerts::read(reader.section("alerts")),
             log: Log::read(reader.section("log")),
         };

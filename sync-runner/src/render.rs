@@ -43,6 +43,17 @@ pub(crate) fn text(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Prints a line on standard error, beside what is printed for scripts.
+///
+/// # Errors
+/// `Internal` when standard error takes nothing, except that a reader who has gone away has read enough.
+pub(crate) fn note(text: &str) -> Result<(), Error> {
+    match writeln!(io::stderr().lock(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(internal("writing to standard error", error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Prints one JSON value on one line.
 ///
 /// # Errors

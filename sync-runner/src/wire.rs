@@ -6,6 +6,7 @@ mod reindexes;
 mod repairs;
 mod searches;
 mod settings;
+mod workspaces;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use sync_core::relay::{Relay, RelayConfig};
 use self::bus_ends::BusEnds;
 pub(crate) use self::indexers::{IndexerOf, IndexersOf};
 pub(crate) use self::repairs::Replayer;
+pub(crate) use self::workspaces::WorkspacesOf;
 use crate::config::{Bus, Config, Delivery, Index, Retries};
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
@@ -274,10 +276,13 @@ fn holder() -> String {
 
 #[cfg(test)]
 mod tests {
+    use sync_core::adapter::docker::DockerConfig;
     use sync_core::adapter::elasticsearch::ElasticsearchConfig;
     use sync_core::adapter::kafka::TopicConfig;
-    use sync_core::adapter::postgres::PostgresConfig;
+    use sync_core::adapter::postgres::{PostgresConfig, SagasConfig};
     use sync_core::repair::ReconcileConfig;
+    use sync_core::saga::SagaConfig;
+    use sync_core::workspace::cleanup::CleanupConfig;
 
     use super::*;
 
@@ -303,6 +308,14 @@ mod tests {
         assert_eq!((alerts.per_minute, alerts.poll_interval), (default.per_minute, default.poll_interval));
         assert_eq!(settings::kafka(&config).topics, TopicConfig::default());
         assert_eq!(wire.transactor_names(), TransactorConfig::default());
+        let (workspaces, saga) = (&config.workspaces, SagaConfig::default());
+        assert_eq!((workspaces.concurrency, workspaces.attempts), (saga.concurrency, saga.attempts));
+        assert_eq!((workspaces.step_timeout, workspaces.undo_patience), (saga.step_timeout, saga.undo_patience));
+        assert_eq!(workspaces.lease, SagasConfig::default().lease);
+        assert_eq!(workspaces.engine_timeout, DockerConfig::default().timeout);
+        let (cleanup, default) = (workspaces.cleanup, CleanupConfig::default());
+        assert_eq!((cleanup.interval, cleanup.grace), (default.interval, default.grace));
+        assert_eq!(cleanup.suspicious, default.suspicious);
         assert_eq!(settings::elasticsearch(&config).request_timeout, ElasticsearchConfig::default().request_timeout);
     }
 

@@ -1,4 +1,4 @@
-//! Source, projection, dead letters, runs and re-indexes on a real PostgreSQL.
+//! Source, projection, dead letters, runs, re-indexes and sagas on a real PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::Action;
 use sync_core::adapter::postgres::{
-    PostgresDeadLetters, PostgresProjection, PostgresReindexes, PostgresRuns, PostgresSource, ProjectionConfig,
-    ReindexesConfig, RunsConfig, SourceConfig, SyncedAt,
+    EndingStatements, PostgresDeadLetters, PostgresPlacements, PostgresProjection, PostgresReindexes, PostgresRuns,
+    PostgresSagas, PostgresSource, PostgresWorkspaces, ProjectionConfig, ReindexesConfig, RunsConfig, SagasConfig,
+    SourceConfig, SyncedAt, WorkspaceStatements,
 };
-use sync_core::port::{DeadLetters, LedgerSource, Projection, Reindexes, Runs, Source, Versions};
-use sync_core::testkit::conformance::{self, Followed, Outbox, Rows, Transaction};
+use sync_core::port::{
+    DeadLetters, LedgerSource, Projection, Reindexes, Runs, SagaLog, Sagas, Source, Versions, WorkspaceState,
+    Workspaces,
+};
+use sync_core::testkit::conformance::{
+    self, Followed, OpenTransaction, Outbox, Rows, SagaHarness, Transaction, WorkspacesHarness,
+};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, database, fresh_outbox};
@@ -221,4 +227,125 @@ async fn the_table_of_reindexes_keeps_the_promises_of_reindexes() {
         RealReindexes { client, url, lease }
     })
     .await;
+}
+
+struct RealSagas {
+    client: Client,
+    url: String,
+    lease: Duration,
+}
+
+impl std::fmt::Debug for RealSagas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RealSagas").finish_non_exhaustive()
+    }
+}
+
+/// What the application does when a saga ends: it takes a note, or refuses.
+const ENDINGS: &str = "
+create table endings (n int generated always as identity, told text not null, outcome text not null);
+create table refusal ();
+create function note(told jsonb, outcome text) returns void language plpgsql as $$
+begin
+    if exists (select from refusal) then
+        raise 'refused';
+    end if;
+    insert into endings (told, outcome)
+    values (concat_ws(' ', told->>'subject', outcome, coalesce(told->>'error', 'none')), outcome);
+end
+$$";
+
+impl RealSagas {
+    fn store(&self, holder: &str) -> Arc<PostgresSagas> {
+        let statement = |outcome| Some(format!("select note($1, '{outcome}')"));
+        let endings = EndingStatements { done: statement("done"), compensated: statement("compensated") };
+        let endings = [("trip".to_owned(), endings)].into();
+        let config = SagasConfig { holder: holder.to_owned(), lease: self.lease, endings };
+        Arc::new(PostgresSagas::new(database(&self.url), config))
+    }
+}
+
+#[async_trait]
+impl SagaHarness for RealSagas {
+    fn people(&self) -> Arc<dyn Sagas> {
+        self.store("people")
+    }
+
+    fn workers(&self) -> [Arc<dyn SagaLog>; 2] {
+        [self.store("one"), self.store("other")]
+    }
+
+    async fn refuse_endings(&self, refuse: bool) {
+        let sql = if refuse { "insert into refusal default values" } else { "delete from refusal" };
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    async fn endings(&self) -> Vec<String> {
+        let rows = self.client.query("select told from endings order by n", &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+#[tokio::test]
+async fn sagas_in_postgresql_keep_every_promise_of_sagas() {
+    conformance::sagas(async |lease| {
+        let (client, url) = fresh_outbox().await;
+        client.batch_execute(ENDINGS).await.unwrap();
+        RealSagas { client, url, lease }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn placements_in_postgresql_keep_every_promise_of_placements() {
+    let (_, url) = fresh_outbox().await;
+    conformance::placements(&PostgresPlacements::new(database(&url))).await;
+}
+
+struct RealWorkspaces {
+    client: Client,
+    url: String,
+}
+
+impl std::fmt::Debug for RealWorkspaces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RealWorkspaces").finish_non_exhaustive()
+    }
+}
+
+struct OpenInsert(Client);
+
+#[async_trait]
+impl OpenTransaction for OpenInsert {
+    async fn commit(self: Box<Self>) {
+        self.0.batch_execute("commit").await.unwrap();
+    }
+}
+
+#[async_trait]
+impl WorkspacesHarness for RealWorkspaces {
+    fn workspaces(&self) -> Arc<dyn Workspaces> {
+        let known = "select id, status = 'GONE' as is_gone from spaces -- all of them".to_owned();
+        let statements = WorkspaceStatements { known, ..WorkspaceStatements::default() };
+        Arc::new(PostgresWorkspaces::new(database(&self.url), statements))
+    }
+
+    async fn write(&self, workspace: &str, state: WorkspaceState) {
+        let status = if state == WorkspaceState::Gone { "GONE" } else { "HERE" };
+        self.client.execute("insert into spaces values ($1, $2)", &[&workspace, &status]).await.unwrap();
+    }
+
+    async fn begin(&self, workspace: &str) -> Box<dyn OpenTransaction> {
+        let client = connect(&self.url).await;
+        client.batch_execute("begin").await.unwrap();
+        client.execute("insert into spaces values ($1, 'HERE')", &[&workspace]).await.unwrap();
+        Box::new(OpenInsert(client))
+    }
+}
+
+#[tokio::test]
+async fn workspaces_in_postgresql_keep_every_promise_of_workspaces() {
+    let (client, url) = fresh_outbox().await;
+    client.batch_execute("create table spaces (id text primary key, status text)").await.unwrap();
+    conformance::workspaces(&RealWorkspaces { client, url }).await;
 }

@@ -42,3 +42,8 @@ async fn the_example_that_emits_prints_what_it_promises() {
 async fn the_example_that_embeds_prints_what_it_promises() {
     assert_prints("03_embed", include_str!("../../examples/expected/03_embed.out")).await;
 }
+
+#[tokio::test]
+async fn the_example_of_sagas_prints_what_it_promises() {
+    assert_prints("04_saga", include_str!("../../examples/expected/04_saga.out")).await;
+}

@@ -22,6 +22,15 @@ pub fn elasticsearch() -> String {
     address("SYNC__ELASTICSEARCH__URL")
 }
 
+/// Where a Docker engine listens; `None` where none could be started, which takes root.
+pub fn docker() -> Option<String> {
+    let given = env::var("SYNC_STACK_DOCKER").ok().filter(|given| !given.is_empty());
+    if given.is_none() {
+        eprintln!("no Docker engine (SYNC_STACK_DOCKER is not set): skipped");
+    }
+    given
+}
+
 /// How much larger than the everyday size campaigns are.
 pub fn scale() -> u64 {
     env::var("SYNC_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)

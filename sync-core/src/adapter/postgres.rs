@@ -1,4 +1,4 @@
-//! PostgreSQL: the outbox as a source, the projection, dead letters, runs.
+//! PostgreSQL: the outbox as a source, the projection, dead letters, runs, sagas, workspaces.
 
 mod connect;
 mod dead_letters;
@@ -6,20 +6,26 @@ mod emit;
 mod error;
 mod history;
 mod migrate;
+mod placements;
 mod projection;
 mod reindexes;
 mod runs;
+mod sagas;
 mod searcher;
 mod source;
+mod workspaces;
 
 pub use connect::{Postgres, PostgresConfig};
 pub use dead_letters::PostgresDeadLetters;
 pub use emit::{Emit, emit};
 pub use migrate::{migrate, pending};
+pub use placements::PostgresPlacements;
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
 pub use reindexes::{PostgresReindexes, ReindexesConfig};
 pub use runs::{PostgresRuns, RunsConfig};
+pub use sagas::{EndingStatements, PostgresSagas, SagasConfig};
 pub use searcher::{PostgresSearcher, PostgresSearcherConfig, SearchIndex, SearchIndexes};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;
 pub use source::{PostgresSource, Rewound, SourceConfig};
+pub use workspaces::{PostgresWorkspaces, WorkspaceStatements};

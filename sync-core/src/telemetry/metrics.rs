@@ -65,6 +65,52 @@ pub const SEARCH_REJECTED: Metric = Metric {
     what: "searches that were turned away because too many were under way",
 };
 
+/// Sagas that ended.
+pub const SAGA_ENDED: Metric = Metric {
+    name: "saga.ended",
+    kind: MetricKind::Counter,
+    what: "sagas that ended, by `kind` and `outcome`: done, compensated",
+};
+
+/// Tries of steps, and of what undoes them, that failed.
+pub const SAGA_FAILED_TRIES: Metric = Metric {
+    name: "saga.failed_tries",
+    kind: MetricKind::Counter,
+    what: "tries of a step, or of what undoes it, that failed, by `kind` and `step`",
+};
+
+/// Steps that could not be undone.
+pub const SAGA_LEFT: Metric = Metric {
+    name: "saga.left",
+    kind: MetricKind::Counter,
+    what: "steps that could not be undone and were left for the cleanup, by `kind`",
+};
+
+/// What the cleanup removed.
+pub const CLEANUP_REMOVED: Metric = Metric {
+    name: "cleanup.removed",
+    kind: MetricKind::Counter,
+    what: "what nobody owned and was removed, by `kind` (container, host_name, placement) and `why` (gone, missing)",
+};
+
+/// What the cleanup could not remove.
+pub const CLEANUP_FAILED: Metric = Metric {
+    name: "cleanup.failed",
+    kind: MetricKind::Counter,
+    what: "removals that failed and are tried again, by `kind`",
+};
+
 /// All of them.
-pub const ALL: [Metric; 6] =
-    [SEARCH_FALLBACK, SEARCH_SECONDS, SEARCH_FAILED, SEARCH_BREAKER_STATE, SEARCH_BREAKER_TRANSITIONS, SEARCH_REJECTED];
+pub const ALL: [Metric; 11] = [
+    SEARCH_FALLBACK,
+    SEARCH_SECONDS,
+    SEARCH_FAILED,
+    SEARCH_BREAKER_STATE,
+    SEARCH_BREAKER_TRANSITIONS,
+    SEARCH_REJECTED,
+    SAGA_ENDED,
+    SAGA_FAILED_TRIES,
+    SAGA_LEFT,
+    CLEANUP_REMOVED,
+    CLEANUP_FAILED,
+];

@@ -4,7 +4,10 @@ mod earlier;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sync_core::port::Sagas;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RoleName, RunArgs};
@@ -15,6 +18,9 @@ use crate::progress::Progress;
 use crate::signals;
 use crate::tasks::{self, Role};
 use crate::wire::{IndexerOf, Wire};
+
+/// How often sagas that ended long ago are forgotten.
+const FORGET: Duration = Duration::from_secs(3_600);
 
 /// Runs them. What ends them has been logged when it returns.
 pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
@@ -40,6 +46,14 @@ fn refuse_what_cannot_work(config: &Config, roles: &[RoleName]) -> Result<(), Pr
             "indexes",
             "no index is configured, so there is nothing for the indexer to do: add a section [indexes.NAME], or run \
              only the relay with --roles relay",
+        ));
+    }
+    let is_about_workspaces = |role| [RoleName::Workspaces, RoleName::Cleanup].contains(role);
+    if config.workspaces.hosts.is_empty() && roles.iter().all(is_about_workspaces) {
+        return Err(Problems::one(
+            "workspaces.hosts",
+            "no host is configured, so there is nothing for the roles workspaces and cleanup to do: add a section \
+             [workspaces.hosts.NAME]",
         ));
     }
     if roles == [RoleName::Search] && config.indexes.values().all(|index| index.search.is_none()) {
@@ -92,6 +106,9 @@ pub(super) fn start(
     {
         roles.push(Role::new("search".to_owned(), move |shutdown| http.run(shutdown)));
     }
+    if !config.workspaces.hosts.is_empty() {
+        roles.extend(workspaces(wire, config, named)?);
+    }
     if let Some(alerts) = wire.alerts()? {
         roles.push(Role::new("alerts".to_owned(), move |shutdown| async move {
             alerts.run(shutdown).await;
@@ -99,6 +116,39 @@ pub(super) fn start(
         }));
     }
     Ok((roles, progress))
+}
+
+/// What creates, deletes and cleans up workspaces.
+fn workspaces(wire: &Wire<'_>, config: &Config, named: &[RoleName]) -> Result<Vec<Role>, sync_core::Error> {
+    let mut roles = Vec::new();
+    if named.contains(&RoleName::Workspaces) {
+        let (of, retention) = (wire.workspaces()?, config.workspaces.retention);
+        roles.push(Role::new("workspaces".to_owned(), move |shutdown| async move {
+            tokio::join!(of.worker.run(shutdown.clone()), forget(&*of.sagas, retention, &shutdown));
+            Ok(())
+        }));
+    }
+    if named.contains(&RoleName::Cleanup) {
+        let cleanup = wire.cleanup(config.workspaces.cleanup.suspicious)?;
+        roles.push(Role::new("cleanup".to_owned(), move |shutdown| async move {
+            cleanup.run(shutdown).await;
+            Ok(())
+        }));
+    }
+    Ok(roles)
+}
+
+/// Forgets sagas that ended long ago.
+async fn forget(sagas: &dyn Sagas, retention: Duration, shutdown: &CancellationToken) {
+    let forgetting = async {
+        loop {
+            if let Err(error) = sagas.purge(retention).await {
+                tracing::warn!(%error, "old creations and deletions of workspaces are not forgotten; tried again in {FORGET:?}");
+            }
+            sleep(FORGET).await;
+        }
+    };
+    shutdown.run_until_cancelled(forgetting).await.unwrap_or_default()
 }
 
 /// What answers searches, where an index can be searched.

@@ -60,6 +60,14 @@ pub(super) fn may_pass(error: &tokio_postgres::Error) -> bool {
     kind.remedy() == Remedy::Retry
 }
 
+/// Whether a row has what only one row may have.
+pub(super) fn is_duplicate(failure: &Failure) -> bool {
+    match failure {
+        Failure::Told(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
+        Failure::Silent(_) => false,
+    }
+}
+
 /// The connection failed before the server could say anything.
 fn without_answer(action: String, error: tokio_postgres::Error) -> Error {
     let (kind, hint) = kind_by_words(&error.to_string());

@@ -1,0 +1,148 @@
+//! Containers in memory.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind};
+use crate::port::{Container, ContainerSpec, Containers, Executed};
+
+/// Containers in memory. Of commands it knows `true`, `false` and `echo`. Clones share them.
+#[derive(Clone, Debug)]
+pub struct MemoryContainers {
+    engine: Arc<Mutex<Engine>>,
+    owner: String,
+}
+
+/// What all owners share.
+#[derive(Debug, Default)]
+struct Engine {
+    /// By their names, which are those of their workspaces.
+    containers: BTreeMap<String, Kept>,
+    made: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: String,
+    owner: String,
+    made_at: Instant,
+    attached: Option<(String, IpAddr)>,
+}
+
+/// The one network there is.
+const NETWORK: &str = "workspaces";
+
+/// The one image there is.
+const IMAGE: &str = "sync-busybox";
+
+impl MemoryContainers {
+    /// No containers.
+    #[must_use]
+    pub fn new(owner: &str) -> Self {
+        Self { engine: Arc::default(), owner: owner.to_owned() }
+    }
+
+    /// The same engine for another owner.
+    #[must_use]
+    pub fn of(&self, owner: &str) -> Self {
+        Self { owner: owner.to_owned(), ..self.clone() }
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        // No change leaves the engine half-done, so what a panicking holder left is whole.
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(what: &str) -> Error {
+    Error::new(ErrorKind::Refused, what)
+}
+
+#[async_trait]
+impl Containers for MemoryContainers {
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
+        if spec.workspace.is_empty() || !spec.workspace.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        {
+            return Err(refused("this cannot be part of a name"));
+        }
+        let mut engine = self.engine();
+        if let Some(kept) = engine.containers.get(&spec.workspace) {
+            return if kept.owner == self.owner {
+                Ok(kept.id.clone())
+            } else {
+                Err(refused("somebody else has the name"))
+            };
+        }
+        if spec.image != IMAGE {
+            return Err(Error::new(ErrorKind::Configuration, format!("workspaces.image: no {:?}", spec.image)));
+        }
+        if spec.command.first().is_none_or(|command| command != "sleep") {
+            return Err(refused("it has ended"));
+        }
+        engine.made += 1;
+        let id = format!("container-{}", engine.made);
+        let kept = Kept { id: id.clone(), owner: self.owner.clone(), made_at: Instant::now(), attached: None };
+        engine.containers.insert(spec.workspace.clone(), kept);
+        Ok(id)
+    }
+
+    async fn execute(&self, workspace: &str, command: &[String]) -> Result<Executed, Error> {
+        if self.engine().containers.get(workspace).is_none_or(|kept| kept.owner != self.owner) {
+            return Err(refused("the container is gone"));
+        }
+        let words: Vec<_> = command.iter().map(String::as_str).collect();
+        let (code, output) = match words[..] {
+            ["true"] => (0, String::new()),
+            ["false"] => (1, String::new()),
+            ["echo", ref told @ ..] => (0, told.join(" ")),
+            _ => (127, "not found".to_owned()),
+        };
+        Ok(Executed { code, output })
+    }
+
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<(), Error> {
+        let mut engine = self.engine();
+        if network != NETWORK {
+            return Err(Error::new(ErrorKind::Configuration, format!("workspaces.network: no {network}")));
+        }
+        let wanted = Some((network.to_owned(), address));
+        if engine.containers.iter().any(|(other, kept)| other != workspace && kept.attached == wanted) {
+            return Err(refused("something else has the address"));
+        }
+        let ours = engine.containers.get_mut(workspace).filter(|kept| kept.owner == self.owner);
+        ours.ok_or_else(|| refused("the container is gone"))?.attached = wanted;
+        Ok(())
+    }
+
+    async fn detach(&self, workspace: &str) -> Result<(), Error> {
+        if let Some(kept) = self.engine().containers.get_mut(workspace).filter(|kept| kept.owner == self.owner) {
+            kept.attached = None;
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Container>, Error> {
+        let engine = self.engine();
+        let ours = engine.containers.iter().filter(|(_, kept)| kept.owner == self.owner);
+        let container = |(workspace, kept): (&String, &Kept)| Container {
+            id: kept.id.clone(),
+            workspace: workspace.clone(),
+            age: kept.made_at.elapsed(),
+            is_running: true,
+        };
+        Ok(ours.map(container).collect())
+    }
+
+    async fn remove(&self, workspace: &str) -> Result<u64, Error> {
+        let mut engine = self.engine();
+        if engine.containers.get(workspace).is_none_or(|kept| kept.owner != self.owner) {
+            return Ok(0);
+        }
+        engine.containers.remove(workspace);
+        Ok(1)
+    }
+}

@@ -1,0 +1,61 @@
+//! Workspaces in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::port::{Sighting, WorkspaceState, Workspaces};
+
+/// Workspaces in memory, and transactions that are under way. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryWorkspaces(Arc<Mutex<Tables>>);
+
+#[derive(Debug, Default)]
+struct Tables {
+    states: BTreeMap<String, WorkspaceState>,
+    /// The number of the next transaction.
+    next: u64,
+    open: Vec<u64>,
+}
+
+impl MemoryWorkspaces {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // No change leaves them half-done, so what a panicking holder left is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what a workspace is.
+    pub fn set(&self, workspace: &str, state: WorkspaceState) {
+        self.tables().states.insert(workspace.to_owned(), state);
+    }
+
+    /// Begins a transaction and says its number.
+    #[must_use]
+    pub fn begin(&self) -> u64 {
+        let mut tables = self.tables();
+        let number = tables.next;
+        tables.next += 1;
+        tables.open.push(number);
+        number
+    }
+
+    /// Ends it.
+    pub fn end(&self, transaction: u64) {
+        self.tables().open.retain(|open| *open != transaction);
+    }
+}
+
+#[async_trait]
+impl Workspaces for MemoryWorkspaces {
+    async fn look(&self, workspaces: &[String]) -> Result<Sighting, Error> {
+        let tables = self.tables();
+        let state = |workspace| tables.states.get(workspace).copied().unwrap_or(WorkspaceState::Missing);
+        Ok(Sighting {
+            states: workspaces.iter().map(state).collect(),
+            over_below: tables.open.iter().copied().min().unwrap_or(tables.next),
+            unbegun_from: tables.next,
+        })
+    }
+}

@@ -1,0 +1,295 @@
+//! Sagas in the tables `outbox.sagas` and `outbox.saga_log`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connect::{Postgres, Timed};
+use super::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::port::{HeldSaga, PastSaga, Saga, SagaClaim, SagaEnding, SagaEvent, SagaLog, SagaOrder, SagaOutcome, Sagas};
+
+/// Who works on sagas, and what their ends mean to the application.
+#[derive(Clone, Debug)]
+pub struct SagasConfig {
+    /// Who this process is, for others to read.
+    pub holder: String,
+    /// How long after it was last heard of a saga is left to whoever holds it.
+    pub lease: Duration,
+    /// What is done in the transaction that ends a saga, by kind.
+    pub endings: BTreeMap<String, EndingStatements>,
+}
+
+impl Default for SagasConfig {
+    fn default() -> Self {
+        Self { holder: "unnamed".to_owned(), lease: Duration::from_secs(15), endings: BTreeMap::new() }
+    }
+}
+
+/// One statement for each way to end. Its one parameter is a `jsonb` object: `saga`, `kind`, `subject`, `params`, `outputs`
+/// (by step), `error` (null when all is done) and `left` (why steps could not be undone, by step).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndingStatements {
+    /// When all of it is done. Where it is refused, the saga is taken back.
+    pub done: Option<String>,
+    /// When all of it was taken back.
+    pub compensated: Option<String>,
+}
+
+/// Keeps sagas in PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresSagas {
+    database: Postgres,
+    config: SagasConfig,
+}
+
+impl PostgresSagas {
+    /// Connects when it is used.
+    #[must_use]
+    pub fn new(database: Postgres, config: SagasConfig) -> Self {
+        Self { database, config }
+    }
+
+    /// The statement of a saga's kind for this outcome.
+    fn statement(&self, kind: &str, outcome: SagaOutcome) -> Option<&str> {
+        let statements = self.config.endings.get(kind)?;
+        match outcome {
+            SagaOutcome::Done => statements.done.as_deref(),
+            SagaOutcome::Compensated => statements.compensated.as_deref(),
+        }
+    }
+
+    async fn end_in(&self, client: &Timed, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
+        let failed = |error| from_postgres("ending a saga", error);
+        let ended = client.query_opt(END, &[&claim.id, &claim.term, &ending.outcome.name()]).await.map_err(failed)?;
+        let row = ended.ok_or_else(|| gone(claim))?;
+        let kind: String = row.try_get(0).map_err(unreadable)?;
+        if let Some(statement) = self.statement(&kind, ending.outcome) {
+            let (subject, params): (String, Value) =
+                (row.try_get(1).map_err(unreadable)?, row.try_get(2).map_err(unreadable)?);
+            let told = json!({
+                "saga": claim.id,
+                "kind": kind,
+                "subject": subject,
+                "params": params,
+                "outputs": ending.outputs,
+                "error": ending.error,
+                "left": ending.left,
+            });
+            let failed = |error| {
+                from_postgres(format!("what {kind} of {subject} does when it is {}", ending.outcome.name()), error)
+            };
+            // Typed, so that the statement need not say what its parameter is.
+            client.query_typed(statement, &[(&told, Type::JSONB)]).await.map_err(failed)?;
+        }
+        client.commit().await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Sagas for PostgresSagas {
+    async fn begin(&self, order: &SagaOrder) -> Result<i64, Error> {
+        let SagaOrder { kind, subject, params, time_allowed } = order;
+        let client = self.database.timed().await?;
+        let begun = client.query_one(BEGIN, &[kind, subject, params, &time_allowed.as_secs_f64()]).await;
+        begun.map_err(|error| from_postgres("beginning a saga", error))?.try_get(0).map_err(unreadable)
+    }
+
+    async fn cancel(&self, kind: &str, subject: &str, why: &str) -> Result<bool, Error> {
+        let client = self.database.timed().await?;
+        let cancelled = client.query_one("select outbox.cancel_saga($1, $2, $3)", &[&kind, &subject, &why]).await;
+        cancelled.map_err(|error| from_postgres("cancelling a saga", error))?.try_get(0).map_err(unreadable)
+    }
+
+    async fn list(&self, subject: Option<&str>, limit: usize) -> Result<Vec<PastSaga>, Error> {
+        let client = self.database.timed().await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = client.query(&format!("select {SAGA}, {LIST}"), &[&subject, &limit]).await;
+        rows.map_err(|error| from_postgres("reading sagas", error))?.iter().map(past).collect()
+    }
+
+    async fn purge(&self, keep: Duration) -> Result<u64, Error> {
+        let client = self.database.timed().await?;
+        let purged = client.query_one(PURGE, &[&keep.as_secs_f64()]).await;
+        let purged: i64 =
+            purged.map_err(|error| from_postgres("forgetting sagas", error))?.try_get(0).map_err(unreadable)?;
+        Ok(purged.unsigned_abs())
+    }
+}
+
+#[async_trait]
+impl SagaLog for PostgresSagas {
+    async fn claim(&self, kinds: &[&str], subject: Option<&str>) -> Result<Option<HeldSaga>, Error> {
+        let SagasConfig { holder, lease, .. } = &self.config;
+        let client = self.database.timed().await?;
+        let taken = client.query_opt(CLAIM, &[&kinds, &subject, holder, &lease.as_secs_f64()]).await;
+        let Some(row) = taken.map_err(|error| from_postgres("taking up a saga", error))? else { return Ok(None) };
+        let id: i64 = row.try_get(0).map_err(unreadable)?;
+        // Only now is nobody else's last word still on its way into the log.
+        let whole = client
+            .query_one(&format!("select {SAGA}, {HELD}"), &[&id])
+            .await
+            .map_err(|error| from_postgres("reading a saga", error))?;
+        let left: f64 = whole.try_get(6).map_err(unreadable)?;
+        Ok(Some(HeldSaga {
+            saga: saga(&whole)?,
+            term: row.try_get(1).map_err(unreadable)?,
+            left: Duration::try_from_secs_f64(left).unwrap_or_default(),
+        }))
+    }
+
+    fn lease(&self) -> Duration {
+        self.config.lease
+    }
+
+    async fn renew(&self, claim: SagaClaim) -> Result<Option<String>, Error> {
+        let client = self.database.timed().await?;
+        let kept = client.query_opt(RENEW, &[&claim.id, &claim.term, &self.config.lease.as_secs_f64()]).await;
+        let kept = kept.map_err(|error| from_postgres("keeping a saga", error))?;
+        kept.ok_or_else(|| gone(claim))?.try_get(0).map_err(unreadable)
+    }
+
+    async fn record(&self, claim: SagaClaim, events: &[SagaEvent]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let told = serde_json::to_value(events)
+            .map_err(|error| Error::new(ErrorKind::Internal, "writing what a saga did").with_source(error))?;
+        let client = self.database.timed().await?;
+        let written = client.execute(RECORD, &[&claim.id, &claim.term, &told]).await;
+        match written.map_err(|error| from_postgres("writing what a saga did", error))? {
+            0 => Err(gone(claim)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn end(&self, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
+        let client = self.database.timed().await?;
+        client.begin().await.map_err(|error| from_postgres("ending a saga", error))?;
+        let ended = self.end_in(&client, claim, ending).await;
+        if ended.is_err() {
+            client.rollback().await;
+        }
+        ended
+    }
+
+    async fn release(&self, claim: SagaClaim, pause: Duration) -> Result<(), Error> {
+        let client = self.database.timed().await?;
+        let released = client.execute(RELEASE, &[&claim.id, &claim.term, &pause.as_secs_f64()]).await;
+        match released.map_err(|error| from_postgres("letting a saga go", error))? {
+            0 => Err(gone(claim)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn gone(claim: SagaClaim) -> Error {
+    let what = format!("saga {} is over, or another process goes on with it", claim.id);
+    Error::new(ErrorKind::Fenced, what)
+}
+
+fn saga(row: &Row) -> Result<Saga, Error> {
+    let log: Value = row.try_get(5).map_err(unreadable)?;
+    let log = Vec::<SagaEvent>::deserialize(log).map_err(|error| {
+        let what = "reading outbox.saga_log: not written by a program of this version or an earlier one";
+        Error::new(ErrorKind::Configuration, what).with_source(error)
+    })?;
+    let read = || -> Result<Saga, tokio_postgres::Error> {
+        Ok(Saga {
+            id: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            subject: row.try_get(2)?,
+            params: row.try_get(3)?,
+            cancelled: row.try_get(4)?,
+            log,
+        })
+    };
+    read().map_err(unreadable)
+}
+
+fn past(row: &Row) -> Result<PastSaga, Error> {
+    let outcome: Option<String> = row.try_get(6).map_err(unreadable)?;
+    let outcomes = [SagaOutcome::Done, SagaOutcome::Compensated];
+    Ok(PastSaga {
+        saga: saga(row)?,
+        outcome: outcomes.into_iter().find(|one| outcome.as_deref() == Some(one.name())),
+        holder: row.try_get(7).map_err(unreadable)?,
+        began_at: row.try_get(8).map_err(unreadable)?,
+        ended_at: row.try_get(9).map_err(unreadable)?,
+    })
+}
+
+fn unreadable(error: tokio_postgres::Error) -> Error {
+    let what = "reading outbox.sagas: not of the shape the migrations gave it";
+    Error::new(ErrorKind::Configuration, what).with_source(error)
+}
+
+const BEGIN: &str = "select outbox.begin_saga($1, $2, $3, make_interval(secs => $4))";
+
+const PURGE: &str = "select outbox.purge_sagas(make_interval(secs => $1))";
+
+/// A claim that lasts much longer than any is one of before the clock was set back.
+const CLAIM: &str = "
+with due as (
+    select s.id
+      from outbox.sagas s
+     where s.ended_at is null and s.kind = any($1) and ($2::text is null or s.subject = $2)
+       and (s.held_until is null or s.held_until <= clock_timestamp()
+            or s.held_until > clock_timestamp() + 2 * make_interval(secs => $4))
+       and not exists (select from outbox.sagas earlier
+                        where earlier.subject = s.subject and earlier.ended_at is null and earlier.id < s.id)
+     order by s.held_until nulls first, s.id
+     limit 1
+       for update skip locked)
+update outbox.sagas s
+   set holder = $3, term = s.term + 1, held_until = clock_timestamp() + make_interval(secs => $4)
+  from due
+ where s.id = due.id
+returning s.id, s.term";
+
+/// The columns of a saga, with all of its log.
+const SAGA: &str = "
+    s.id, s.kind, s.subject, s.params, s.cancelled,
+    (select coalesce(jsonb_agg(jsonb_build_object('event', l.event, 'step', l.step, 'attempt', l.attempt,
+                                                  'detail', l.detail) order by l.id), '[]')
+       from outbox.saga_log l where l.saga = s.id)";
+
+const HELD: &str = "
+    greatest(0, extract(epoch from s.deadline - clock_timestamp()))::float8
+  from outbox.sagas s
+ where s.id = $1";
+
+const LIST: &str = "
+    s.outcome, s.holder, s.began_at, s.ended_at
+  from outbox.sagas s
+ where $1::text is null or s.subject = $1
+ order by s.id desc
+ limit $2";
+
+const RENEW: &str = "
+update outbox.sagas set held_until = clock_timestamp() + make_interval(secs => $3)
+ where id = $1 and term = $2 and ended_at is null
+returning cancelled";
+
+/// The lock makes a take-over wait, or this statement see it.
+const RECORD: &str = "
+with held as (select id from outbox.sagas where id = $1 and term = $2 and ended_at is null for share)
+insert into outbox.saga_log (saga, event, step, attempt, detail)
+select held.id, told.event, told.step, told.attempt, told.detail
+  from held, rows from (jsonb_to_recordset($3) as (event text, step text, attempt int, detail jsonb))
+             with ordinality as told (event, step, attempt, detail, place)
+ order by told.place";
+
+const END: &str = "
+update outbox.sagas set outcome = $3, holder = null, held_until = null, ended_at = clock_timestamp()
+ where id = $1 and term = $2 and ended_at is null
+returning kind, subject, params";
+
+const RELEASE: &str = "
+update outbox.sagas set holder = null, held_until = clock_timestamp() + make_interval(secs => $3)
+ where id = $1 and term = $2 and ended_at is null";

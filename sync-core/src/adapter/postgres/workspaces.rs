@@ -1,0 +1,141 @@
+//! Workspaces in the application's tables: whether they are there, and that one is wanted or not.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connect::{Postgres, Timed};
+use super::error::from_postgres;
+use crate::error::{Error, ErrorKind};
+use crate::port::{Sighting, WorkspaceState, Workspaces};
+
+/// The application's statements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkspaceStatements {
+    /// Gives all workspaces there are: `id`, and `is_gone`, which says that one has failed or was deleted.
+    pub known: String,
+    /// Writes one that is about to be created. Its one parameter is a `jsonb` object: `workspace`, `params`, `details`.
+    pub create: Option<String>,
+    /// Notes that one is about to be deleted; the same parameter, with `workspace`.
+    pub delete: Option<String>,
+}
+
+/// Workspaces in the application's tables.
+#[derive(Debug)]
+pub struct PostgresWorkspaces {
+    database: Postgres,
+    look: String,
+    statements: WorkspaceStatements,
+}
+
+impl PostgresWorkspaces {
+    /// Connects when it is used.
+    #[must_use]
+    pub fn new(database: Postgres, statements: WorkspaceStatements) -> Self {
+        // On a line of its own, so that it may end with a comment.
+        let sql = statements.known.trim().trim_end_matches(';');
+        let look = format!(
+            "with known as (\n{sql}\n)
+             select pg_snapshot_xmin(now.snapshot)::text::bigint, pg_snapshot_xmax(now.snapshot)::text::bigint,
+                    array(select case when exists (select from outbox.sagas saga
+                                                    where saga.subject = wanted.id and saga.ended_at is null
+                                                      and saga.kind in ('workspace-create', 'workspace-delete')) then 'live'
+                                      when known.id is null then 'missing'
+                                      when known.is_gone then 'gone' else 'live' end
+                            from unnest($1::text[]) with ordinality as wanted (id, place)
+                            left join known on known.id::text = wanted.id
+                           order by wanted.place)
+               from (select pg_current_snapshot() as snapshot) as now"
+        );
+        Self { database, look, statements }
+    }
+
+    /// Writes a workspace and has it created, in one transaction; says the saga's number. `params` say what it is like,
+    /// `details` are the application's own. Dropped half-way, it may have happened.
+    ///
+    /// # Errors
+    /// `Contract` when the application refuses it, or it was begun already; `Unavailable`, `Denied`, `Configuration`.
+    pub async fn create(
+        &self,
+        workspace: &str,
+        params: &Value,
+        details: &Value,
+        time_allowed: Duration,
+    ) -> Result<i64, Error> {
+        let told = json!({ "workspace": workspace, "params": params, "details": details });
+        self.begin("creating a workspace", self.statements.create.as_deref(), &told, async |client| {
+            let sql = "select outbox.create_workspace($1, $2, make_interval(secs => $3))";
+            let begun = client.query_one(sql, &[&workspace, params, &time_allowed.as_secs_f64()]).await;
+            begun.map_err(|error| from_postgres("creating a workspace", error))
+        })
+        .await
+    }
+
+    /// Notes that a workspace is wanted no more and has it deleted, in one transaction; says the saga's number. Dropped
+    /// half-way, it may have happened.
+    ///
+    /// # Errors
+    /// `Contract` when the application refuses it; `Unavailable`, `Denied`, `Configuration`.
+    pub async fn delete(&self, workspace: &str) -> Result<i64, Error> {
+        let told = json!({ "workspace": workspace });
+        self.begin("deleting a workspace", self.statements.delete.as_deref(), &told, async |client| {
+            let begun = client.query_one("select outbox.delete_workspace($1)", &[&workspace]).await;
+            begun.map_err(|error| from_postgres("deleting a workspace", error))
+        })
+        .await
+    }
+
+    async fn begin(
+        &self,
+        doing: &str,
+        statement: Option<&str>,
+        told: &Value,
+        saga: impl AsyncFnOnce(&Timed) -> Result<Row, Error>,
+    ) -> Result<i64, Error> {
+        let failed = |error| from_postgres(doing, error);
+        let client = self.database.timed().await?;
+        client.begin().await.map_err(failed)?;
+        let begun = async {
+            if let Some(statement) = statement {
+                client.query_typed(statement, &[(told, Type::JSONB)]).await.map_err(failed)?;
+            }
+            let row = saga(&client).await?;
+            client.commit().await.map_err(failed)?;
+            row.try_get(0).map_err(|error| from_postgres(doing, error))
+        };
+        let begun = begun.await;
+        if begun.is_err() {
+            client.rollback().await;
+        }
+        begun
+    }
+}
+
+#[async_trait]
+impl Workspaces for PostgresWorkspaces {
+    async fn look(&self, workspaces: &[String]) -> Result<Sighting, Error> {
+        let client = self.database.timed().await?;
+        let row = client.query_one(&self.look, &[&workspaces]).await;
+        let row = row.map_err(|error| from_postgres("looking at workspaces (workspaces.known)", error))?;
+        let unreadable = |error| Error::new(ErrorKind::Internal, "reading a look at workspaces").with_source(error);
+        let [over_below, unbegun_from] = [row.try_get::<_, i64>(0), row.try_get::<_, i64>(1)];
+        let states: Vec<String> = row.try_get(2).map_err(unreadable)?;
+        if states.len() != workspaces.len() {
+            let what = "workspaces.known gives one workspace more than once: `id` must be a key";
+            return Err(Error::new(ErrorKind::Contract, what));
+        }
+        let state = |said: &String| match said.as_str() {
+            "missing" => WorkspaceState::Missing,
+            "gone" => WorkspaceState::Gone,
+            _ => WorkspaceState::Live,
+        };
+        Ok(Sighting {
+            states: states.iter().map(state).collect(),
+            over_below: over_below.map_err(unreadable)?.unsigned_abs(),
+            unbegun_from: unbegun_from.map_err(unreadable)?.unsigned_abs(),
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! Containers of workspaces on one host.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+
+/// What a workspace's container is made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerSpec {
+    /// The workspace. Its container is found by it.
+    pub workspace: String,
+    /// The image, which the host has.
+    pub image: String,
+    /// What runs in it; what the image says when it is empty.
+    pub command: Vec<String>,
+    /// Variables, `NAME=value`.
+    pub env: Vec<String>,
+    /// Bytes of memory, at most.
+    pub memory: Option<u64>,
+    /// Processors, at most.
+    pub cpus: Option<f64>,
+    /// Processes, at most.
+    pub pids: Option<u32>,
+    /// Whether it begins without a network, to be [attached](Containers::attach) to one.
+    pub is_detached: bool,
+}
+
+/// What a command in a container came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Its exit code.
+    pub code: i64,
+    /// The end of what it wrote, on both streams.
+    pub output: String,
+}
+
+/// A container that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// What the host calls it.
+    pub id: String,
+    /// Whose it is, by its label.
+    pub workspace: String,
+    /// How old it is, by the host's own clock.
+    pub age: Duration,
+    /// Whether it runs.
+    pub is_running: bool,
+}
+
+/// The containers of workspaces on one host: those with this owner's labels. Others are never looked at or touched, except
+/// that they may have a name that is wanted. Everything may be repeated; dropped half-way, it may have happened.
+#[async_trait]
+pub trait Containers: Debug + Send + Sync + 'static {
+    /// Sees to it that a container of this workspace runs, and says its id. One that runs already is that one; one that does
+    /// not is made anew.
+    ///
+    /// # Errors
+    /// `Refused` when it is none that can run here: its command, its limits, a name that somebody else has; `Configuration`
+    /// when its image is not there; `Blocked` when the host has no room; `Unavailable`, `Denied`, `Unexplained`.
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, Error>;
+
+    /// Runs a command in the workspace's container and waits for its end. Dropped, it may go on there.
+    ///
+    /// # Errors
+    /// `Refused` when no container of it runs; `Unavailable`, `Denied`, `Unexplained`.
+    async fn execute(&self, workspace: &str, command: &[String]) -> Result<Executed, Error>;
+
+    /// Puts the workspace's container into a network, under this address and no other.
+    ///
+    /// # Errors
+    /// `Configuration` when there is no such network, or the address is none of it; `Refused` when there is no container, or
+    /// something else has the address; `Unavailable`, `Denied`, `Unexplained`.
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<(), Error>;
+
+    /// Takes the workspace's container out of every network; a success, too, when there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Unexplained`.
+    async fn detach(&self, workspace: &str) -> Result<(), Error>;
+
+    /// All containers, also those that do not run.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Unexplained`.
+    async fn list(&self) -> Result<Vec<Container>, Error>;
+
+    /// Removes all containers of this workspace, with their volumes without a name; says how many there were.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Unexplained`.
+    async fn remove(&self, workspace: &str) -> Result<u64, Error>;
+}

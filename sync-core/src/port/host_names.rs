@@ -1,0 +1,58 @@
+//! Names under which workspaces are found.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+
+/// Tells the world under which name a workspace is found: a directory of hosts files, a name server. That a name is one
+/// workspace's only is seen to elsewhere. Everything may be repeated; dropped half-way, it may have happened.
+#[async_trait]
+pub trait HostNames: Debug + Send + Sync + 'static {
+    /// This workspace is found under this name, at this address, and under no other.
+    ///
+    /// # Errors
+    /// `Refused` when it is no name; `Configuration`, `Unavailable`, `Denied`, `Blocked`, `Unexplained`.
+    async fn publish(&self, workspace: &str, name: &str, address: IpAddr) -> Result<(), Error>;
+
+    /// This workspace is not found any more; a success, too, when it was not.
+    ///
+    /// # Errors
+    /// `Configuration`, `Unavailable`, `Denied`, `Unexplained`.
+    async fn withdraw(&self, workspace: &str) -> Result<(), Error>;
+
+    /// The workspaces that are found, of this owner.
+    ///
+    /// # Errors
+    /// `Configuration`, `Unavailable`, `Denied`, `Unexplained`.
+    async fn list(&self) -> Result<Vec<String>, Error>;
+}
+
+/// Whether this is a host name: labels of letters, digits and `-`, joined by dots, 253 bytes at most.
+#[must_use]
+pub fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_host_name_is_told_from_one() {
+        for name in ["a", "web-7", "7.workspaces.example", &"a".repeat(63)] {
+            assert!(is_host_name(name), "{name}");
+        }
+        for name in ["", ".", "a.", "-a", "a-", "a b", "a\nb", "a#", "größe", &"a".repeat(64), &"a.".repeat(130)] {
+            assert!(!is_host_name(name), "{name:?}");
+        }
+    }
+}

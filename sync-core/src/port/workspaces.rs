@@ -1,0 +1,39 @@
+//! Whether workspaces are there, by the database.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+
+/// What the database says of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkspaceState {
+    /// It is there, or somebody works on it.
+    Live,
+    /// It has failed or was deleted, and nobody works on it.
+    Gone,
+    /// There is none. It may be one whose transaction has not committed yet.
+    Missing,
+}
+
+/// What one look at the database saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Of each workspace that was asked for, in the same order.
+    pub states: Vec<WorkspaceState>,
+    /// All transactions below this number are over: what they did is seen.
+    pub over_below: u64,
+    /// Transactions from this number on had not begun to write.
+    pub unbegun_from: u64,
+}
+
+/// Tells which workspaces are there.
+#[async_trait]
+pub trait Workspaces: Debug + Send + Sync + 'static {
+    /// Looks at these workspaces, all at one moment.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`, `Contract`. Whatever it is, nothing is known of any of them.
+    async fn look(&self, workspaces: &[String]) -> Result<Sighting, Error>;
+}

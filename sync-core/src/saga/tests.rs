@@ -1,0 +1,481 @@
+//! Sagas in memory, and everything that can go wrong with one.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::pending;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{SagaConfig, SagaDefinition, SagaStep, SagaWorker, StepContext};
+use crate::adapter::memory::MemorySagas;
+use crate::error::{Error, ErrorKind};
+use crate::policy::backoff::Backoff;
+use crate::port::{PastSaga, SagaEvent, SagaLog as _, SagaOrder, SagaOutcome, Sagas as _};
+
+const STEPS: [&str; 3] = ["flight", "hotel", "car"];
+const KIND: &str = "trip";
+const LEASE: Duration = Duration::from_secs(15);
+/// The time a saga is allowed.
+const ALLOWED: Duration = Duration::from_secs(600);
+
+/// Where in a step something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    BeforeAct,
+    AfterAct,
+    BeforeUndo,
+    AfterUndo,
+}
+
+/// What goes wrong there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Fails(ErrorKind),
+    /// The step says nothing any more; tests then let the process die, or wait.
+    Hangs,
+}
+
+/// What the steps change, and what goes wrong with them.
+#[derive(Debug)]
+struct World {
+    booked: Mutex<BTreeSet<&'static str>>,
+    /// Each is met so many times.
+    troubles: Mutex<Vec<(&'static str, Place, Trouble, usize)>>,
+    hanging: Semaphore,
+    calls: Mutex<Vec<String>>,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            booked: Mutex::default(),
+            troubles: Mutex::default(),
+            hanging: Semaphore::new(0),
+            calls: Mutex::default(),
+        })
+    }
+
+    fn trouble(&self, step: &'static str, place: Place, trouble: Trouble, times: usize) {
+        self.troubles.lock().unwrap().push((step, place, trouble, times));
+    }
+
+    fn booked(&self) -> Vec<&'static str> {
+        self.booked.lock().unwrap().iter().copied().collect()
+    }
+
+    async fn meet(&self, step: &'static str, place: Place) -> Result<(), Error> {
+        let met = {
+            let mut troubles = self.troubles.lock().unwrap();
+            let here = troubles.iter_mut().find(|(at, when, _, left)| (*at, *when) == (step, place) && *left > 0);
+            here.map(|(_, _, trouble, left)| {
+                *left -= 1;
+                *trouble
+            })
+        };
+        match met {
+            None => Ok(()),
+            Some(Trouble::Fails(kind)) => Err(Error::new(kind, format!("{step} is full"))),
+            Some(Trouble::Hangs) => {
+                self.hanging.add_permits(1);
+                pending().await
+            }
+        }
+    }
+
+    async fn until_hanging(&self) {
+        self.hanging.acquire().await.unwrap().forget();
+    }
+}
+
+#[derive(Debug)]
+struct Booking {
+    name: &'static str,
+    world: Arc<World>,
+    may_be_repeated: bool,
+}
+
+#[async_trait]
+impl SagaStep for Booking {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn act(&self, context: StepContext<'_>) -> Result<Value, Error> {
+        self.world.calls.lock().unwrap().push(format!("+{}", self.name));
+        self.world.meet(self.name, Place::BeforeAct).await?;
+        self.world.booked.lock().unwrap().insert(self.name);
+        self.world.meet(self.name, Place::AfterAct).await?;
+        Ok(json!([context.subject, context.params["to"], context.outputs.len()]))
+    }
+
+    async fn undo(&self, _: StepContext<'_>) -> Result<(), Error> {
+        self.world.calls.lock().unwrap().push(format!("-{}", self.name));
+        self.world.meet(self.name, Place::BeforeUndo).await?;
+        self.world.booked.lock().unwrap().remove(self.name);
+        self.world.meet(self.name, Place::AfterUndo).await
+    }
+
+    fn may_be_repeated(&self) -> bool {
+        self.may_be_repeated
+    }
+}
+
+/// How sagas ended, and why.
+type Endings = Arc<Mutex<Vec<(SagaOutcome, Option<String>)>>>;
+
+struct Stage {
+    world: Arc<World>,
+    sagas: MemorySagas,
+    /// What was told when sagas ended.
+    endings: Endings,
+    /// How often ends are refused.
+    refusals: Arc<Mutex<Vec<SagaOutcome>>>,
+    may_be_repeated: bool,
+    config: SagaConfig,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let (endings, refusals) = (Endings::default(), Arc::<Mutex<Vec<SagaOutcome>>>::default());
+        let (told, refused) = (Arc::clone(&endings), Arc::clone(&refusals));
+        let sagas = MemorySagas::new(LEASE).with_ending(move |_, ending| {
+            let mut refused = refused.lock().unwrap();
+            if let Some(place) = refused.iter().position(|outcome| *outcome == ending.outcome) {
+                refused.remove(place);
+                return Err(Error::new(ErrorKind::Contract, "the traveller is unknown"));
+            }
+            told.lock().unwrap().push((ending.outcome, ending.error.clone()));
+            Ok(())
+        });
+        let stage = Self {
+            world: World::new(),
+            sagas,
+            endings,
+            refusals,
+            may_be_repeated: true,
+            config: SagaConfig::default(),
+        };
+        let params = json!({ "to": "rome" });
+        let order = SagaOrder { kind: KIND.to_owned(), subject: "anna".to_owned(), params, time_allowed: ALLOWED };
+        stage.sagas.begin(&order).await.unwrap();
+        stage
+    }
+
+    fn steps(&self) -> Vec<Arc<dyn SagaStep>> {
+        let booking = |name| {
+            let (world, may_be_repeated) = (Arc::clone(&self.world), self.may_be_repeated);
+            Arc::new(Booking { name, world, may_be_repeated }) as Arc<dyn SagaStep>
+        };
+        STEPS.map(booking).to_vec()
+    }
+
+    fn worker(&self) -> SagaWorker {
+        let definitions =
+            vec![SagaDefinition::new(KIND, self.steps()), SagaDefinition::undoing("return", self.steps())];
+        SagaWorker::new(Arc::new(self.sagas.another()), definitions, self.config)
+    }
+
+    /// Works until everything that was begun is over.
+    async fn until_over(&self) -> PastSaga {
+        let (worker, shutdown) = (self.worker(), CancellationToken::new());
+        let over = async {
+            while self.sagas.list(None, 9).await.unwrap().iter().any(|past| past.outcome.is_none()) {
+                sleep(Duration::from_millis(50)).await;
+            }
+            shutdown.cancel();
+        };
+        timeout(Duration::from_secs(3_600), futures::future::join(worker.run(shutdown.clone()), over)).await.unwrap();
+        self.sagas.list(None, 9).await.unwrap().remove(0)
+    }
+
+    /// Works until something hangs, and dies there.
+    async fn until_dead(&self) {
+        let worker = self.worker();
+        tokio::select! {
+            () = worker.run(CancellationToken::new()) => {}
+            () = self.world.until_hanging() => {}
+        }
+    }
+
+    fn calls(&self) -> String {
+        self.world.calls.lock().unwrap().join(" ")
+    }
+
+    fn ending(&self) -> (SagaOutcome, String) {
+        let mut endings = self.endings.lock().unwrap();
+        assert_eq!(endings.len(), 1, "{endings:?}");
+        let (outcome, error) = endings.remove(0);
+        (outcome, error.unwrap_or_default())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_are_done_in_order_and_told_what_those_before_them_gave() {
+    let stage = Stage::new().await;
+    let past = stage.until_over().await;
+    assert_eq!(stage.calls(), "+flight +hotel +car");
+    assert_eq!(stage.world.booked(), ["car", "flight", "hotel"]);
+    assert_eq!(stage.ending(), (SagaOutcome::Done, String::new()));
+    let SagaEvent::Done { output, .. } = past.saga.log.last().unwrap() else { panic!("{past:?}") };
+    assert_eq!(*output, json!(["anna", "rome", 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_step_is_refused_it_and_all_before_it_are_undone_in_reverse() {
+    let stage = Stage::new().await;
+    stage.world.trouble("car", Place::AfterAct, Trouble::Fails(ErrorKind::Refused), 1);
+    stage.until_over().await;
+    assert_eq!(stage.calls(), "+flight +hotel +car -car -hotel -flight");
+    assert!(stage.world.booked().is_empty());
+    assert_eq!(stage.ending(), (SagaOutcome::Compensated, "car: car is full".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_an_unknown_reason_is_tried_a_few_times() {
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::BeforeAct, Trouble::Fails(ErrorKind::Unexplained), 2);
+    stage.until_over().await;
+    assert_eq!(stage.calls(), "+flight +hotel +hotel +hotel +car");
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::BeforeAct, Trouble::Fails(ErrorKind::Unexplained), 99);
+    stage.until_over().await;
+    assert_eq!(stage.calls(), "+flight +hotel +hotel +hotel -hotel -flight");
+    assert_eq!(stage.ending().1, "hotel: hotel is full");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_away_is_tried_until_the_time_allowed_is_over_and_the_error_says_what_was_away() {
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::BeforeAct, Trouble::Fails(ErrorKind::Unavailable), 30);
+    stage.until_over().await;
+    assert_eq!(stage.ending().0, SagaOutcome::Done, "away for some minutes");
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::BeforeAct, Trouble::Fails(ErrorKind::Unavailable), usize::MAX);
+    stage.until_over().await;
+    let (outcome, error) = stage.ending();
+    assert_eq!(outcome, SagaOutcome::Compensated);
+    assert!(error.starts_with("hotel: hotel is full; it was tried until the time"), "{error}");
+    assert!(stage.world.booked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_says_nothing_is_given_up_after_its_time_and_the_saga_after_its_own() {
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, 1);
+    stage.until_over().await;
+    assert_eq!(stage.calls(), "+flight +hotel +hotel +car");
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, usize::MAX);
+    stage.until_over().await;
+    let (outcome, error) = stage.ending();
+    assert!(outcome == SagaOutcome::Compensated && error.contains("no end within"), "{error}");
+    assert!(stage.world.booked().is_empty());
+}
+
+/// Whether everything is there, as the end says, or nothing.
+fn is_whole(stage: &Stage) -> bool {
+    let (outcome, _) = stage.ending();
+    stage.world.booked().len() == if outcome == SagaOutcome::Done { STEPS.len() } else { 0 }
+}
+
+/// What is noted as left.
+async fn left(stage: &Stage) -> BTreeSet<String> {
+    let log = stage.sagas.list(None, 1).await.unwrap().remove(0).saga.log;
+    let left = |event| if let SagaEvent::Left { step, .. } = event { Some(step) } else { None };
+    log.into_iter().filter_map(left).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_goes_wrong_twice_at_any_two_places_all_is_done_or_nothing_is_left() {
+    let kinds = [ErrorKind::Unavailable, ErrorKind::Unexplained, ErrorKind::Refused, ErrorKind::Configuration];
+    let troubles: Vec<_> = kinds.map(Trouble::Fails).into_iter().chain([Trouble::Hangs]).collect();
+    let places = [Place::BeforeAct, Place::AfterAct, Place::BeforeUndo, Place::AfterUndo];
+    let all: Vec<_> = STEPS.iter().flat_map(|step| places.map(|place| (*step, place))).collect();
+    for (first, then) in all.iter().flat_map(|first| all.iter().map(move |then| (first, then))) {
+        for (one, other) in troubles.iter().flat_map(|one| troubles.iter().map(move |other| (one, other))) {
+            let stage = Stage::new().await;
+            stage.world.trouble(first.0, first.1, *one, 1);
+            stage.world.trouble(then.0, then.1, *other, 1);
+            // So that there is a way back, on which the second may happen.
+            stage.world.trouble("car", Place::AfterAct, Trouble::Fails(ErrorKind::Refused), 1);
+            stage.until_over().await;
+            let told = format!("{first:?} {one:?}, {then:?} {other:?}: {}", stage.calls());
+            // What undoes a step may be refused for good: then it is left, and said so.
+            let left = left(&stage).await;
+            if left.is_empty() {
+                assert!(is_whole(&stage), "{told}");
+            } else {
+                assert_eq!(stage.ending().0, SagaOutcome::Compensated, "{told}");
+                assert!(stage.world.booked().iter().all(|step| left.contains(*step)), "{told}, left {left:?}");
+                let is_undo = |place| matches!(place, Place::BeforeUndo | Place::AfterUndo);
+                assert!(is_undo(first.1) || is_undo(then.1), "{told}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_whose_process_dies_anywhere_is_ended_by_another() {
+    let places = [Place::BeforeAct, Place::AfterAct, Place::BeforeUndo, Place::AfterUndo];
+    for (step, place) in STEPS.iter().flat_map(|step| places.map(|place| (*step, place))) {
+        for goes_back in [false, true] {
+            let stage = Stage::new().await;
+            stage.world.trouble(step, place, Trouble::Hangs, 1);
+            if goes_back {
+                stage.world.trouble("car", Place::AfterAct, Trouble::Fails(ErrorKind::Refused), 1);
+            }
+            if goes_back || matches!(place, Place::BeforeAct | Place::AfterAct) {
+                stage.until_dead().await;
+            }
+            stage.until_over().await;
+            assert!(is_whole(&stage), "{step} {place:?} {goes_back}: {}", stage.calls());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_kills_its_process_each_time_is_given_up() {
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, usize::MAX);
+    for _ in 0..3 {
+        stage.until_dead().await;
+    }
+    stage.until_over().await;
+    assert_eq!(stage.ending(), (SagaOutcome::Compensated, "hotel: tried 3 times in vain".to_owned()));
+    assert!(stage.world.booked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_may_not_be_repeated_is_taken_back_when_it_is_not_known_whether_it_was_done() {
+    for trouble in [Trouble::Hangs, Trouble::Fails(ErrorKind::Unavailable)] {
+        let stage = Stage { may_be_repeated: false, ..Stage::new().await };
+        stage.world.trouble("hotel", Place::AfterAct, trouble, 1);
+        if trouble == Trouble::Hangs {
+            stage.until_dead().await;
+        }
+        stage.until_over().await;
+        assert_eq!(stage.calls(), "+flight +hotel -hotel -flight");
+        assert_eq!(stage.ending().0, SagaOutcome::Compensated);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_undone_is_noted_and_the_others_are_undone_all_the_same() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Unexplained, ErrorKind::Denied] {
+        let stage = Stage::new().await;
+        stage.world.trouble("car", Place::BeforeAct, Trouble::Fails(ErrorKind::Refused), 1);
+        stage.world.trouble("hotel", Place::BeforeUndo, Trouble::Fails(kind), usize::MAX);
+        let past = stage.until_over().await;
+        assert_eq!(stage.world.booked(), ["hotel"], "{kind:?}");
+        assert_eq!(stage.ending().0, SagaOutcome::Compensated);
+        let left = SagaEvent::Left { step: "hotel".to_owned(), why: "hotel is full".to_owned() };
+        assert!(past.saga.log.contains(&left), "{past:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_is_cancelled_leaves_the_step_it_is_in_and_is_taken_back() {
+    let stage = Stage::new().await;
+    stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, 1);
+    let cancelling = async {
+        stage.world.until_hanging().await;
+        stage.sagas.cancel(KIND, "anna", "rain").await.unwrap();
+    };
+    futures::future::join(stage.until_over(), cancelling).await;
+    assert_eq!(stage.calls(), "+flight +hotel -hotel -flight");
+    assert_eq!(stage.ending(), (SagaOutcome::Compensated, "rain".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_was_cancelled_before_anybody_began_it_does_nothing() {
+    let stage = Stage::new().await;
+    stage.sagas.cancel(KIND, "anna", "rain").await.unwrap();
+    stage.until_over().await;
+    assert_eq!((stage.calls().as_str(), stage.ending().1.as_str()), ("", "rain"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_whose_end_is_refused_is_taken_back_and_then_ended_however_long_that_takes() {
+    let stage = Stage::new().await;
+    stage.refusals.lock().unwrap().push(SagaOutcome::Done);
+    stage.refusals.lock().unwrap().extend([SagaOutcome::Compensated; 4]);
+    stage.until_over().await;
+    assert!(stage.world.booked().is_empty());
+    assert_eq!(stage.ending(), (SagaOutcome::Compensated, "the traveller is unknown".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_undoes_undoes_all_steps_whoever_did_them() {
+    let stage = Stage::new().await;
+    let order = SagaOrder {
+        kind: "return".to_owned(),
+        subject: "anna".to_owned(),
+        params: Value::Null,
+        time_allowed: Duration::from_nanos(1_000),
+    };
+    stage.sagas.begin(&order).await.unwrap();
+    stage.world.trouble("hotel", Place::BeforeUndo, Trouble::Hangs, 1);
+    stage.until_dead().await;
+    stage.until_over().await;
+    assert_eq!(stage.calls(), "+flight +hotel +car -car -hotel -hotel -flight");
+    let outcomes: Vec<_> = stage.endings.lock().unwrap().iter().map(|(outcome, _)| *outcome).collect();
+    assert_eq!(outcomes, [SagaOutcome::Done, SagaOutcome::Done]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_shut_down_a_worker_ends_its_step_and_another_goes_on_at_once() {
+    let stage = Stage::new().await;
+    let (worker, shutdown) = (stage.worker(), CancellationToken::new());
+    stage.world.trouble("hotel", Place::BeforeAct, Trouble::Fails(ErrorKind::Unavailable), 1);
+    let stopping = async {
+        while !stage.calls().contains("+hotel") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        shutdown.cancel();
+    };
+    futures::future::join(worker.run(shutdown.clone()), stopping).await;
+    assert_eq!(stage.calls(), "+flight +hotel");
+    let held = stage.sagas.another().claim(&[KIND], None).await.unwrap();
+    assert!(held.is_some(), "no lease is waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_shut_down_a_worker_does_not_wait_for_ever_for_its_step() {
+    let stage = Stage::new().await;
+    let (worker, shutdown) = (stage.worker(), CancellationToken::new());
+    stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, 1);
+    let stopping = async {
+        stage.world.until_hanging().await;
+        shutdown.cancel();
+    };
+    let stopped = futures::future::join(worker.run(shutdown.clone()), stopping);
+    timeout(stage.config.drain + Duration::from_secs(1), stopped).await.unwrap();
+    stage.until_over().await;
+    assert!(is_whole(&stage));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_sagas_are_worked_on_at_a_time_than_there_may_be() {
+    let stage = Stage { config: SagaConfig { concurrency: 1, ..SagaConfig::default() }, ..Stage::new().await };
+    let order =
+        SagaOrder { kind: KIND.to_owned(), subject: "bert".to_owned(), params: Value::Null, time_allowed: ALLOWED };
+    stage.sagas.begin(&order).await.unwrap();
+    stage.world.trouble("flight", Place::BeforeAct, Trouble::Hangs, 1);
+    let worker = stage.worker();
+    tokio::select! {
+        () = worker.run(CancellationToken::new()) => {}
+        () = sleep(Duration::from_secs(60)) => {}
+    }
+    assert_eq!(stage.calls(), "+flight", "the other waits");
+}
+
+#[test]
+fn delays_between_tries_stay_below_the_lease() {
+    let SagaConfig { backoff: Backoff { ceiling, .. }, .. } = SagaConfig::default();
+    assert!(ceiling < LEASE);
+}

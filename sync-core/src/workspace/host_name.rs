@@ -1,0 +1,52 @@
+//! The name of a workspace.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{Site, address};
+use crate::error::{Error, ErrorKind};
+use crate::saga::{SagaStep, StepContext};
+
+/// Takes a name that nobody has, and tells the world of it.
+#[derive(Debug)]
+pub(super) struct PublishHostName(pub(super) Arc<Site>);
+
+#[async_trait]
+impl SagaStep for PublishHostName {
+    fn name(&self) -> &'static str {
+        "host_name"
+    }
+
+    async fn act(&self, context: StepContext<'_>) -> Result<Value, Error> {
+        let wanted = self.0.order(&context)?.host_name;
+        let Some(host_names) = &self.0.host_names else {
+            return if wanted.is_none() {
+                Ok(Value::Null)
+            } else {
+                let what = "workspaces.host_names: the workspace wants a name, and there is nowhere to tell it";
+                Err(Error::new(ErrorKind::Refused, what))
+            };
+        };
+        let own = || self.0.domain.as_ref().map(|domain| format!("{}.{domain}", context.subject));
+        let Some(name) = wanted.or_else(own) else { return Ok(Value::Null) };
+        let address = context.outputs.get(address::NAME).and_then(Value::as_str);
+        let address: IpAddr = address.and_then(|address| address.parse().ok()).ok_or_else(|| {
+            let what =
+                format!("the name {name} needs an address, and the workspace's host has none (workspaces.hosts)");
+            Error::new(ErrorKind::Refused, what)
+        })?;
+        self.0.placements.take_host_name(context.subject, &name).await?;
+        host_names.publish(context.subject, &name, address).await?;
+        Ok(Value::String(name))
+    }
+
+    async fn undo(&self, context: StepContext<'_>) -> Result<(), Error> {
+        if let Some(host_names) = &self.0.host_names {
+            host_names.withdraw(context.subject).await?;
+        }
+        self.0.placements.give_host_name_back(context.subject).await
+    }
+}

@@ -1,0 +1,65 @@
+//! On which host a workspace lives.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use serde_json::Value;
+
+use super::Site;
+use crate::error::{Error, ErrorKind};
+use crate::saga::{SagaStep, StepContext};
+
+pub(super) const NAME: &str = "place";
+
+/// Chooses the host, and remembers it before anything is done there.
+#[derive(Debug)]
+pub(super) struct Place(pub(super) Arc<Site>);
+
+#[async_trait]
+impl SagaStep for Place {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn act(&self, context: StepContext<'_>) -> Result<Value, Error> {
+        let order = self.0.order(&context)?;
+        let host = match &order.host {
+            Some(host) => self.0.host(host)?.name.clone(),
+            None => self.emptiest().await?,
+        };
+        self.0.placements.place(context.subject, &host).await.map(Value::String)
+    }
+
+    /// Where something could not be undone, the placement stays: it says what there is to clean up, and nobody else gets the
+    /// address.
+    async fn undo(&self, context: StepContext<'_>) -> Result<(), Error> {
+        let placement = self.0.placements.get(context.subject).await?;
+        if placement.is_some_and(|placement| placement.address.is_some() || placement.host_name.is_some()) {
+            return Err(Error::new(ErrorKind::Refused, "the workspace still has an address or a name"));
+        }
+        self.0.placements.remove(context.subject).await
+    }
+}
+
+impl Place {
+    /// Of the hosts that answer the one with the fewest containers.
+    async fn emptiest(&self) -> Result<String, Error> {
+        let hosts = &self.0.hosts;
+        let listed = join_all(hosts.iter().map(|host| host.containers.list())).await;
+        let mut failed = None;
+        let mut counts = Vec::new();
+        for (host, listed) in hosts.iter().zip(listed) {
+            match listed {
+                Ok(containers) => counts.push((containers.len(), host)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match counts.into_iter().min_by_key(|(containers, _)| *containers) {
+            Some((_, host)) => Ok(host.name.clone()),
+            None => {
+                Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Configuration, "workspaces.hosts: there is none")))
+            }
+        }
+    }
+}

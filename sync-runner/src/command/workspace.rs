@@ -1,0 +1,190 @@
+//! `workspace`: creates, shows, deletes and cleans up workspaces.
+
+mod cleanup;
+mod view;
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use sync_core::port::{PastSaga, Placements, Sagas};
+use sync_core::workspace::WorkspaceOrder;
+use sync_core::{Error, ErrorKind};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::view::Workspace;
+use crate::cli::{WorkspaceCommand, WorkspaceCreateArgs, WorkspaceDeleteArgs, WorkspaceListArgs, WorkspaceStatusArgs};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::wire::{Wire, WorkspacesOf};
+use crate::{render, signals};
+
+/// Between two looks at a saga that is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Does what is asked of workspaces.
+pub(super) async fn workspace(config: &Config, command: &WorkspaceCommand) -> Result<Exit, Failure> {
+    let wire = Wire::new(config)?;
+    let of = wire.workspaces()?;
+    match command {
+        WorkspaceCommand::Create(args) => create(config, &of, args).await,
+        WorkspaceCommand::List(args) => list(&of, args).await,
+        WorkspaceCommand::Status(args) => status(&of, args).await,
+        WorkspaceCommand::Delete(args) => delete(&of, args).await,
+        WorkspaceCommand::Cleanup(args) => cleanup::cleanup(config, &wire, args).await,
+    }
+}
+
+async fn create(config: &Config, of: &WorkspacesOf, args: &WorkspaceCreateArgs) -> Result<Exit, Failure> {
+    let id = args.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let params = params(args);
+    // Before anything is written: what the steps would refuse is told to whoever asks.
+    WorkspaceOrder::read(&params)?;
+    let details = args.details.clone().unwrap_or_else(|| json!({}));
+    of.workspaces.create(&id, &params, &details, config.workspaces.time_allowed).await?;
+    finish(of, &id, args.detach, args.output.json).await
+}
+
+/// What the workspace is to be like: what the flags say wins.
+fn params(args: &WorkspaceCreateArgs) -> Value {
+    let mut params = match &args.params {
+        Some(Value::Object(params)) => params.clone(),
+        Some(_) | None => Map::new(),
+    };
+    for (name, said) in [("image", &args.image), ("host", &args.host), ("host_name", &args.host_name)] {
+        if let Some(value) = said {
+            params.insert(name.to_owned(), json!(value));
+        }
+    }
+    Value::Object(params)
+}
+
+async fn delete(of: &WorkspacesOf, args: &WorkspaceDeleteArgs) -> Result<Exit, Failure> {
+    of.workspaces.delete(&args.workspace).await?;
+    finish(of, &args.workspace, args.detach, args.output.json).await
+}
+
+/// Works on the sagas about a workspace until they are over, unless others are to, and tells what became of it.
+async fn finish(of: &WorkspacesOf, id: &str, detach: bool, json: bool) -> Result<Exit, Failure> {
+    let shutdown = CancellationToken::new();
+    if !detach {
+        signals::listen(shutdown.clone())?;
+        let ((), followed) = tokio::join!(of.worker.run_for(id, shutdown.clone()), follow(of, id, &shutdown));
+        followed?;
+    }
+    let Some(workspace) = found(of, id).await? else { return Err(unknown(id).into()) };
+    tell(&workspace, json)?;
+    Ok(if workspace.is_well() { Exit::Success } else { Exit::Failed })
+}
+
+/// Tells of each step on standard error, until nothing about the workspace is under way.
+async fn follow(of: &WorkspacesOf, id: &str, shutdown: &CancellationToken) -> Result<(), Error> {
+    let mut told = 0;
+    let outcome = loop {
+        let past = match of.sagas.list(Some(id), 9).await {
+            Ok(past) => past,
+            Err(error) => break Err(error),
+        };
+        let events: Vec<_> = past.iter().rev().flat_map(|past| &past.saga.log).collect();
+        for event in events.iter().skip(told) {
+            let words: Vec<_> = view::told(event).into_iter().filter(|word| !word.is_empty()).collect();
+            render::note(&words.join(": "))?;
+        }
+        told = events.len();
+        if past.iter().all(|past| past.outcome.is_some()) || shutdown.is_cancelled() {
+            break Ok(());
+        }
+        shutdown.run_until_cancelled(sleep(LOOK)).await;
+    };
+    shutdown.cancel();
+    outcome
+}
+
+async fn status(of: &WorkspacesOf, args: &WorkspaceStatusArgs) -> Result<Exit, Failure> {
+    let id = &args.workspace;
+    let past = of.sagas.list(Some(id), 9).await?;
+    let Some(workspace) = found(of, id).await? else { return Err(unknown(id).into()) };
+    let events: Vec<_> = past.iter().rev().flat_map(|past| &past.saga.log).collect();
+    if args.output.json {
+        let mut told = json!(workspace);
+        told["log"] = json!(events);
+        render::json(&told)?;
+    } else {
+        tell(&workspace, false)?;
+        render::text(&render::table(["STEP", "WHAT", "MORE"], events.into_iter().map(view::told)))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn list(of: &WorkspacesOf, args: &WorkspaceListArgs) -> Result<Exit, Failure> {
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    // Each has two sagas at most.
+    let past = of.sagas.list(None, limit.saturating_mul(2)).await?;
+    let placements = of.placements.list().await?;
+    let mut workspaces: Vec<Workspace> = Vec::new();
+    for past in past.iter().filter(|past| view::is_about_workspaces(past)) {
+        if workspaces.len() < limit && workspaces.iter().all(|known| known.workspace != past.saga.subject) {
+            let placement = placements.iter().find(|placement| placement.workspace == past.saga.subject);
+            workspaces.push(Workspace::new(past, placement));
+        }
+    }
+    if args.output.json {
+        render::json(&json!({ "workspaces": workspaces }))?;
+    } else if workspaces.is_empty() {
+        render::text("No workspaces.")?;
+    } else {
+        let header = ["WORKSPACE", "STATE", "HOST", "ADDRESS", "NAME", "BEGAN", "ERROR"];
+        render::text(&render::table(header, workspaces.iter().map(cells)))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn cells(workspace: &Workspace) -> [String; 7] {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+    [
+        workspace.workspace.clone(),
+        workspace.state.to_owned(),
+        or_none(&workspace.host),
+        or_none(&workspace.address),
+        or_none(&workspace.host_name),
+        format!("{:.0}", workspace.began_at),
+        or_none(&workspace.error),
+    ]
+}
+
+/// The workspace, if something was ever begun about it.
+async fn found(of: &WorkspacesOf, id: &str) -> Result<Option<Workspace>, Error> {
+    let past: Vec<PastSaga> = of.sagas.list(Some(id), 9).await?;
+    let Some(last) = past.iter().find(|past| view::is_about_workspaces(past)) else { return Ok(None) };
+    let placement = of.placements.get(id).await?;
+    Ok(Some(Workspace::new(last, placement.as_ref())))
+}
+
+fn unknown(id: &str) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!("nothing is known of a workspace {id:?}: `workspace list` shows those there are"),
+    )
+}
+
+fn tell(workspace: &Workspace, json: bool) -> Result<(), Error> {
+    if json {
+        return render::json(workspace);
+    }
+    let mut line = format!("workspace {}: {}", workspace.workspace, workspace.state);
+    for (what, value) in [
+        ("host", &workspace.host),
+        ("container", &workspace.container),
+        ("address", &workspace.address),
+        ("name", &workspace.host_name),
+        ("error", &workspace.error),
+    ] {
+        if let Some(value) = value {
+            line = format!("{line}\n  {what} {value}");
+        }
+    }
+    for (step, why) in &workspace.left {
+        line = format!("{line}\n  left for the cleanup: {step}: {why}");
+    }
+    render::text(&line)
+}

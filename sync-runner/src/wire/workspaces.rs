@@ -1,0 +1,123 @@
+//! What creates, deletes and cleans up workspaces.
+
+use std::sync::Arc;
+
+use sync_core::adapter::HostsDirectory;
+use sync_core::adapter::docker::{DockerConfig, DockerContainers};
+use sync_core::adapter::postgres::{
+    EndingStatements, PostgresPlacements, PostgresSagas, PostgresWorkspaces, SagasConfig, WorkspaceStatements,
+};
+use sync_core::port::HostNames;
+use sync_core::saga::{SagaConfig, SagaWorker};
+use sync_core::workspace::cleanup::{Cleanup, CleanupConfig};
+use sync_core::workspace::{CREATE, DELETE, Host, Site};
+use sync_core::{Error, ErrorKind};
+
+use super::Wire;
+use crate::config::WorkspaceHost;
+
+/// What works on workspaces.
+#[derive(Debug)]
+pub(crate) struct WorkspacesOf {
+    /// Goes through creations and deletions.
+    pub(crate) worker: SagaWorker,
+    /// What was begun, and what became of it.
+    pub(crate) sagas: Arc<PostgresSagas>,
+    /// What workspaces occupy.
+    pub(crate) placements: PostgresPlacements,
+    /// The application's tables.
+    pub(crate) workspaces: PostgresWorkspaces,
+}
+
+impl Wire<'_> {
+    /// What works on workspaces.
+    ///
+    /// # Errors
+    /// `Configuration` when no host is configured, or a setting can be seen to be wrong without connecting.
+    pub(crate) fn workspaces(&self) -> Result<WorkspacesOf, Error> {
+        let settings = &self.config.workspaces;
+        let site = self.site()?;
+        let sagas = Arc::new(PostgresSagas::new(self.database.clone(), self.sagas_config()));
+        let config = SagaConfig {
+            concurrency: settings.concurrency,
+            step_timeout: settings.step_timeout,
+            attempts: settings.attempts,
+            undo_patience: settings.undo_patience,
+            ..SagaConfig::default()
+        };
+        let definitions = vec![site.creation(), site.deletion()];
+        let worker = SagaWorker::new(Arc::<PostgresSagas>::clone(&sagas), definitions, config);
+        Ok(WorkspacesOf {
+            worker,
+            sagas,
+            placements: PostgresPlacements::new(self.database.clone()),
+            workspaces: self.application_workspaces(),
+        })
+    }
+
+    /// What removes what nobody owns. When the database knows none of `suspicious` workspaces, it removes nothing.
+    ///
+    /// # Errors
+    /// As [`workspaces`](Self::workspaces).
+    pub(crate) fn cleanup(&self, suspicious: usize) -> Result<Cleanup, Error> {
+        let settings = self.config.workspaces.cleanup;
+        let config = CleanupConfig { interval: settings.interval, grace: settings.grace, suspicious };
+        Ok(Cleanup::new(self.site()?, Arc::new(self.application_workspaces()), config))
+    }
+
+    fn site(&self) -> Result<Arc<Site>, Error> {
+        let settings = &self.config.workspaces;
+        if settings.hosts.is_empty() {
+            let what = "workspaces.hosts: no host is configured: add a section [workspaces.hosts.NAME]";
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        let host = |(name, host): (&String, &WorkspaceHost)| {
+            let config = DockerConfig {
+                host: name.clone(),
+                engine: host.engine.clone(),
+                owner: settings.owner.clone(),
+                timeout: settings.engine_timeout,
+            };
+            Ok(Host {
+                name: name.clone(),
+                containers: Arc::new(DockerContainers::new(&config)?),
+                addresses: host.addresses,
+                network: host.network.clone(),
+            })
+        };
+        let host_names = settings
+            .host_names
+            .as_ref()
+            .map(|directory| Arc::new(HostsDirectory::new(directory.clone(), &settings.owner)) as Arc<dyn HostNames>);
+        Ok(Arc::new(Site {
+            hosts: settings.hosts.iter().map(host).collect::<Result<_, Error>>()?,
+            placements: Arc::new(PostgresPlacements::new(self.database.clone())),
+            host_names,
+            domain: settings.domain.clone(),
+            defaults: settings.defaults.clone(),
+        }))
+    }
+
+    fn application_workspaces(&self) -> PostgresWorkspaces {
+        let statements = &self.config.workspaces.statements;
+        let statements = WorkspaceStatements {
+            known: statements.known.clone().unwrap_or_default(),
+            create: statements.create.clone(),
+            delete: statements.delete.clone(),
+        };
+        PostgresWorkspaces::new(self.database.clone(), statements)
+    }
+
+    fn sagas_config(&self) -> SagasConfig {
+        let statements = &self.config.workspaces.statements;
+        let [creation, deletion] = [
+            EndingStatements { done: statements.ready.clone(), compensated: statements.failed.clone() },
+            EndingStatements { done: statements.deleted.clone(), compensated: None },
+        ];
+        SagasConfig {
+            holder: self.holder.clone(),
+            lease: self.config.workspaces.lease,
+            endings: [(CREATE.to_owned(), creation), (DELETE.to_owned(), deletion)].into(),
+        }
+    }
+}
