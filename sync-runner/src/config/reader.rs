@@ -309,6 +309,11 @@ fn text(value: &Value) -> Option<String> {
 
 fn list(value: &Value) -> Option<Vec<String>> {
     let items: Vec<String> = match value {
+        // As the file has it.
+        Value::Raw(text) if text.trim_start().starts_with('[') => {
+            let read: BTreeMap<String, Vec<String>> = toml::from_str(&format!("list = {text}")).ok()?;
+            read.into_values().flatten().collect()
+        }
         Value::Text(text) | Value::Raw(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
         Value::List(items) => items.iter().map(text).collect::<Option<_>>()?,
         Value::Number(_) | Value::Boolean(_) | Value::Section | Value::Time(_) => return None,

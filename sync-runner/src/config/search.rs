@@ -176,8 +176,10 @@ impl Searchable {
     /// Reads what is said of an index with this mapping; `None` when nothing is.
     pub(super) fn read(mut section: Section<'_>, mapping: Option<&str>) -> Option<Self> {
         let given = ["key", "text", "fields", "order", "language"].iter().any(|key| section.has(key));
+        let key = section.text("key");
+        let has_key = key.is_some();
         let names = FieldNames {
-            key: section.text("key").unwrap_or_else(|| "id".to_owned()),
+            key: key.unwrap_or_else(|| "id".to_owned()),
             text: section.list("text").unwrap_or_default(),
             fields: section.list("fields").unwrap_or_default(),
             order: section.text("order"),
@@ -195,7 +197,9 @@ impl Searchable {
             Err(error) => {
                 let said = error.to_string();
                 let (key, what) = said.split_once(": ").unwrap_or(("key", &said));
-                section.problem(key, what);
+                let default =
+                    if key == "key" && !has_key { "; `id` is looked for where no other field is named" } else { "" };
+                section.problem(key, format!("{what}{default}"));
                 None
             }
         }

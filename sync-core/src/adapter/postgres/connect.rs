@@ -91,6 +91,16 @@ enum Use {
     SearchOfReplica,
 }
 
+impl Use {
+    /// What names the servers in the configuration.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Outbox | Self::SearchOfPrimary => "postgres.url",
+            Self::SearchOfReplica => "search.postgres.replicas",
+        }
+    }
+}
+
 /// What a search touches is little, and there are many at a time: none is compiled first, or done by several.
 const SEARCHING: [&str; 2] = ["-c jit=off", "-c max_parallel_workers_per_gather=0"];
 
@@ -153,7 +163,7 @@ impl Postgres {
         config.tcp_user_timeout(Duration::from_secs(30));
         let tls = MakeRustlsConnect::new(tls(settings)?);
         let name = config.get_dbname().map(str::to_owned);
-        let hosts = Arc::new(Hosts::new(&config, tls, settings.connect_timeout));
+        let hosts = Arc::new(Hosts::new(&config, tls, used.setting(), settings.connect_timeout));
         let limit = settings.statement_timeout;
         let pooled = Pooled { hosts: Arc::clone(&hosts), limit };
         let recycling_method = match used {
@@ -183,7 +193,7 @@ impl Postgres {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     pub async fn client(&self) -> Result<Object, Error> {
-        self.pool.get().await.map_err(|error| from_pool("postgres.url: cannot connect", error))
+        self.pool.get().await.map_err(|error| from_pool(&format!("{}: cannot connect", self.hosts.setting()), error))
     }
 
     /// The same, and no answer is waited for longer than that.

@@ -14,7 +14,7 @@ use self::pages::{
 };
 use crate::error::ErrorKind;
 use crate::port::{AwaitedWrite, Searcher};
-use crate::query::{Cursor, Fields, Order, Place, Query, Value, Wrote};
+use crate::query::{Cursor, Fields, Order, Place, Query, Text, Value, Words, Wrote};
 use crate::testkit::searching::{searched_documents, searched_fields};
 use crate::version::Version;
 
@@ -45,6 +45,8 @@ pub trait SearcherHarness: Sync {
 pub async fn searcher<S: SearcherHarness>(make: impl AsyncFn() -> S) {
     let searched = make().await;
     words_are_found_in_every_text_field(&searched).await;
+    let searched = make().await;
+    a_document_is_found_by_its_own_text_whatever_signs_are_in_it(&searched).await;
     let searched = make().await;
     conditions_hold_of_what_is_found(&searched).await;
     let searched = make().await;
@@ -85,6 +87,49 @@ async fn keys(searched: &impl SearcherHarness, query: &Query) -> Vec<String> {
 fn same<'a>(found: Vec<String>, expected: impl IntoIterator<Item = &'a str>, text: &str) {
     let found: BTreeSet<_> = found.iter().map(String::as_str).collect();
     assert_eq!(found, expected.into_iter().collect(), "{text}");
+}
+
+async fn a_document_is_found_by_its_own_text_whatever_signs_are_in_it(searched: &impl SearcherHarness) {
+    let fields = searched_fields();
+    let texts = [
+        "AC/DC",
+        "24/7",
+        "and/or",
+        "client/server",
+        "/usr/bin/env",
+        "a.b@example.de",
+        "https://example.org/a?b=c#d",
+        "日本語",
+        "カタカナ",
+        "สวัสดี",
+        "<b>bold</b>",
+        "don't",
+        "3.14",
+        "-5",
+        "x_y",
+        "C++",
+        "#7",
+        "'",
+        "ünü/größe",
+        "a\\b",
+    ];
+    let title = |(place, text): (usize, &&str)| note(&format!("k{place}"), json!({ "title": text }));
+    searched.put(&texts.iter().enumerate().map(title).collect::<Vec<_>>()).await;
+    for (place, text) in texts.iter().enumerate().filter(|(_, text)| text.chars().any(char::is_alphanumeric)) {
+        let key = format!("k{place}");
+        let quoted = format!("\"{}\"", text.replace('\\', "\\\\"));
+        let found = keys(searched, &read(&quoted, &fields)).await;
+        assert!(found.contains(&key), "{quoted}: {found:?}");
+        let word = Words { is_excluded: false, what: Text::Word((*text).to_owned()) };
+        let found = keys(searched, &Query { text: vec![word], limit: 100, ..Query::default() }).await;
+        assert!(found.contains(&key), "{text}: {found:?}");
+        let start: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
+        if !start.is_empty() {
+            let word = Words { is_excluded: false, what: Text::Prefix(start.clone()) };
+            let found = keys(searched, &Query { text: vec![word], limit: 100, ..Query::default() }).await;
+            assert!(found.contains(&key), "{start}*: {found:?}");
+        }
+    }
 }
 
 async fn words_are_found_in_every_text_field(searched: &impl SearcherHarness) {

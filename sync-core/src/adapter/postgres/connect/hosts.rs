@@ -27,6 +27,8 @@ pub(super) struct Hosts {
     /// One for each server, in their order.
     servers: Vec<Config>,
     tls: MakeRustlsConnect,
+    /// What names them in the configuration.
+    setting: &'static str,
     /// How long one server may take to let us in.
     patience: Duration,
     /// The server that let us in last. Asked first, so that one that is gone is not waited for again and again.
@@ -49,7 +51,7 @@ pub(super) enum Shut {
 }
 
 impl Hosts {
-    pub(super) fn new(config: &Config, tls: MakeRustlsConnect, patience: Duration) -> Self {
+    pub(super) fn new(config: &Config, tls: MakeRustlsConnect, setting: &'static str, patience: Duration) -> Self {
         let count = config.get_hosts().len().max(config.get_hostaddrs().len());
         // A string without any host is left as it is: connecting says what is wrong with it.
         let mut servers: Vec<_> = (0..count).map(|place| alone(config, place)).collect();
@@ -60,7 +62,12 @@ impl Hosts {
             // A name may stand for several addresses, and the first of them may be silent.
             server.connect_timeout(patience / 2);
         }
-        Self { servers, tls, patience, served: AtomicUsize::new(0) }
+        Self { servers, tls, setting, patience, served: AtomicUsize::new(0) }
+    }
+
+    /// What names them in the configuration.
+    pub(super) fn setting(&self) -> &'static str {
+        self.setting
     }
 
     /// How long asking all of them may take.
@@ -71,9 +78,9 @@ impl Hosts {
     /// A connection of its own.
     pub(super) async fn session(&self) -> Result<(Client, Connection<Socket, Stream>), Error> {
         self.open().await.map_err(|shut| match shut {
-            Shut::Answered(error) => from_postgres("postgres.url: cannot connect", error),
+            Shut::Answered(error) => from_postgres(format!("{}: cannot connect", self.setting), error),
             Shut::Silent => {
-                let what = format!("postgres.url: no server answered within {:?}", self.patience);
+                let what = format!("{}: no server answered within {:?}", self.setting, self.patience);
                 Error::new(ErrorKind::Unavailable, what)
             }
         })

@@ -90,7 +90,11 @@ impl SearchColumns {
             } else {
                 let column = column(name)?;
                 comparable(*field, column.type_(), &format!("p.{}", quoted(name))).ok_or_else(|| {
-                    wrong(format!("{name}: the column is of type {}, {}", column.type_(), fitting(*field)))
+                    wrong(format!(
+                        "{name}: the column is of type {}, {}",
+                        column.type_(),
+                        fitting(*field, column.type_())
+                    ))
                 })?
             };
             others.insert(name.clone(), comparable);
@@ -101,7 +105,7 @@ impl SearchColumns {
             let column = column(&field.name)?;
             let name = format!("p.{}", quoted(&field.name));
             let text = if is_text(column.type_()) { name } else { format!("{name}::text") };
-            tsvectors.push(format!("to_tsvector({regconfig}, coalesce({text}, ''))"));
+            tsvectors.push(format!("to_tsvector({regconfig}, outbox.words(coalesce({text}, '')))"));
         }
         let labelled = tsvectors.iter().zip(labels).map(|(words, label)| format!("setweight({words}, '{label}')"));
         let labelled: Vec<_> = labelled.collect();
@@ -170,11 +174,16 @@ fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
         }
         return Some(match field.kind {
             FieldKind::Keyword if has_text(element) => cast("text", *element == Type::TEXT),
-            FieldKind::Keyword => return None,
-            FieldKind::Integer | FieldKind::Long => cast("int8", *element == Type::INT8),
-            FieldKind::Double => cast("float8", *element == Type::FLOAT8),
-            FieldKind::Date => name.to_owned(),
-            FieldKind::Boolean => cast("bool", *element == Type::BOOL),
+            FieldKind::Integer | FieldKind::Long if is_number(element) => cast("int8", *element == Type::INT8),
+            FieldKind::Double if is_number(element) => cast("float8", *element == Type::FLOAT8),
+            FieldKind::Date if matches!(*element, Type::TIMESTAMPTZ | Type::TIMESTAMP | Type::DATE) => name.to_owned(),
+            FieldKind::Boolean if *element == Type::BOOL => name.to_owned(),
+            FieldKind::Keyword
+            | FieldKind::Integer
+            | FieldKind::Long
+            | FieldKind::Double
+            | FieldKind::Date
+            | FieldKind::Boolean => return None,
         });
     }
     if field.is_many {
@@ -184,6 +193,8 @@ fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
     Some(match field.kind {
         FieldKind::Keyword if has_text(sql_type) => cast("text", is_text(sql_type)),
         FieldKind::Keyword => return None,
+        // Text may be no number: that is known too late, in the middle of a search.
+        FieldKind::Integer | FieldKind::Long | FieldKind::Double if !is_number(sql_type) => return None,
         FieldKind::Integer | FieldKind::Long => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
         FieldKind::Double => cast("float8", *sql_type == Type::FLOAT8),
         FieldKind::Date => match *sql_type {
@@ -192,8 +203,13 @@ fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
             Type::DATE => format!("({name}::timestamp at time zone 'UTC')"),
             _ => return None,
         },
-        FieldKind::Boolean => cast("bool", *sql_type == Type::BOOL),
+        FieldKind::Boolean if *sql_type == Type::BOOL => name.to_owned(),
+        FieldKind::Boolean => return None,
     })
+}
+
+fn is_number(sql_type: &Type) -> bool {
+    matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8 | Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC)
 }
 
 /// Whether its text is what a document has of it: of an address or a time it is not.
@@ -203,11 +219,11 @@ fn has_text(sql_type: &Type) -> bool {
         || matches!(sql_type.kind(), TypeKind::Enum(_))
 }
 
-fn fitting(field: Field) -> &'static str {
-    if field.is_many {
-        "but [] behind the name says that it has several values: an array"
-    } else {
-        "which cannot be compared as its mapping says; an array has [] behind its name in `fields`"
+fn fitting(field: Field, sql_type: &Type) -> &'static str {
+    match (field.is_many, matches!(sql_type.kind(), TypeKind::Array(_))) {
+        (true, false) => "but [] behind the name says that it has several values: an array",
+        (false, true) => "but an array has [] behind its name in `fields`",
+        (true, true) | (false, false) => "which cannot be compared as its mapping says; cast it in the projection",
     }
 }
 

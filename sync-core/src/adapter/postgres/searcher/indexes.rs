@@ -64,7 +64,7 @@ const SEVERAL: &str =
 
 /// Names and kinds of tables, their columns, and the indexes in the same schemas.
 const TABLES: &str = "
-select c.oid, c.oid::regclass::text, c.relname::text, c.relkind::text, a.attnum, a.attname::text, c.relnamespace::regnamespace::text
+select c.oid, format('%s.%I', c.relnamespace::regnamespace, c.relname), c.relname::text, c.relkind::text, a.attnum, a.attname::text, c.relnamespace::regnamespace::text
   from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
  where c.oid = any ($1)";
 

@@ -1,7 +1,7 @@
 //! The servers that can be searched: replicas that are close to the primary, then the primary, then whoever answers.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct Server {
     /// For the log.
     name: String,
     seen: watch::Sender<ReplicaState>,
+    /// Whether anybody was told how it is.
+    is_told: AtomicBool,
     /// How often it was found to say nothing.
     silences: watch::Sender<u64>,
 }
@@ -52,7 +54,8 @@ impl fmt::Debug for Server {
 
 impl Server {
     fn new(database: Postgres, name: String) -> Self {
-        Self { database, name, seen: watch::Sender::new(ReplicaState::Unreachable), silences: watch::Sender::new(0) }
+        let (seen, silences) = (watch::Sender::new(ReplicaState::Unreachable), watch::Sender::new(0));
+        Self { database, name, seen, is_told: AtomicBool::new(false), silences }
     }
 
     /// Does something there, and gives it up when the server is found to say nothing.
@@ -88,12 +91,13 @@ impl Server {
 
     fn see(&self, now: Result<Duration, Error>) {
         let before = *self.seen.borrow();
+        let is_told = self.is_told.swap(true, Ordering::Relaxed);
         match (before, &now) {
-            (ReplicaState::Behind(_), Err(error)) => {
-                tracing::warn!(server = self.name, %error, "searches are not sent there")
-            }
-            (ReplicaState::Unreachable, Err(error)) => {
+            (ReplicaState::Unreachable, Err(error)) if is_told => {
                 tracing::debug!(server = self.name, %error, "searches are not sent there")
+            }
+            (ReplicaState::Behind(_) | ReplicaState::Unreachable, Err(error)) => {
+                tracing::warn!(server = self.name, %error, "searches are not sent there")
             }
             (ReplicaState::Unreachable, Ok(lag)) => tracing::info!(server = self.name, ?lag, "a server answers"),
             (ReplicaState::Behind(_), Ok(_)) => {}

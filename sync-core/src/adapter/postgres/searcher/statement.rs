@@ -126,15 +126,43 @@ pub(super) fn tsquery_of(query: &Query, regconfig: &str, parameters: &mut Parame
 }
 
 fn tsquery(text: &Text, regconfig: &str, parameters: &mut Parameters) -> String {
-    let words: Vec<&str> = text.written().unicode_words().collect();
+    let mut phrase = |words: &str| {
+        format!("phraseto_tsquery({regconfig}, outbox.words({}))", parameters.add(words.to_owned(), Type::TEXT))
+    };
     match text {
-        Text::Word(_) => format!("plainto_tsquery({regconfig}, {})", parameters.add(words.join(" "), Type::TEXT)),
-        Text::Phrase(_) => format!("phraseto_tsquery({regconfig}, {})", parameters.add(words.join(" "), Type::TEXT)),
-        Text::Prefix(_) => {
-            let quoted: Vec<_> = words.iter().map(|word| format!("'{}'", word.replace('\'', "''"))).collect();
-            format!("to_tsquery({regconfig}, {})", parameters.add(format!("{}:*", quoted.join(" & ")), Type::TEXT))
+        Text::Phrase(words) => phrase(words),
+        Text::Word(written) => {
+            let each: Vec<_> = pieces(written).into_iter().map(&mut phrase).collect();
+            all_of(&each)
+        }
+        Text::Prefix(written) => {
+            let pieces = pieces(written);
+            let Some((last, first)) = pieces.split_last() else { return NOTHING.to_owned() };
+            let mut each: Vec<_> = first.iter().map(|piece| phrase(piece)).collect();
+            let last = parameters.add((*last).to_owned(), Type::TEXT);
+            each.push(format!("to_tsquery({regconfig}, quote_literal(outbox.words({last})) || ':*')"));
+            all_of(&each)
         }
     }
+}
+
+/// What is found everywhere.
+const NOTHING: &str = "''::tsquery";
+
+fn all_of(each: &[String]) -> String {
+    if each.is_empty() { NOTHING.to_owned() } else { format!("({})", each.join(" && ")) }
+}
+
+/// What the index takes for words of their own, in any order; what stands together in a script without spaces is one.
+fn pieces(written: &str) -> Vec<&str> {
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    for (begin, word) in written.unicode_word_indices() {
+        match places.last_mut() {
+            Some((_, end)) if *end == begin => *end = begin + word.len(),
+            Some(_) | None => places.push((begin, begin + word.len())),
+        }
+    }
+    places.into_iter().map(|(begin, end)| &written[begin..end]).collect()
 }
 
 fn holds(filter: &Filter, column: &SearchColumn, parameters: &mut Parameters) -> String {
