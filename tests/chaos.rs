@@ -12,4 +12,5 @@ mod search;
 mod shutdown;
 mod topic;
 mod volume;
+mod workspaces;
 mod writers;

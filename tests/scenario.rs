@@ -18,3 +18,4 @@ mod silence;
 mod tombstones;
 mod watch;
 mod windows;
+mod workspaces;

@@ -14,3 +14,4 @@ pub mod proxy;
 pub mod runner;
 pub mod searched;
 pub mod servers;
+pub mod workplace;

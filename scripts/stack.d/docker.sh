@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A Docker engine of its own, without the system's: its containers, images and networks are seen by nobody else. It needs
-# root. In namespaces for mounts and processes, so that whatever ends it, no container and no mount stays behind.
+# root. In namespaces of its own, so that whatever ends it, no container, mount or bridge stays behind.
 
 docker_variable() { echo SYNC_STACK_DOCKER; }
 
@@ -23,11 +23,12 @@ docker_prepare() {
     mkdir -p "$STACK/docker"
 }
 
-docker_configure() { rm -f "$STACK/docker/engine.pid"; }
+# As after a crash of the machine: processes of before are not looked for.
+docker_configure() { rm -rf -- "$STACK/docker/engine.pid" "$STACK/docker/exec"; }
 
 docker_run() {
     local AS_SERVER_USER=() at=$STACK/docker
-    spawn docker env -i PATH="$PATH" unshare --mount --pid --fork --kill-child --mount-proc dockerd --host "$(docker_location)" \
+    spawn docker env -i PATH="$PATH" unshare --mount --net --pid --fork --kill-child --mount-proc dockerd --host "$(docker_location)" \
         --data-root "$at/data" --exec-root "$at/exec" --pidfile "$at/engine.pid" --containerd-namespace "sync-$NAME" \
         --containerd-plugins-namespace "sync-$NAME-plugins" --storage-driver vfs --iptables=false --bridge none
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::execution::{Cancellation, Execution};
@@ -48,7 +48,7 @@ pub struct SagaConfig {
     /// How long one try of a step may take, or of what undoes it.
     pub step_timeout: Duration,
     /// Tries of a step, and of what undoes it. A try that only found something away does not count: the time allowed, or
-    /// `undo_patience`, limits those. One that ended with its process does.
+    /// `undo_patience`, limits those. Of those that end with their process there may be ten.
     pub attempts: u32,
     /// How long undoing a step is tried while what it needs is away.
     pub undo_patience: Duration,
@@ -174,16 +174,24 @@ impl SagaWorker {
         }
     }
 
-    /// Renews the lease three times in its life; ends only with an error.
+    /// Renews the lease three times in its life; ends only with an error, and not because of an outage that is shorter than
+    /// the lease.
     async fn keep(&self, claim: SagaClaim, cancellation: &Cancellation) -> Error {
         let lease = self.log.lease();
+        let mut over = Instant::now() + lease;
         loop {
             sleep((lease / 3).max(Duration::from_millis(1))).await;
+            let asked = Instant::now();
             let silence =
                 |_| Err(Error::new(ErrorKind::Unavailable, "the lease ran out before its renewal was answered"));
-            match timeout(lease / 2, self.log.renew(claim)).await.unwrap_or_else(silence) {
-                Ok(None) => {}
-                Ok(Some(why)) => cancellation.tell(why),
+            match timeout_at(over, self.log.renew(claim)).await.unwrap_or_else(silence) {
+                Ok(why) => {
+                    over = asked + lease;
+                    why.into_iter().for_each(|why| cancellation.tell(why));
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < over => {
+                    tracing::debug!(%error, "a lease is not renewed yet");
+                }
                 Err(error) => return error,
             }
         }

@@ -1,7 +1,26 @@
-//! Docker engines, as tests see them beside the adapter.
+//! Docker engines: the one all tests share, as they see it beside the adapter, and such as may be ended.
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ImportImageOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+};
 use bollard::{API_DEFAULT_VERSION, Docker};
+use futures::StreamExt;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::process::{self, Frozen};
+
+/// What containers of tests are made of.
+pub const IMAGE: &str = "sync-busybox";
+
+/// How long an engine may take to start.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// A client of its own.
 pub async fn client(engine: &str) -> Docker {
@@ -22,4 +41,160 @@ pub async fn network(engine: &str, name: &str, subnet: &str) {
         ..NetworkCreateRequest::default()
     };
     client.create_network(request).await.unwrap();
+}
+
+/// The workspaces that have a container of this owner, sorted.
+pub async fn workspaces(engine: &str, owner: &str) -> Vec<String> {
+    let filters = [("label".to_owned(), vec![format!("workspace-owner={owner}")])].into();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let found = client(engine).await.list_containers(Some(options)).await.unwrap();
+    let label = |labels: std::collections::HashMap<String, String>| labels.get("workspace-id").cloned();
+    let mut workspaces: Vec<_> = found.into_iter().filter_map(|container| label(container.labels?)).collect();
+    workspaces.sort();
+    workspaces
+}
+
+/// Removes all containers of this owner, and the network of its name.
+pub async fn clear(engine: &str, owner: &str) {
+    let Ok(client) = Docker::connect_with_unix(engine, 60, API_DEFAULT_VERSION) else { return };
+    let Ok(client) = client.negotiate_version().await else { return };
+    let filters = [("label".to_owned(), vec![format!("workspace-owner={owner}")])].into();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    for container in client.list_containers(Some(options)).await.unwrap_or_default() {
+        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        client.remove_container(&container.id.unwrap_or_default(), Some(options)).await.ok();
+    }
+    client.remove_network(owner).await.ok();
+}
+
+/// Makes a container of that name, of nobody's.
+pub async fn occupy(engine: &str, name: &str) {
+    let options = CreateContainerOptionsBuilder::new().name(name).build();
+    let body =
+        ContainerCreateBody { image: Some(IMAGE.to_owned()), cmd: Some(vec!["true".to_owned()]), ..Default::default() };
+    client(engine).await.create_container(Some(options), body).await.unwrap();
+}
+
+/// Removes it; whether it was there.
+pub async fn vacate(engine: &str, name: &str) -> bool {
+    client(engine).await.remove_container(name, None).await.is_ok()
+}
+
+/// An engine of a test's own. It and everything in it ends when this is dropped.
+pub struct Engine {
+    directory: TempDir,
+    server: Option<Child>,
+    /// Whether its disk is one of its own.
+    is_mounted: bool,
+}
+
+impl Engine {
+    /// One that runs and has the image, taken from the engine that is there already.
+    pub async fn new(shared: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
+        Self { directory, server: None, is_mounted: false }.with_image(shared).await
+    }
+
+    /// The same with a disk of so many bytes.
+    pub async fn with_disk(shared: &str, bytes: u64) -> Self {
+        let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
+        let data = directory.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&data);
+        assert!(mount.status().unwrap().success());
+        Self { directory, server: None, is_mounted: true }.with_image(shared).await
+    }
+
+    async fn with_image(mut self, shared: &str) -> Self {
+        let engine = &mut self;
+        engine.start().await;
+        let image: Vec<_> = client(shared).await.export_image(IMAGE).map(|part| part.unwrap()).collect().await;
+        let body = bollard::body_full(image.concat().into());
+        let mut imported = client(&engine.address()).await.import_image(ImportImageOptions::default(), body, None);
+        while let Some(said) = imported.next().await {
+            said.unwrap();
+        }
+        drop(imported);
+        self
+    }
+
+    fn filling(&self) -> std::path::PathBuf {
+        self.directory.path().join("data/filling")
+    }
+
+    /// Leaves no room on its disk.
+    pub fn fill(&self) {
+        let mut file = std::fs::File::create(self.filling()).unwrap();
+        while file.write_all(&[0; 4_096]).is_ok() {}
+    }
+
+    /// Leaves room again.
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.filling()).unwrap();
+    }
+
+    /// Lets it stand still until that is dropped. Blocks.
+    pub fn freeze(&self) -> Frozen {
+        process::freeze(self.server.as_ref().expect("it runs"))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("docker.sock")
+    }
+
+    /// Starts it with what it had before.
+    pub async fn start(&mut self) {
+        assert!(self.server.is_none(), "it runs already");
+        let at = |name: &str| self.directory.path().join(name).display().to_string();
+        // As after a crash of the machine: processes of before are not looked for.
+        std::fs::remove_file(at("engine.pid")).ok();
+        std::fs::remove_dir_all(at("exec")).ok();
+        let log = std::fs::File::options().create(true).append(true).open(at("engine.log")).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "dockerd"]);
+        command.args(["--host", &self.address(), "--data-root", &at("data"), "--exec-root", &at("exec")]);
+        command.args([
+            "--pidfile",
+            &at("engine.pid"),
+            "--storage-driver",
+            "vfs",
+            "--iptables=false",
+            "--bridge",
+            "none",
+        ]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.server = Some(command.spawn().unwrap());
+        let began = Instant::now();
+        while !self.answers().await {
+            assert!(began.elapsed() < BOUND, "it does not start: {}", process::end_of(Path::new(&at("engine.log"))));
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        let Ok(client) = Docker::connect_with_unix(&self.address(), 5, API_DEFAULT_VERSION) else { return false };
+        client.ping().await.is_ok()
+    }
+
+    /// Ends it, and all containers with it, as a crash of its machine would. Blocks.
+    pub fn kill(&mut self) {
+        process::kill(&mut self.server.take().expect("it runs"));
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            process::kill(&mut server);
+        }
+        if self.is_mounted {
+            Command::new("umount").arg(self.directory.path().join("data")).status().unwrap();
+        }
+    }
 }

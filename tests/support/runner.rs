@@ -124,6 +124,13 @@ impl Deployment {
         self.settings.extend(["--set".to_owned(), format!("{key}={value}")]);
     }
 
+    /// Adds to the configuration, for what is started from now on.
+    pub fn configure(&self, more: &str) {
+        let path = self.directory.path().join("sync.toml");
+        let configuration = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{configuration}{more}")).unwrap();
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(&self.directory.path().join("sync.toml"), arguments);
         command.args(&self.settings);

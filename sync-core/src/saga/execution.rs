@@ -109,7 +109,7 @@ impl<'a> Execution<'a> {
         counter!(SAGA_FAILED_TRIES.name, "kind" => self.saga.kind.clone(), "step" => step.name()).increment(1);
         let failure = SagaFailure { error: error.to_string(), counts: error.remedy() != Remedy::Retry };
         let mut events = vec![SagaEvent::Failed { step: name.to_owned(), attempt, failure }];
-        let tries = self.progress.counted_tries();
+        let tries = self.progress.counted_tries() + 1;
         let pause = self.config.backoff.delay(attempt, rand::random());
         let has_time = pause < self.time_left();
         if !step.may_be_repeated() || !is_tried_again(error.remedy(), tries, self.config.attempts, has_time) {
@@ -132,11 +132,12 @@ impl<'a> Execution<'a> {
         if self.time_left().is_zero() {
             return Some(format!("{name}: not done in the time allowed{failure}"));
         }
-        let tries = self.progress.counted_tries();
         if !may_be_repeated && (self.progress.is_open() || !failure.is_empty()) {
             return Some(format!("{name}: it is not known whether it was done, and it may not be repeated{failure}"));
         }
-        (tries >= self.config.attempts.max(1)).then(|| format!("{name}: tried {tries} times in vain{failure}"))
+        let tries = self.progress.tries();
+        let is_used_up = self.progress.is_used_up(self.config.attempts);
+        is_used_up.then(|| format!("{name}: tried {tries} times in vain{failure}"))
     }
 
     /// One try to undo a step.
@@ -145,14 +146,15 @@ impl<'a> Execution<'a> {
         let Some(step) = self.definition.step(name).cloned() else {
             return self.leave(leave("there is no step of that name any more".to_owned())).await;
         };
-        if self.progress.counted_tries() >= self.config.attempts.max(1) {
+        if self.progress.is_used_up(self.config.attempts) {
             let failure = self.progress.failure().unwrap_or("its process ended each time").to_owned();
             return self.leave(leave(failure)).await;
         }
         let since = *self.undoing_since.get_or_insert_with(Instant::now);
         let attempt = self.progress.tries() + 1;
         self.record(vec![SagaEvent::Undoing { step: name.to_owned(), attempt }]).await?;
-        let limit = self.config.step_timeout;
+        // One that says nothing is tried once more.
+        let limit = self.config.step_timeout.min(self.config.undo_patience / 2);
         let undone = timeout(limit, step.undo(self.context())).await.unwrap_or_else(|_| Err(late(limit)));
         let Err(error) = undone else {
             self.undoing_since = None;

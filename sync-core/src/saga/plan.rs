@@ -31,8 +31,10 @@ pub(super) struct Progress {
     left: BTreeMap<String, String>,
     /// Tries of the step in hand, or of what undoes it.
     tries: u32,
-    /// Those of them that only found something away.
-    in_vain: u32,
+    /// Those of them that failed, and did not only find something away.
+    counted: u32,
+    /// Those of which nobody knows how they ended: their process died, or lost the log.
+    lost: u32,
     /// Whether the last try of it came to no end that anybody knows of.
     is_open: bool,
     /// Why the last try failed.
@@ -81,18 +83,20 @@ impl Progress {
     }
 
     fn tried(&mut self) {
+        self.lost = self.lost.saturating_add(u32::from(self.is_open));
         (self.tries, self.is_open) = (self.tries.saturating_add(1), true);
     }
 
     fn failed(&mut self, failure: &SagaFailure) {
-        self.in_vain = self.in_vain.saturating_add(u32::from(!failure.counts));
+        self.counted = self.counted.saturating_add(u32::from(failure.counts));
         self.is_open = false;
         self.failure = Some(failure.error.clone());
     }
 
     /// To another step, or another way.
     fn turn(&mut self) {
-        (self.tries, self.in_vain, self.is_open, self.failure) = (0, 0, false, None);
+        (self.tries, self.counted, self.lost) = (0, 0, 0);
+        (self.is_open, self.failure) = (false, None);
     }
 
     /// What is to be done next, of a saga with these steps.
@@ -121,9 +125,14 @@ impl Progress {
         self.tries
     }
 
-    /// Those of them that count.
+    /// Those of them that failed, and did not only find something away.
     pub(super) fn counted_tries(&self) -> u32 {
-        self.tries.saturating_sub(self.in_vain)
+        self.counted
+    }
+
+    /// Whether the step in hand has used up its tries.
+    pub(super) fn is_used_up(&self, attempts: u32) -> bool {
+        self.counted >= attempts.max(1) || self.lost + u32::from(self.is_open) >= LOST
     }
 
     /// Whether it is not known what the last try of the step in hand did.
@@ -151,6 +160,10 @@ impl Progress {
         self.why.as_deref()
     }
 }
+
+/// So often a step may end with its process: one that kills it would otherwise do so until the time allowed is over, and
+/// whatever else that process does with it.
+const LOST: u32 = 10;
 
 /// Whether a step that failed is tried again. `tries` are those that count, the last one included.
 pub(super) fn is_tried_again(remedy: Remedy, tries: u32, attempts: u32, has_time: bool) -> bool {
@@ -225,12 +238,22 @@ mod tests {
     }
 
     #[test]
-    fn tries_count_unless_something_was_only_away() {
+    fn tries_count_unless_something_was_only_away_or_their_process_died() {
         let tries = |log: &[SagaEvent]| Progress::of(&STEPS, false, log).counted_tries();
-        assert_eq!(tries(&[acting("flight"), acting("flight")]), 2, "their processes died");
+        assert_eq!(tries(&[acting("flight"), acting("flight")]), 0, "their processes died");
         assert_eq!(tries(&[acting("flight"), failed(true), acting("flight"), failed(false)]), 1);
         assert_eq!(tries(&[acting("flight"), failed(true), acting("flight"), done("flight")]), 0, "the next step's");
         assert_eq!(tries(&[acting("flight"), failed(true), compensating()]), 0, "the way back is another");
+    }
+
+    #[test]
+    fn a_step_is_given_up_after_so_many_failures_or_after_many_processes_died_in_it() {
+        let is_used_up = |log: &[SagaEvent]| Progress::of(&STEPS, false, log).is_used_up(2);
+        assert!(!is_used_up(&[acting("flight"), failed(true)]));
+        assert!(is_used_up(&[acting("flight"), failed(true), acting("flight"), failed(true)]));
+        let died = vec![acting("flight"); 10];
+        assert!(!is_used_up(&died[1..]) && is_used_up(&died));
+        assert!(!is_used_up(&[&died[1..], &[failed(false), acting("flight"), done("flight")]].concat()));
     }
 
     #[test]

@@ -72,6 +72,13 @@ impl SagaDefinition {
         Self { undoes: true, ..Self::new(kind, steps) }
     }
 
+    /// The same with something around each step: a trace, a fault.
+    #[must_use]
+    pub fn around(mut self, wrap: impl FnMut(Arc<dyn SagaStep>) -> Arc<dyn SagaStep>) -> Self {
+        self.steps = self.steps.into_iter().map(wrap).collect();
+        self
+    }
+
     pub(super) fn names(&self) -> Vec<&'static str> {
         self.steps.iter().map(|step| step.name()).collect()
     }

@@ -60,7 +60,8 @@ impl Hold {
         self.0.released.add_permits(1);
     }
 
-    async fn wait(&self) {
+    /// What is held up: says that it is there, and waits until it is let go.
+    pub async fn wait(&self) {
         self.0.reached.add_permits(1);
         drop(self.0.released.acquire().await);
     }

@@ -13,3 +13,4 @@ mod runner;
 mod search;
 mod secrets;
 mod servers;
+mod workspace;

@@ -144,6 +144,13 @@ impl DockerContainers {
                 let mend = format!("workspaces.image: {:?} must be there: `docker pull` it on that host", spec.image);
                 Err(Error::new(error.kind(), format!("{error}; {mend}")))
             }
+            Err(failure) if failure.status() == Some(409) => {
+                let error = failure.into_error(self.engine.host(), "creating a container");
+                // Somebody else's is refused here. Ours is one that an earlier try, of a process that died perhaps, has the
+                // engine make just now; until it is made it has a name and nothing else.
+                self.find(&spec.workspace).await?;
+                Err(Error::new(ErrorKind::Unavailable, error.to_string()))
+            }
             Err(failure) => Err(failure.into_error(self.engine.host(), "creating a container")),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize as _;
+use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -72,7 +72,7 @@ impl PostgresSagas {
         if let Some(statement) = self.statement(&kind, ending.outcome) {
             let (subject, params): (String, Value) =
                 (row.try_get(1).map_err(unreadable)?, row.try_get(2).map_err(unreadable)?);
-            let told = json!({
+            let told = storable(&json!({
                 "saga": claim.id,
                 "kind": kind,
                 "subject": subject,
@@ -80,7 +80,7 @@ impl PostgresSagas {
                 "outputs": ending.outputs,
                 "error": ending.error,
                 "left": ending.left,
-            });
+            }))?;
             let failed = |error| {
                 from_postgres(format!("what {kind} of {subject} does when it is {}", ending.outcome.name()), error)
             };
@@ -158,8 +158,7 @@ impl SagaLog for PostgresSagas {
         if events.is_empty() {
             return Ok(());
         }
-        let told = serde_json::to_value(events)
-            .map_err(|error| Error::new(ErrorKind::Internal, "writing what a saga did").with_source(error))?;
+        let told = storable(&events)?;
         let client = self.database.timed().await?;
         let written = client.execute(RECORD, &[&claim.id, &claim.term, &told]).await;
         match written.map_err(|error| from_postgres("writing what a saga did", error))? {
@@ -186,6 +185,14 @@ impl SagaLog for PostgresSagas {
             _ => Ok(()),
         }
     }
+}
+
+/// As JSON that the database takes: text of the world may hold a NUL, which no text there may.
+fn storable(told: &impl Serialize) -> Result<Value, Error> {
+    let stored = || serde_json::from_str(&serde_json::to_string(told)?.replace("\\u0000", "\\ufffd"));
+    stored().map_err(|error: serde_json::Error| {
+        Error::new(ErrorKind::Internal, "writing what a saga did").with_source(error)
+    })
 }
 
 fn gone(claim: SagaClaim) -> Error {

@@ -162,6 +162,16 @@ async fn every_kind_of_event_comes_back_as_it_was(store: &impl SagaHarness) {
     worker.record(held.claim(), &then).await.unwrap();
     worker.release(held.claim(), Duration::ZERO).await.unwrap();
     let all = [&first[..], &then[..]].concat();
+    let nul = "what\0ever".to_owned();
+    store.people().begin(&order(KIND, "bert")).await.unwrap();
+    let other = worker.claim(&[KIND], Some("bert")).await.unwrap().unwrap();
+    let of_the_world = [
+        SagaEvent::Done { step: step(), output: json!({ "told": nul }) },
+        SagaEvent::Compensating { why: nul.clone() },
+    ];
+    worker.record(other.claim(), &of_the_world).await.unwrap();
+    let ending = SagaEnding { outcome: SagaOutcome::Compensated, error: Some(nul), ..done() };
+    worker.end(other.claim(), &ending).await.unwrap();
     assert_eq!(claimed(&*worker).await.saga.log, all);
     assert_eq!(store.people().list(Some("anna"), 1).await.unwrap()[0].saga.log, all);
 }

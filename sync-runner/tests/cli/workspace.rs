@@ -1,0 +1,179 @@
+//! Workspaces by command and by SQL, on a real engine.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::runner::{BOUND, Ended};
+use crate::servers::Stage;
+
+/// The image of the engine that scripts/stack starts.
+const IMAGE: &str = "sync-busybox";
+
+/// A stage with workspaces; `None` where there is no engine.
+async fn stage() -> Option<Stage> {
+    let engine = std::env::var("SYNC_STACK_DOCKER").ok().filter(|engine| !engine.is_empty())?;
+    let stage = Stage::migrated("direct").await;
+    stage.sql("create table spaces (id text primary key, status text not null default 'CREATING', error text)").await;
+    let configuration = stage.runner.read("sync.toml");
+    let set = |status: &str, id: &str| format!("update spaces set status = '{status}' where id = $1->>'{id}'");
+    let more = format!(
+        "[workspaces]\nowner = {:?}\nknown = \"select id, status in ('FAILED', 'DELETED') as is_gone from spaces\"\n\
+         create = \"insert into spaces (id) values ($1->>'workspace')\"\nready = {:?}\n\
+         failed = \"update spaces set status = 'FAILED', error = $1->>'error' where id = $1->>'subject'\"\n\
+         delete = {:?}\ndeleted = {:?}\nimage = {IMAGE:?}\ncommand = [\"sleep\", \"100000\"]\nsetup = [\"touch /tmp/x\"]\n\
+         [workspaces.cleanup]\ngrace = \"0s\"\n\
+         [workspaces.hosts.here]\nengine = {engine:?}\naddresses = \"10.0.0.10-10.0.0.20\"\n",
+        stage.name,
+        set("RUNNING", "subject"),
+        set("DELETING", "workspace"),
+        set("DELETED", "subject"),
+    );
+    stage.runner.write("sync.toml", &format!("{configuration}{more}"));
+    Some(stage)
+}
+
+#[track_caller]
+fn well(ended: &Ended) -> Value {
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    ended.json()
+}
+
+async fn status(stage: &Stage, id: &str) -> String {
+    let client = stage.database.client().await.unwrap();
+    client.query_one("select status from spaces where id = $1", &[&id]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_workspace_is_created_listed_shown_and_deleted_by_command() {
+    let Some(stage) = stage().await else { return };
+    let [blue, red] = ["blue", "red"].map(|id| format!("{id}-{}", stage.name));
+    let created = stage.runner.run(&["workspace", "create", "--id", &blue, "--json"]);
+    for step in ["place: done: here", "container: begun", "setup: done", "address: done: 10.0.0.10"] {
+        assert!(created.err.contains(step), "{step}: {}", created.err);
+    }
+    let created = well(&created);
+    assert_eq!(
+        (&created["state"], &created["host"], &created["address"]),
+        (&"ready".into(), &"here".into(), &"10.0.0.10".into())
+    );
+    assert_eq!(status(&stage, &blue).await, "RUNNING");
+    let again = stage.runner.run(&["workspace", "create", "--id", &blue]);
+    assert_eq!(again.code, Some(1), "{}", again.all());
+    let listed = well(&stage.runner.run(&["workspace", "list", "--json"]));
+    assert_eq!(
+        (listed["workspaces"].as_array().unwrap().len(), &listed["workspaces"][0]["workspace"]),
+        (1, &blue.as_str().into())
+    );
+    let shown = stage.runner.run(&["workspace", "status", &blue]);
+    assert!(shown.out.contains(&format!("workspace {blue}: ready")) && shown.out.contains("setup"), "{}", shown.all());
+    let deleted = well(&stage.runner.run(&["workspace", "delete", &blue, "--json"]));
+    assert_eq!((&deleted["state"], &deleted["address"]), (&"deleted".into(), &Value::Null));
+    assert_eq!(status(&stage, &blue).await, "DELETED");
+    let cleaned = stage.runner.run(&["workspace", "cleanup"]);
+    assert_eq!((cleaned.code, cleaned.out.trim()), (Some(0), "Nothing is left of any workspace."), "{}", cleaned.all());
+    let unknown = stage.runner.run(&["workspace", "status", &red]);
+    assert_eq!(unknown.code, Some(1), "{}", unknown.all());
+}
+
+#[tokio::test]
+async fn a_workspace_that_cannot_be_is_told_with_what_its_set_up_wrote() {
+    let Some(stage) = stage().await else { return };
+    let [red, green] = ["red", "green"].map(|id| format!("{id}-{}", stage.name));
+    let params = r#"{"setup": [["sh", "-c", "echo no compiler; exit 7"]]}"#;
+    let ended = stage.runner.run(&["workspace", "create", "--id", &red, "--params", params, "--json"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.all());
+    let told = ended.json();
+    assert_eq!(told["state"], "failed");
+    let error = told["error"].as_str().unwrap();
+    assert!(error.contains("ended with code 7") && error.contains("no compiler"), "{error}");
+    assert_eq!(status(&stage, &red).await, "FAILED");
+    assert_eq!(well(&stage.runner.run(&["workspace", "cleanup", "--json"]))["removed"], serde_json::json!([]));
+    for wrong in [r#"{"imgae": "x"}"#, r#"{"setup": "make"}"#] {
+        let ended = stage.runner.run(&["workspace", "create", "--id", &green, "--params", wrong]);
+        assert_eq!(ended.code, Some(1), "{}", ended.all());
+        assert!(ended.err.contains("params"), "{}", ended.err);
+    }
+    assert_eq!(
+        stage.count(&format!("select count(*) from spaces where id = '{green}'")).await,
+        0,
+        "refused before it was written"
+    );
+}
+
+#[tokio::test]
+async fn what_was_asked_for_by_sql_is_done_by_the_roles_and_the_cleanup_is_told_before_it_is_done() {
+    let Some(stage) = stage().await else { return };
+    let [blue, green] = ["blue", "green"].map(|id| format!("{id}-{}", stage.name));
+    let running = stage.runner.start(&["run", "--roles", "workspaces"]);
+    let sql =
+        format!("begin; insert into spaces (id) values ('{blue}'); select outbox.create_workspace('{blue}'); commit");
+    stage.sql(&sql).await;
+    let by = Instant::now() + BOUND;
+    while status(&stage, &blue).await != "RUNNING" {
+        assert!(Instant::now() < by, "{}", stage.runner.run(&["workspace", "status", &blue]).all());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let detached = well(&stage.runner.run(&["workspace", "create", "--id", &green, "--detach", "--json"]));
+    assert_eq!(detached["workspace"], green.as_str());
+    while status(&stage, &green).await != "RUNNING" {
+        assert!(Instant::now() < by, "{}", stage.runner.run(&["workspace", "status", &green]).all());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+
+    // Somebody says that it has failed, without having it deleted.
+    stage.sql(&format!("update spaces set status = 'FAILED' where id = '{green}'")).await;
+    let told = well(&stage.runner.run(&["workspace", "cleanup", "--dry-run", "--json"]));
+    let kinds: Vec<_> = told["removed"].as_array().unwrap().iter().map(|orphan| &orphan["kind"]).collect();
+    assert_eq!((kinds, &told["dry_run"]), (vec![&Value::from("container"), &"placement".into()], &true.into()));
+    let done = well(&stage.runner.run(&["workspace", "cleanup", "--json"]));
+    assert_eq!(done["removed"], told["removed"]);
+    assert_eq!(well(&stage.runner.run(&["workspace", "cleanup", "--json"]))["removed"], serde_json::json!([]));
+    well(&stage.runner.run(&["workspace", "delete", &blue, "--json"]));
+}
+
+#[tokio::test]
+async fn a_database_that_knows_none_of_many_workspaces_is_not_believed() {
+    let Some(stage) = stage().await else { return };
+    let [blue, green] = ["blue", "green"].map(|id| format!("{id}-{}", stage.name));
+    let suspicious = ["--set", "workspaces.cleanup.suspicious=2"];
+    for id in [&blue, &green] {
+        well(&stage.runner.run(&["workspace", "create", "--id", id, "--json"]));
+    }
+    stage.sql("delete from spaces").await;
+    let refused = stage.runner.run(&[&["workspace", "cleanup"][..], &suspicious].concat());
+    assert_eq!(refused.code, Some(1), "{}", refused.all());
+    assert!(refused.err.contains("knows none of 2 workspaces") && refused.err.contains("--force"), "{}", refused.err);
+    let by = Instant::now() + BOUND;
+    // Others on the server may have transactions open, which might write them.
+    loop {
+        let forced =
+            well(&stage.runner.run(&[&["workspace", "cleanup", "--force", "--json"][..], &suspicious].concat()));
+        if forced["waiting"] == serde_json::json!([]) {
+            break;
+        }
+        assert!(Instant::now() < by, "{forced}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_host_every_command_says_which_setting_is_missing() {
+    let stage = Stage::migrated("direct").await;
+    for arguments in [
+        &["workspace", "create"][..],
+        &["workspace", "list"],
+        &["workspace", "cleanup"],
+        &["run", "--roles", "workspaces,cleanup"],
+    ] {
+        let ended = stage.runner.run(arguments);
+        assert_eq!(ended.code, Some(2), "{}", ended.all());
+        assert!(ended.err.contains("workspaces.hosts"), "{}", ended.err);
+    }
+    let half = stage.runner.run(&["workspace", "list", "--set", "workspaces.hosts.one.network=x"]);
+    assert_eq!(half.code, Some(2), "{}", half.all());
+    for setting in ["workspaces.hosts.one.engine", "workspaces.hosts.one.addresses"] {
+        assert!(half.err.contains(setting), "{setting}: {}", half.err);
+    }
+}
