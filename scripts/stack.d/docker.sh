@@ -14,8 +14,11 @@ docker_probe_given() { have curl && [[ $1 == unix://* ]] && docker_ask "$1"; }
 
 docker_probe() { docker_ask "$(docker_location)"; }
 
+# A root in a container may not be one that can.
+docker_can_start() { [[ $(id -u) == 0 ]] && unshare --mount --net --pid --fork true 2>/dev/null; }
+
 docker_prepare() {
-    [[ $(id -u) == 0 ]] || { say "docker: only root can start an engine; name one in $(docker_variable)" && return 1; }
+    docker_can_start || { say "docker: only root can start an engine; name one in $(docker_variable)" && return 1; }
     local socket
     socket=$(docker_location)
     # The kernel's limit, which the engine would only call an invalid argument.
