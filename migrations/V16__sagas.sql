@@ -94,17 +94,17 @@ comment on function outbox.cancel_saga(text, text, text) is
 'Has a saga that is not over taken back once this transaction commits; says whether there is one. It may be done all the '
 'same, when it was about to be.';
 
-create function outbox.purge_sagas(keep interval, at_most int default 10000) returns bigint
+create function outbox.purge_sagas(keep interval, kinds text[], at_most int default 10000) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     purged bigint;
 begin
-    if (keep >= interval '0' and at_most > 0) is not true then
-        raise exception 'outbox.purge_sagas: keep is how old ended sagas get at least, as in interval ''30 days'', and at_most '
-                        'how many go at once' using errcode = 'invalid_parameter_value';
+    if (keep >= interval '0' and kinds is not null and at_most > 0) is not true then
+        raise exception 'outbox.purge_sagas: keep is how old ended sagas of these kinds get at least, as in interval ''30 days'', '
+                        'and at_most how many go at once' using errcode = 'invalid_parameter_value';
     end if;
     with old as (
-        select s.id from outbox.sagas s where s.ended_at < clock_timestamp() - keep
+        select s.id from outbox.sagas s where s.ended_at < clock_timestamp() - keep and s.kind = any (kinds)
          order by s.ended_at limit at_most for update skip locked)
     delete from outbox.sagas s using old o where s.id = o.id;
     get diagnostics purged = row_count;
@@ -112,8 +112,8 @@ begin
 end
 $$;
 
-comment on function outbox.purge_sagas(interval, int) is
-'Forgets sagas that ended so long ago, with their log; returns how many. After that the same may be begun anew.';
+comment on function outbox.purge_sagas(interval, text[], int) is
+'Forgets sagas of these kinds that ended so long ago, with their log; returns how many. After that the same may be begun anew.';
 
 create function outbox.grant_sagas(role name) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -129,4 +129,4 @@ comment on function outbox.grant_sagas(name) is
 
 revoke all on outbox.sagas, outbox.saga_log from public;
 revoke all on function outbox.begin_saga(text, text, jsonb, interval), outbox.cancel_saga(text, text, text),
-    outbox.purge_sagas(interval, int), outbox.grant_sagas(name) from public;
+    outbox.purge_sagas(interval, text[], int), outbox.grant_sagas(name) from public;

@@ -216,11 +216,12 @@ pub trait Sagas: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn list(&self, subject: Option<&str>, limit: usize) -> Result<Vec<PastSaga>, Error>;
 
-    /// Forgets sagas that ended so long ago; says how many. Not necessarily all at once.
+    /// Forgets sagas of these kinds that ended so long ago; says how many. Not necessarily all at once: zero when none is
+    /// left.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn purge(&self, keep: Duration) -> Result<u64, Error>;
+    async fn purge(&self, kinds: &[&str], keep: Duration) -> Result<u64, Error>;
 }
 
 /// Gives sagas into the hands of those who work on them, and keeps what they did.

@@ -24,7 +24,7 @@ pub struct Sighting {
     pub states: Vec<WorkspaceState>,
     /// All transactions below this number are over: what they did is seen.
     pub over_below: u64,
-    /// Transactions from this number on had not begun to write.
+    /// Transactions from this number on had not begun to write when it was looked.
     pub unbegun_from: u64,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::port::Sagas;
+use sync_core::workspace::{CREATE, DELETE};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -142,10 +143,14 @@ fn workspaces(wire: &Wire<'_>, config: &Config, named: &[RoleName]) -> Result<Ve
 async fn forget(sagas: &dyn Sagas, retention: Duration, shutdown: &CancellationToken) {
     let forgetting = async {
         loop {
-            if let Err(error) = sagas.purge(retention).await {
-                tracing::warn!(%error, "old creations and deletions of workspaces are not forgotten; tried again in {FORGET:?}");
+            match sagas.purge(&[CREATE, DELETE], retention).await {
+                Ok(0) => sleep(FORGET).await,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "old creations and deletions of workspaces are not forgotten; tried again later");
+                    sleep(FORGET).await;
+                }
             }
-            sleep(FORGET).await;
         }
     };
     shutdown.run_until_cancelled(forgetting).await.unwrap_or_default()

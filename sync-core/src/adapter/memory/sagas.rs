@@ -28,6 +28,7 @@ pub struct MemorySagas {
 struct Kept {
     past: PastSaga,
     term: i64,
+    begun_at: Instant,
     deadline: Instant,
     /// Until then nobody takes it up.
     held_until: Option<Instant>,
@@ -84,6 +85,10 @@ impl Kept {
         self.past.outcome.is_some()
     }
 
+    fn waits_since(&self) -> Instant {
+        self.held_until.unwrap_or(self.begun_at)
+    }
+
     fn is_of(&self, kind: &str, subject: &str) -> bool {
         self.past.saga.kind == kind && self.past.saga.subject == subject
     }
@@ -114,7 +119,13 @@ impl Sagas for MemorySagas {
             log: Vec::new(),
         };
         let past = PastSaga { saga, outcome: None, holder: None, began_at: Timestamp::now(), ended_at: None };
-        shelf.push(Kept { past, term: 0, deadline: Instant::now() + *time_allowed, held_until: None });
+        shelf.push(Kept {
+            past,
+            term: 0,
+            begun_at: Instant::now(),
+            deadline: Instant::now() + *time_allowed,
+            held_until: None,
+        });
         Ok(id)
     }
 
@@ -134,11 +145,12 @@ impl Sagas for MemorySagas {
         Ok(of.take(limit).cloned().collect())
     }
 
-    async fn purge(&self, keep: Duration) -> Result<u64, Error> {
+    async fn purge(&self, kinds: &[&str], keep: Duration) -> Result<u64, Error> {
         let mut shelf = self.shelf();
         let before = shelf.len();
         let is_kept = |ended: Timestamp| Timestamp::now().duration_since(ended).unsigned_abs() < keep;
-        shelf.retain(|kept| kept.past.ended_at.is_none_or(is_kept));
+        let is_other = |kept: &Kept| !kinds.contains(&kept.past.saga.kind.as_str());
+        shelf.retain(|kept| is_other(kept) || kept.past.ended_at.is_none_or(is_kept));
         Ok((before - shelf.len()) as u64)
     }
 }
@@ -159,7 +171,7 @@ impl SagaLog for MemorySagas {
                 && shelf[..*place].iter().all(is_first)
         };
         let places = (0..shelf.len()).filter(is_wanted);
-        let Some(place) = places.min_by_key(|place| (shelf[*place].held_until, *place)) else { return Ok(None) };
+        let Some(place) = places.min_by_key(|place| (shelf[*place].waits_since(), *place)) else { return Ok(None) };
         let kept = &mut shelf[place];
         kept.term += 1;
         kept.held_until = Some(now + self.lease);

@@ -66,9 +66,11 @@ impl PostgresSagas {
 
     async fn end_in(&self, client: &Timed, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
         let failed = |error| from_postgres("ending a saga", error);
-        let ended = client.query_opt(END, &[&claim.id, &claim.term, &ending.outcome.name()]).await.map_err(failed)?;
-        let row = ended.ok_or_else(|| gone(claim))?;
+        let holder = &self.config.holder;
+        let held = client.query_opt(ENDING, &[&claim.id, &claim.term, holder]).await.map_err(failed)?;
+        let row = held.ok_or_else(|| gone(claim))?;
         let kind: String = row.try_get(0).map_err(unreadable)?;
+        // The application's rows first, the saga's then: in this order the application locks them too.
         if let Some(statement) = self.statement(&kind, ending.outcome) {
             let (subject, params): (String, Value) =
                 (row.try_get(1).map_err(unreadable)?, row.try_get(2).map_err(unreadable)?);
@@ -81,11 +83,18 @@ impl PostgresSagas {
                 "error": ending.error,
                 "left": ending.left,
             }))?;
-            let failed = |error| {
-                from_postgres(format!("what {kind} of {subject} does when it is {}", ending.outcome.name()), error)
+            let refused = |error| {
+                let what =
+                    format!("the application's statement for {kind} of {subject} that is {}", ending.outcome.name());
+                from_postgres(what, error)
             };
             // Typed, so that the statement need not say what its parameter is.
-            client.query_typed(statement, &[(&told, Type::JSONB)]).await.map_err(failed)?;
+            client.query_typed(statement, &[(&told, Type::JSONB)]).await.map_err(refused)?;
+        }
+        let ended =
+            client.execute(END, &[&claim.id, &claim.term, holder, &ending.outcome.name()]).await.map_err(failed)?;
+        if ended == 0 {
+            return Err(gone(claim));
         }
         client.commit().await.map_err(failed)
     }
@@ -113,9 +122,9 @@ impl Sagas for PostgresSagas {
         rows.map_err(|error| from_postgres("reading sagas", error))?.iter().map(past).collect()
     }
 
-    async fn purge(&self, keep: Duration) -> Result<u64, Error> {
+    async fn purge(&self, kinds: &[&str], keep: Duration) -> Result<u64, Error> {
         let client = self.database.timed().await?;
-        let purged = client.query_one(PURGE, &[&keep.as_secs_f64()]).await;
+        let purged = client.query_one(PURGE, &[&keep.as_secs_f64(), &kinds]).await;
         let purged: i64 =
             purged.map_err(|error| from_postgres("forgetting sagas", error))?.try_get(0).map_err(unreadable)?;
         Ok(purged.unsigned_abs())
@@ -149,7 +158,9 @@ impl SagaLog for PostgresSagas {
 
     async fn renew(&self, claim: SagaClaim) -> Result<Option<String>, Error> {
         let client = self.database.timed().await?;
-        let kept = client.query_opt(RENEW, &[&claim.id, &claim.term, &self.config.lease.as_secs_f64()]).await;
+        let kept = client
+            .query_opt(RENEW, &[&claim.id, &claim.term, &self.config.holder, &self.config.lease.as_secs_f64()])
+            .await;
         let kept = kept.map_err(|error| from_postgres("keeping a saga", error))?;
         kept.ok_or_else(|| gone(claim))?.try_get(0).map_err(unreadable)
     }
@@ -160,7 +171,7 @@ impl SagaLog for PostgresSagas {
         }
         let told = storable(&events)?;
         let client = self.database.timed().await?;
-        let written = client.execute(RECORD, &[&claim.id, &claim.term, &told]).await;
+        let written = client.execute(RECORD, &[&claim.id, &claim.term, &told, &self.config.holder]).await;
         match written.map_err(|error| from_postgres("writing what a saga did", error))? {
             0 => Err(gone(claim)),
             _ => Ok(()),
@@ -179,7 +190,8 @@ impl SagaLog for PostgresSagas {
 
     async fn release(&self, claim: SagaClaim, pause: Duration) -> Result<(), Error> {
         let client = self.database.timed().await?;
-        let released = client.execute(RELEASE, &[&claim.id, &claim.term, &pause.as_secs_f64()]).await;
+        let released =
+            client.execute(RELEASE, &[&claim.id, &claim.term, &self.config.holder, &pause.as_secs_f64()]).await;
         match released.map_err(|error| from_postgres("letting a saga go", error))? {
             0 => Err(gone(claim)),
             _ => Ok(()),
@@ -238,19 +250,19 @@ fn unreadable(error: tokio_postgres::Error) -> Error {
 
 const BEGIN: &str = "select outbox.begin_saga($1, $2, $3, make_interval(secs => $4))";
 
-const PURGE: &str = "select outbox.purge_sagas(make_interval(secs => $1))";
+const PURGE: &str = "select outbox.purge_sagas(make_interval(secs => $1), $2)";
 
-/// A claim that lasts much longer than any is one of before the clock was set back.
+/// A claim that lasts much longer than any does is one of before the clock was set back.
 const CLAIM: &str = "
 with due as (
     select s.id
       from outbox.sagas s
      where s.ended_at is null and s.kind = any($1) and ($2::text is null or s.subject = $2)
        and (s.held_until is null or s.held_until <= clock_timestamp()
-            or s.held_until > clock_timestamp() + 2 * make_interval(secs => $4))
+            or s.held_until > clock_timestamp() + greatest(interval '1 hour', 2 * make_interval(secs => $4)))
        and not exists (select from outbox.sagas earlier
                         where earlier.subject = s.subject and earlier.ended_at is null and earlier.id < s.id)
-     order by s.held_until nulls first, s.id
+     order by coalesce(s.held_until, s.began_at), s.id
      limit 1
        for update skip locked)
 update outbox.sagas s
@@ -279,24 +291,26 @@ const LIST: &str = "
  limit $2";
 
 const RENEW: &str = "
-update outbox.sagas set held_until = clock_timestamp() + make_interval(secs => $3)
- where id = $1 and term = $2 and ended_at is null
+update outbox.sagas set held_until = clock_timestamp() + make_interval(secs => $4)
+ where id = $1 and term = $2 and holder = $3 and ended_at is null
 returning cancelled";
 
 /// The lock makes a take-over wait, or this statement see it.
 const RECORD: &str = "
-with held as (select id from outbox.sagas where id = $1 and term = $2 and ended_at is null for share)
+with held as (select id from outbox.sagas where id = $1 and term = $2 and holder = $4 and ended_at is null for share)
 insert into outbox.saga_log (saga, event, step, attempt, detail)
 select held.id, told.event, told.step, told.attempt, told.detail
   from held, rows from (jsonb_to_recordset($3) as (event text, step text, attempt int, detail jsonb))
              with ordinality as told (event, step, attempt, detail, place)
  order by told.place";
 
+const ENDING: &str = "
+select kind, subject, params from outbox.sagas where id = $1 and term = $2 and holder = $3 and ended_at is null";
+
 const END: &str = "
-update outbox.sagas set outcome = $3, holder = null, held_until = null, ended_at = clock_timestamp()
- where id = $1 and term = $2 and ended_at is null
-returning kind, subject, params";
+update outbox.sagas set outcome = $4, holder = null, held_until = null, ended_at = clock_timestamp()
+ where id = $1 and term = $2 and holder = $3 and ended_at is null";
 
 const RELEASE: &str = "
-update outbox.sagas set holder = null, held_until = clock_timestamp() + make_interval(secs => $3)
- where id = $1 and term = $2 and ended_at is null";
+update outbox.sagas set holder = null, held_until = clock_timestamp() + make_interval(secs => $4)
+ where id = $1 and term = $2 and holder = $3 and ended_at is null";

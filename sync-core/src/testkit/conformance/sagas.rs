@@ -264,10 +264,11 @@ async fn what_ended_long_ago_is_forgotten_and_may_be_begun_anew(store: &impl Sag
     let first = people.begin(&order(KIND, "anna")).await.unwrap();
     let held = claimed(&*worker).await;
     worker.record(held.claim(), &[acting("flight")]).await.unwrap();
-    assert_eq!(people.purge(Duration::ZERO).await.unwrap(), 0, "it is not over");
+    assert_eq!(people.purge(&[KIND], Duration::ZERO).await.unwrap(), 0, "it is not over");
     worker.end(held.claim(), &done()).await.unwrap();
-    assert_eq!(people.purge(Duration::from_secs(3_600)).await.unwrap(), 0, "it ended a moment ago");
-    assert_eq!(people.purge(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(people.purge(&[KIND], Duration::from_secs(3_600)).await.unwrap(), 0, "it ended a moment ago");
+    assert_eq!(people.purge(&["other"], Duration::ZERO).await.unwrap(), 0, "of another kind");
+    assert_eq!(people.purge(&[KIND], Duration::ZERO).await.unwrap(), 1);
     assert!(people.list(None, 9).await.unwrap().is_empty());
     let other = SagaOrder { params: json!({}), ..order(KIND, "anna") };
     assert!(people.begin(&other).await.unwrap() > first);
