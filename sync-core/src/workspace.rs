@@ -15,7 +15,6 @@ mod order;
 mod place;
 mod setup;
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -106,14 +105,5 @@ impl Site {
         let placed = context.outputs.get(place::NAME).and_then(Value::as_str);
         let host = placed.ok_or_else(|| Error::new(ErrorKind::Internal, "a workspace is not placed yet"))?;
         self.host(host)
-    }
-}
-
-/// For people, in errors.
-struct Words<'a>(&'a [String]);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(" "))
     }
 }

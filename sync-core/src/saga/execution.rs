@@ -44,13 +44,6 @@ pub(super) struct Execution<'a> {
     undoing_since: Option<Instant>,
 }
 
-/// What a try came to.
-enum Tried<T> {
-    Ended(Result<T, Error>),
-    /// Somebody cancelled meanwhile.
-    Cancelled,
-}
-
 impl<'a> Execution<'a> {
     pub(super) fn new(
         log: &'a dyn SagaLog,
@@ -94,20 +87,15 @@ impl<'a> Execution<'a> {
         self.record(vec![SagaEvent::Acting { step: name.to_owned(), attempt }]).await?;
         let limit = self.config.step_timeout.min(self.time_left());
         let tried = tokio::select! {
-            tried = timeout(limit, step.act(self.context())) => Tried::Ended(tried.unwrap_or_else(|_| Err(late(limit)))),
-            () = self.cancellation.told.cancelled() => Tried::Cancelled,
+            tried = timeout(limit, step.act(self.context())) => tried.unwrap_or_else(|_| Err(late(limit))),
+            // Why is said when it is asked what is next.
+            () = self.cancellation.told.cancelled() => return Ok(()),
         };
         let error = match tried {
-            Tried::Ended(Ok(output)) => {
-                return self.record(vec![SagaEvent::Done { step: name.to_owned(), output }]).await;
-            }
-            // Why is said when it is asked what is next.
-            Tried::Cancelled => return Ok(()),
-            Tried::Ended(Err(error)) => error,
+            Ok(output) => return self.record(vec![SagaEvent::Done { step: name.to_owned(), output }]).await,
+            Err(error) => error,
         };
-        tracing::warn!(%error, "{}: {name}, try {attempt}, failed", self.told());
-        counter!(SAGA_FAILED_TRIES.name, "kind" => self.saga.kind.clone(), "step" => step.name()).increment(1);
-        let failure = SagaFailure { error: error.to_string(), counts: error.remedy() != Remedy::Retry };
+        let failure = self.failed(name, name, attempt, &error);
         let mut events = vec![SagaEvent::Failed { step: name.to_owned(), attempt, failure }];
         let tries = self.progress.counted_tries() + 1;
         let pause = self.config.backoff.delay(attempt, rand::random());
@@ -142,13 +130,12 @@ impl<'a> Execution<'a> {
 
     /// One try to undo a step.
     async fn undo(&mut self, name: &str, shutdown: &CancellationToken) -> Result<(), Error> {
-        let leave = |why: String| vec![SagaEvent::Left { step: name.to_owned(), why }];
         let Some(step) = self.definition.step(name).cloned() else {
-            return self.leave(leave("there is no step of that name any more".to_owned())).await;
+            return self.leave(name, "there is no step of that name any more".to_owned()).await;
         };
         if self.progress.is_used_up(self.config.attempts) {
             let failure = self.progress.failure().unwrap_or("its process ended each time").to_owned();
-            return self.leave(leave(failure)).await;
+            return self.leave(name, failure).await;
         }
         let since = *self.undoing_since.get_or_insert_with(Instant::now);
         let attempt = self.progress.tries() + 1;
@@ -160,23 +147,28 @@ impl<'a> Execution<'a> {
             self.undoing_since = None;
             return self.record(vec![SagaEvent::Undone { step: name.to_owned() }]).await;
         };
-        tracing::warn!(%error, "{}: undoing {name}, try {attempt}, failed", self.told());
-        counter!(SAGA_FAILED_TRIES.name, "kind" => self.saga.kind.clone(), "step" => step.name()).increment(1);
-        let failure = SagaFailure { error: error.to_string(), counts: error.remedy() != Remedy::Retry };
+        let failure = self.failed(name, &format!("undoing {name}"), attempt, &error);
         let failed = SagaEvent::UndoFailed { step: name.to_owned(), attempt, failure };
         let has_time = since.elapsed() < self.config.undo_patience;
         self.record(vec![failed]).await?;
         if !is_tried_again(error.remedy(), self.progress.counted_tries(), self.config.attempts, has_time) {
-            return self.leave(leave(error.to_string())).await;
+            return self.leave(name, error.to_string()).await;
         }
         self.wait(self.config.backoff.delay(attempt, rand::random()), shutdown).await;
         Ok(())
     }
 
-    async fn leave(&mut self, left: Vec<SagaEvent>) -> Result<(), Error> {
+    async fn leave(&mut self, step: &str, why: String) -> Result<(), Error> {
         self.undoing_since = None;
         counter!(SAGA_LEFT.name, "kind" => self.saga.kind.clone()).increment(1);
-        self.record(left).await
+        self.record(vec![SagaEvent::Left { step: step.to_owned(), why }]).await
+    }
+
+    /// What is noted of a try of a step that failed; `doing` is what people are told it was.
+    fn failed(&self, step: &str, doing: &str, attempt: u32, error: &Error) -> SagaFailure {
+        tracing::warn!(%error, "{}: {doing}, try {attempt}, failed", self.told());
+        counter!(SAGA_FAILED_TRIES.name, "kind" => self.saga.kind.clone(), "step" => step.to_owned()).increment(1);
+        SagaFailure { error: error.to_string(), counts: error.remedy() != Remedy::Retry }
     }
 
     /// Ends it, and says whether it is over: what refuses that it is done has it taken back.

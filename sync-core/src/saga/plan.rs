@@ -7,6 +7,10 @@ use serde_json::Value;
 use crate::error::Remedy;
 use crate::port::{SagaEvent, SagaFailure, SagaOutcome};
 
+/// So often a step may end with its process: one that kills it would otherwise do so until the time allowed is over, and
+/// whatever else that process does with it.
+const LOST: u32 = 10;
+
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -160,10 +164,6 @@ impl Progress {
         self.why.as_deref()
     }
 }
-
-/// So often a step may end with its process: one that kills it would otherwise do so until the time allowed is over, and
-/// whatever else that process does with it.
-const LOST: u32 = 10;
 
 /// Whether a step that failed is tried again. `tries` are those that count, the last one included.
 pub(super) fn is_tried_again(remedy: Remedy, tries: u32, attempts: u32, has_time: bool) -> bool {

@@ -1,218 +1,18 @@
 //! Sagas in memory, and everything that can go wrong with one.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+mod stage;
+
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures::future::pending;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{SagaConfig, SagaDefinition, SagaStep, SagaWorker, StepContext};
-use crate::adapter::memory::MemorySagas;
-use crate::error::{Error, ErrorKind};
+use self::stage::{ALLOWED, KIND, LEASE, Place, STEPS, Stage, Trouble};
+use super::SagaConfig;
+use crate::error::ErrorKind;
 use crate::policy::backoff::Backoff;
-use crate::port::{PastSaga, SagaEvent, SagaLog as _, SagaOrder, SagaOutcome, Sagas as _};
-
-const STEPS: [&str; 3] = ["flight", "hotel", "car"];
-const KIND: &str = "trip";
-const LEASE: Duration = Duration::from_secs(15);
-/// The time a saga is allowed.
-const ALLOWED: Duration = Duration::from_secs(600);
-
-/// Where in a step something goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    BeforeAct,
-    AfterAct,
-    BeforeUndo,
-    AfterUndo,
-}
-
-/// What goes wrong there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    Fails(ErrorKind),
-    /// The step says nothing any more; tests then let the process die, or wait.
-    Hangs,
-}
-
-/// What the steps change, and what goes wrong with them.
-#[derive(Debug)]
-struct World {
-    booked: Mutex<BTreeSet<&'static str>>,
-    /// Each is met so many times.
-    troubles: Mutex<Vec<(&'static str, Place, Trouble, usize)>>,
-    hanging: Semaphore,
-    calls: Mutex<Vec<String>>,
-}
-
-impl World {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            booked: Mutex::default(),
-            troubles: Mutex::default(),
-            hanging: Semaphore::new(0),
-            calls: Mutex::default(),
-        })
-    }
-
-    fn trouble(&self, step: &'static str, place: Place, trouble: Trouble, times: usize) {
-        self.troubles.lock().unwrap().push((step, place, trouble, times));
-    }
-
-    fn booked(&self) -> Vec<&'static str> {
-        self.booked.lock().unwrap().iter().copied().collect()
-    }
-
-    async fn meet(&self, step: &'static str, place: Place) -> Result<(), Error> {
-        let met = {
-            let mut troubles = self.troubles.lock().unwrap();
-            let here = troubles.iter_mut().find(|(at, when, _, left)| (*at, *when) == (step, place) && *left > 0);
-            here.map(|(_, _, trouble, left)| {
-                *left -= 1;
-                *trouble
-            })
-        };
-        match met {
-            None => Ok(()),
-            Some(Trouble::Fails(kind)) => Err(Error::new(kind, format!("{step} is full"))),
-            Some(Trouble::Hangs) => {
-                self.hanging.add_permits(1);
-                pending().await
-            }
-        }
-    }
-
-    async fn until_hanging(&self) {
-        self.hanging.acquire().await.unwrap().forget();
-    }
-}
-
-#[derive(Debug)]
-struct Booking {
-    name: &'static str,
-    world: Arc<World>,
-    may_be_repeated: bool,
-}
-
-#[async_trait]
-impl SagaStep for Booking {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    async fn act(&self, context: StepContext<'_>) -> Result<Value, Error> {
-        self.world.calls.lock().unwrap().push(format!("+{}", self.name));
-        self.world.meet(self.name, Place::BeforeAct).await?;
-        self.world.booked.lock().unwrap().insert(self.name);
-        self.world.meet(self.name, Place::AfterAct).await?;
-        Ok(json!([context.subject, context.params["to"], context.outputs.len()]))
-    }
-
-    async fn undo(&self, _: StepContext<'_>) -> Result<(), Error> {
-        self.world.calls.lock().unwrap().push(format!("-{}", self.name));
-        self.world.meet(self.name, Place::BeforeUndo).await?;
-        self.world.booked.lock().unwrap().remove(self.name);
-        self.world.meet(self.name, Place::AfterUndo).await
-    }
-
-    fn may_be_repeated(&self) -> bool {
-        self.may_be_repeated
-    }
-}
-
-/// How sagas ended, and why.
-type Endings = Arc<Mutex<Vec<(SagaOutcome, Option<String>)>>>;
-
-struct Stage {
-    world: Arc<World>,
-    sagas: MemorySagas,
-    /// What was told when sagas ended.
-    endings: Endings,
-    /// How often ends are refused.
-    refusals: Arc<Mutex<Vec<SagaOutcome>>>,
-    may_be_repeated: bool,
-    config: SagaConfig,
-}
-
-impl Stage {
-    async fn new() -> Self {
-        let (endings, refusals) = (Endings::default(), Arc::<Mutex<Vec<SagaOutcome>>>::default());
-        let (told, refused) = (Arc::clone(&endings), Arc::clone(&refusals));
-        let sagas = MemorySagas::new(LEASE).with_ending(move |_, ending| {
-            let mut refused = refused.lock().unwrap();
-            if let Some(place) = refused.iter().position(|outcome| *outcome == ending.outcome) {
-                refused.remove(place);
-                return Err(Error::new(ErrorKind::Contract, "the traveller is unknown"));
-            }
-            told.lock().unwrap().push((ending.outcome, ending.error.clone()));
-            Ok(())
-        });
-        let stage = Self {
-            world: World::new(),
-            sagas,
-            endings,
-            refusals,
-            may_be_repeated: true,
-            config: SagaConfig::default(),
-        };
-        let params = json!({ "to": "rome" });
-        let order = SagaOrder { kind: KIND.to_owned(), subject: "anna".to_owned(), params, time_allowed: ALLOWED };
-        stage.sagas.begin(&order).await.unwrap();
-        stage
-    }
-
-    fn steps(&self) -> Vec<Arc<dyn SagaStep>> {
-        let booking = |name| {
-            let (world, may_be_repeated) = (Arc::clone(&self.world), self.may_be_repeated);
-            Arc::new(Booking { name, world, may_be_repeated }) as Arc<dyn SagaStep>
-        };
-        STEPS.map(booking).to_vec()
-    }
-
-    fn worker(&self) -> SagaWorker {
-        let definitions =
-            vec![SagaDefinition::new(KIND, self.steps()), SagaDefinition::undoing("return", self.steps())];
-        SagaWorker::new(Arc::new(self.sagas.another()), definitions, self.config)
-    }
-
-    /// Works until everything that was begun is over.
-    async fn until_over(&self) -> PastSaga {
-        let (worker, shutdown) = (self.worker(), CancellationToken::new());
-        let over = async {
-            while self.sagas.list(None, 9).await.unwrap().iter().any(|past| past.outcome.is_none()) {
-                sleep(Duration::from_millis(50)).await;
-            }
-            shutdown.cancel();
-        };
-        timeout(Duration::from_secs(3_600), futures::future::join(worker.run(shutdown.clone()), over)).await.unwrap();
-        self.sagas.list(None, 9).await.unwrap().remove(0)
-    }
-
-    /// Works until something hangs, and dies there.
-    async fn until_dead(&self) {
-        let worker = self.worker();
-        tokio::select! {
-            () = worker.run(CancellationToken::new()) => {}
-            () = self.world.until_hanging() => {}
-        }
-    }
-
-    fn calls(&self) -> String {
-        self.world.calls.lock().unwrap().join(" ")
-    }
-
-    fn ending(&self) -> (SagaOutcome, String) {
-        let mut endings = self.endings.lock().unwrap();
-        assert_eq!(endings.len(), 1, "{endings:?}");
-        let (outcome, error) = endings.remove(0);
-        (outcome, error.unwrap_or_default())
-    }
-}
+use crate::port::{SagaEvent, SagaLog as _, SagaOrder, SagaOutcome, Sagas as _};
 
 #[tokio::test(start_paused = true)]
 async fn steps_are_done_in_order_and_told_what_those_before_them_gave() {
@@ -277,19 +77,6 @@ async fn a_step_that_says_nothing_is_given_up_after_its_time_and_the_saga_after_
     assert!(stage.world.booked().is_empty());
 }
 
-/// Whether everything is there, as the end says, or nothing.
-fn is_whole(stage: &Stage) -> bool {
-    let (outcome, _) = stage.ending();
-    stage.world.booked().len() == if outcome == SagaOutcome::Done { STEPS.len() } else { 0 }
-}
-
-/// What is noted as left.
-async fn left(stage: &Stage) -> BTreeSet<String> {
-    let log = stage.sagas.list(None, 1).await.unwrap().remove(0).saga.log;
-    let left = |event| if let SagaEvent::Left { step, .. } = event { Some(step) } else { None };
-    log.into_iter().filter_map(left).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn whatever_goes_wrong_twice_at_any_two_places_all_is_done_or_nothing_is_left() {
     let kinds = [ErrorKind::Unavailable, ErrorKind::Unexplained, ErrorKind::Refused, ErrorKind::Configuration];
@@ -306,9 +93,9 @@ async fn whatever_goes_wrong_twice_at_any_two_places_all_is_done_or_nothing_is_l
             stage.until_over().await;
             let told = format!("{first:?} {one:?}, {then:?} {other:?}: {}", stage.calls());
             // What undoes a step may be refused for good: then it is left, and said so.
-            let left = left(&stage).await;
+            let left = stage.left().await;
             if left.is_empty() {
-                assert!(is_whole(&stage), "{told}");
+                assert!(stage.is_whole(), "{told}");
             } else {
                 assert_eq!(stage.ending().0, SagaOutcome::Compensated, "{told}");
                 assert!(stage.world.booked().iter().all(|step| left.contains(*step)), "{told}, left {left:?}");
@@ -333,7 +120,7 @@ async fn a_saga_whose_process_dies_anywhere_is_ended_by_another() {
                 stage.until_dead().await;
             }
             stage.until_over().await;
-            assert!(is_whole(&stage), "{step} {place:?} {goes_back}: {}", stage.calls());
+            assert!(stage.is_whole(), "{step} {place:?} {goes_back}: {}", stage.calls());
         }
     }
 }
@@ -456,7 +243,7 @@ async fn told_to_shut_down_a_worker_does_not_wait_for_ever_for_its_step() {
     let stopped = futures::future::join(worker.run(shutdown.clone()), stopping);
     timeout(stage.config.drain + Duration::from_secs(1), stopped).await.unwrap();
     stage.until_over().await;
-    assert!(is_whole(&stage));
+    assert!(stage.is_whole());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Site, Words};
+use super::Site;
 use crate::error::{Error, ErrorKind};
 use crate::saga::{SagaStep, StepContext};
 
@@ -30,7 +30,7 @@ impl SagaStep for SetUp {
             if executed.code != 0 {
                 let what = format!(
                     "`{}` ended with code {}; it wrote: {}",
-                    Words(command),
+                    command.join(" "),
                     executed.code,
                     end_of(&executed.output)
                 );
