@@ -1,13 +1,15 @@
 //! Docker engines: the one all tests share, as they see it beside the adapter, and such as may be ended.
 
+use std::collections::HashMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ImportImageOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ImportImageOptions, ListContainersOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::StreamExt;
@@ -43,12 +45,15 @@ pub async fn network(engine: &str, name: &str, subnet: &str) {
     client.create_network(request).await.unwrap();
 }
 
+fn all_of(owner: &str) -> ListContainersOptions {
+    let filters = [("label".to_owned(), vec![format!("workspace-owner={owner}")])].into();
+    ListContainersOptionsBuilder::new().all(true).filters(&filters).build()
+}
+
 /// The workspaces that have a container of this owner, sorted.
 pub async fn workspaces(engine: &str, owner: &str) -> Vec<String> {
-    let filters = [("label".to_owned(), vec![format!("workspace-owner={owner}")])].into();
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let found = client(engine).await.list_containers(Some(options)).await.unwrap();
-    let label = |labels: std::collections::HashMap<String, String>| labels.get("workspace-id").cloned();
+    let found = client(engine).await.list_containers(Some(all_of(owner))).await.unwrap();
+    let label = |labels: HashMap<String, String>| labels.get("workspace-id").cloned();
     let mut workspaces: Vec<_> = found.into_iter().filter_map(|container| label(container.labels?)).collect();
     workspaces.sort();
     workspaces
@@ -58,9 +63,7 @@ pub async fn workspaces(engine: &str, owner: &str) -> Vec<String> {
 pub async fn clear(engine: &str, owner: &str) {
     let Ok(client) = Docker::connect_with_unix(engine, 60, API_DEFAULT_VERSION) else { return };
     let Ok(client) = client.negotiate_version().await else { return };
-    let filters = [("label".to_owned(), vec![format!("workspace-owner={owner}")])].into();
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    for container in client.list_containers(Some(options)).await.unwrap_or_default() {
+    for container in client.list_containers(Some(all_of(owner))).await.unwrap_or_default() {
         let options = RemoveContainerOptionsBuilder::new().force(true).build();
         client.remove_container(&container.id.unwrap_or_default(), Some(options)).await.ok();
     }
@@ -119,7 +122,7 @@ impl Engine {
         self
     }
 
-    fn filling(&self) -> std::path::PathBuf {
+    fn filling(&self) -> PathBuf {
         self.directory.path().join("data/filling")
     }
 
@@ -144,7 +147,7 @@ impl Engine {
         format!("unix://{}", self.socket().display())
     }
 
-    fn socket(&self) -> std::path::PathBuf {
+    fn socket(&self) -> PathBuf {
         self.directory.path().join("docker.sock")
     }
 

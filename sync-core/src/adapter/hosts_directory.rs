@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{HostNames, is_host_name};
+use crate::port::{HostNames, check_host_name, check_workspace_id};
 
 /// What the names of our files begin with.
 const PREFIX: &str = "workspace-";
@@ -31,12 +31,8 @@ impl HostsDirectory {
     }
 
     fn path(&self, workspace: &str) -> Result<PathBuf, Error> {
-        let is_fine = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if (1..=200).contains(&workspace.len()) && workspace.chars().all(is_fine) {
-            return Ok(self.directory.join(format!("{PREFIX}{workspace}")));
-        }
-        let what = format!("{workspace:?} cannot name a file: letters, digits, `_`, `.` and `-`, 200 at most");
-        Err(Error::new(ErrorKind::Refused, what))
+        check_workspace_id(workspace)?;
+        Ok(self.directory.join(format!("{PREFIX}{workspace}")))
     }
 
     /// Does it where files may be waited for.
@@ -67,11 +63,7 @@ impl HostsDirectory {
 impl HostNames for HostsDirectory {
     async fn publish(&self, workspace: &str, name: &str, address: IpAddr) -> Result<(), Error> {
         let (path, text) = (self.path(workspace)?, format!("{MARK}{}\n{address} {name}\n", self.owner));
-        if !is_host_name(name) {
-            let what =
-                format!("{name:?} is no host name: labels of letters, digits and `-`, joined by dots, 253 at most");
-            return Err(Error::new(ErrorKind::Refused, what));
-        }
+        check_host_name(name)?;
         let is_others = self
             .on_disk(move |this| {
                 if path.try_exists()? && !this.is_ours(&path)? {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Tells the world under which name a workspace is found: a directory of hosts files, a name server. That a name is one
 /// workspace's only is seen to elsewhere. Everything may be repeated; dropped half-way, it may have happened.
@@ -30,16 +30,22 @@ pub trait HostNames: Debug + Send + Sync + 'static {
     async fn list(&self) -> Result<Vec<String>, Error>;
 }
 
-/// Whether this is a host name: labels of letters, digits and `-`, joined by dots, 253 bytes at most.
-#[must_use]
-pub fn is_host_name(name: &str) -> bool {
+/// Whether this is a host name.
+///
+/// # Errors
+/// `Refused` when it is none, saying what one is.
+pub fn check_host_name(name: &str) -> Result<(), Error> {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    name.len() <= 253 && name.split('.').all(is_label)
+    if name.len() <= 253 && name.split('.').all(is_label) {
+        return Ok(());
+    }
+    let what = format!("{name:?} is no host name: labels of letters, digits and `-`, joined by dots, 253 at most");
+    Err(Error::new(ErrorKind::Refused, what))
 }
 
 #[cfg(test)]
@@ -49,10 +55,10 @@ mod tests {
     #[test]
     fn what_is_no_host_name_is_told_from_one() {
         for name in ["a", "web-7", "7.workspaces.example", &"a".repeat(63)] {
-            assert!(is_host_name(name), "{name}");
+            assert!(check_host_name(name).is_ok(), "{name}");
         }
         for name in ["", ".", "a.", "-a", "a-", "a b", "a\nb", "a#", "größe", &"a".repeat(64), &"a.".repeat(130)] {
-            assert!(!is_host_name(name), "{name:?}");
+            assert_eq!(check_host_name(name).unwrap_err().kind(), ErrorKind::Refused, "{name:?}");
         }
     }
 }

@@ -244,8 +244,8 @@ pub trait SagaLog: Debug + Send + Sync + 'static {
     /// `Fenced` when it is over or somebody else's; `Unavailable`, `Denied`, `Configuration`.
     async fn renew(&self, claim: SagaClaim) -> Result<Option<String>, Error>;
 
-    /// Adds these to its log for good, all or none; a NUL in a text may become another character. After an error it is unknown whether they were. To be repeated only by
-    /// whoever [claims](Self::claim) it again and reads its log.
+    /// Adds these to its log for good, all or none; a NUL in a text may become another character. After an error it is
+    /// unknown whether they were. To be repeated only by whoever [claims](Self::claim) it again and reads its log.
     ///
     /// # Errors
     /// As for [`renew`](Self::renew).

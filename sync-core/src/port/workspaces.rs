@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// What the database says of a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,4 +36,19 @@ pub trait Workspaces: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`, `Contract`. Whatever it is, nothing is known of any of them.
     async fn look(&self, workspaces: &[String]) -> Result<Sighting, Error>;
+}
+
+/// Whether containers and files can be named after a workspace of this id.
+///
+/// # Errors
+/// `Refused` when they cannot, saying what an id may hold.
+pub fn check_workspace_id(workspace: &str) -> Result<(), Error> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if (1..=200).contains(&workspace.len()) && workspace.chars().all(is_fine) {
+        return Ok(());
+    }
+    let what = format!(
+        "{workspace:?} cannot be part of the name of a container or a file: letters, digits, `_`, `.` and `-`, 200 at most"
+    );
+    Err(Error::new(ErrorKind::Refused, what))
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::is_host_name;
+use crate::port::check_host_name;
 
 /// What a workspace is to be like: the params of its saga. What it does not say is as the site's defaults say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,10 +41,8 @@ impl WorkspaceOrder {
     pub fn read(params: &Value) -> Result<Self, Error> {
         let refused = |what: String| Error::new(ErrorKind::Refused, format!("the workspace's params: {what}"));
         let order = Self::deserialize(params).map_err(|error| refused(error.to_string()))?;
-        if let Some(name) = order.host_name.as_deref().filter(|name| !is_host_name(name)) {
-            let what =
-                format!("host_name: {name:?} is none; labels of letters, digits and `-`, joined by dots, 253 at most");
-            return Err(refused(what));
+        if let Some(name) = &order.host_name {
+            check_host_name(name).map_err(|error| refused(format!("host_name: {error}")))?;
         }
         if order.cpus.is_some_and(|cpus| !(0.01..=10_000.0).contains(&cpus)) {
             return Err(refused("cpus: a number from 0.01 on".to_owned()));

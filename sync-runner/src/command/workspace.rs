@@ -6,7 +6,7 @@ mod view;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sync_core::port::{PastSaga, Placements, Sagas};
+use sync_core::port::{PastSaga, Placements, SagaEvent, Sagas};
 use sync_core::workspace::WorkspaceOrder;
 use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
@@ -21,6 +21,9 @@ use crate::{render, signals};
 
 /// Between two looks at a saga that is waited for.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A workspace has two sagas, one that creates it and one that deletes it; others may be about it, too.
+const SAGAS: usize = 9;
 
 /// Does what is asked of workspaces.
 pub(super) async fn workspace(config: &Config, command: &WorkspaceCommand) -> Result<Exit, Failure> {
@@ -72,7 +75,7 @@ async fn finish(of: &WorkspacesOf, id: &str, detach: bool, json: bool) -> Result
         let ((), followed) = tokio::join!(of.worker.run_for(id, shutdown.clone()), follow(of, id, &shutdown));
         followed?;
     }
-    let Some(workspace) = found(of, id).await? else { return Err(unknown(id).into()) };
+    let workspace = known(of, id, &past(of, id).await?).await?;
     tell(&workspace, json)?;
     Ok(if workspace.is_well() { Exit::Success } else { Exit::Failed })
 }
@@ -81,16 +84,15 @@ async fn finish(of: &WorkspacesOf, id: &str, detach: bool, json: bool) -> Result
 async fn follow(of: &WorkspacesOf, id: &str, shutdown: &CancellationToken) -> Result<(), Error> {
     let mut told = 0;
     let outcome = loop {
-        let past = match of.sagas.list(Some(id), 9).await {
+        let past = match past(of, id).await {
             Ok(past) => past,
             Err(error) => break Err(error),
         };
-        let events: Vec<_> = past.iter().rev().flat_map(|past| &past.saga.log).collect();
-        for event in events.iter().skip(told) {
+        for event in events(&past).skip(told) {
             let words: Vec<_> = view::told(event).into_iter().filter(|word| !word.is_empty()).collect();
             render::note(&words.join(": "))?;
         }
-        told = events.len();
+        told = events(&past).count();
         if past.iter().all(|past| past.outcome.is_some()) || shutdown.is_cancelled() {
             break Ok(());
         }
@@ -102,16 +104,15 @@ async fn follow(of: &WorkspacesOf, id: &str, shutdown: &CancellationToken) -> Re
 
 async fn status(of: &WorkspacesOf, args: &WorkspaceStatusArgs) -> Result<Exit, Failure> {
     let id = &args.workspace;
-    let past = of.sagas.list(Some(id), 9).await?;
-    let Some(workspace) = found(of, id).await? else { return Err(unknown(id).into()) };
-    let events: Vec<_> = past.iter().rev().flat_map(|past| &past.saga.log).collect();
+    let past = past(of, id).await?;
+    let workspace = known(of, id, &past).await?;
     if args.output.json {
         let mut told = json!(workspace);
-        told["log"] = json!(events);
+        told["log"] = json!(events(&past).collect::<Vec<_>>());
         render::json(&told)?;
     } else {
         tell(&workspace, false)?;
-        render::text(&render::table(["STEP", "WHAT", "MORE"], events.into_iter().map(view::told)))?;
+        render::text(&render::table(["STEP", "WHAT", "MORE"], events(&past).map(view::told)))?;
     }
     Ok(Exit::Success)
 }
@@ -152,19 +153,23 @@ fn cells(workspace: &Workspace) -> [String; 7] {
     ]
 }
 
-/// The workspace, if something was ever begun about it.
-async fn found(of: &WorkspacesOf, id: &str) -> Result<Option<Workspace>, Error> {
-    let past: Vec<PastSaga> = of.sagas.list(Some(id), 9).await?;
-    let Some(last) = past.iter().find(|past| view::is_about_workspaces(past)) else { return Ok(None) };
-    let placement = of.placements.get(id).await?;
-    Ok(Some(Workspace::new(last, placement.as_ref())))
+/// What was ever begun about a workspace, the newest first.
+async fn past(of: &WorkspacesOf, id: &str) -> Result<Vec<PastSaga>, Error> {
+    of.sagas.list(Some(id), SAGAS).await
 }
 
-fn unknown(id: &str) -> Error {
-    Error::new(
-        ErrorKind::Refused,
-        format!("nothing is known of a workspace {id:?}: `workspace list` shows those there are"),
-    )
+/// What they did, in order.
+fn events(past: &[PastSaga]) -> impl Iterator<Item = &SagaEvent> {
+    past.iter().rev().flat_map(|past| &past.saga.log)
+}
+
+/// The workspace these sagas are about.
+async fn known(of: &WorkspacesOf, id: &str, past: &[PastSaga]) -> Result<Workspace, Error> {
+    let last = past.iter().find(|past| view::is_about_workspaces(past)).ok_or_else(|| {
+        let what = format!("nothing is known of a workspace {id:?}: `workspace list` shows those there are");
+        Error::new(ErrorKind::Refused, what)
+    })?;
+    Ok(Workspace::new(last, of.placements.get(id).await?.as_ref()))
 }
 
 fn tell(workspace: &Workspace, json: bool) -> Result<(), Error> {

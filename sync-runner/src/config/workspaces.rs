@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sync_core::port::{AddressRange, is_host_name};
+use sync_core::port::{AddressRange, check_host_name};
 use sync_core::workspace::WorkspaceOrder;
 
 use super::reader::{Reader, Section};
@@ -136,7 +136,7 @@ impl Workspaces {
             section.problem("owner", "expected text on one line");
         }
         let domain = section.text("domain");
-        if domain.as_deref().is_some_and(|domain| !is_host_name(domain)) {
+        if domain.as_deref().is_some_and(|domain| check_host_name(domain).is_err()) {
             section.problem("domain", "expected what follows a host name, such as \"workspaces.example.org\"");
         }
         let cpus = section.text("cpus").and_then(|text| {

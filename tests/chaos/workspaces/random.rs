@@ -76,7 +76,7 @@ async fn no_orphan_is_left_and_no_live_workspace_lost_while_the_worker_is_killed
         (worker, kills)
     };
     let (wanted, (mut worker, kills)) = tokio::join!(ordering, killing);
-    // One whose process died in a step three times was given up, which is its right.
+    // One whose time was over, or one of whose steps lost its process too often, was given up, which is its right.
     let mut live = BTreeSet::new();
     for id in &wanted.live {
         workplace.until_over(id).await;

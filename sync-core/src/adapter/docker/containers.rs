@@ -23,7 +23,7 @@ use super::config::DockerConfig;
 use super::engine::Engine;
 use super::error::from_docker;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, ContainerSpec, Containers, Executed};
+use crate::port::{Container, ContainerSpec, Containers, Executed, check_workspace_id};
 
 /// Says whose workspace a container is.
 const WORKSPACE: &str = "workspace-id";
@@ -85,7 +85,7 @@ impl DockerContainers {
         Err(Error::new(ErrorKind::Refused, what))
     }
 
-    /// The id of the workspace's container, which runs.
+    /// The workspace's container, which runs, or it is an error.
     async fn running(&self, workspace: &str) -> Result<ContainerInspectResponse, Error> {
         let host = self.engine.host();
         let Some(container) = self.find(workspace).await? else {
@@ -208,7 +208,7 @@ impl DockerContainers {
 #[async_trait]
 impl Containers for DockerContainers {
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
-        check_name(&spec.workspace)?;
+        check_workspace_id(&spec.workspace)?;
         match self.find(&spec.workspace).await? {
             Some(container) if runs(&container) => return Ok(container.id.unwrap_or_default()),
             // What an earlier try left, or it ended: nobody has used it yet.
@@ -218,11 +218,11 @@ impl Containers for DockerContainers {
         self.make(spec).await?;
         let name = name_of(&spec.workspace);
         self.engine.ask("starting a container", async |docker| docker.start_container(&name, None).await).await?;
-        let watched = self.engine.asked(async |docker| {
+        let watching = async |docker: Docker| {
             ends(&docker, &name).await;
             Ok(())
-        });
-        watched.await.map_err(|failure| failure.into_error(self.engine.host(), "watching a container"))?;
+        };
+        self.engine.ask("watching a container", watching).await?;
         Ok(self.running(&spec.workspace).await?.id.unwrap_or_default())
     }
 
@@ -316,17 +316,6 @@ async fn ends(docker: &Docker, name: &str) {
 
 fn name_of(workspace: &str) -> String {
     format!("workspace-{workspace}")
-}
-
-/// What an engine takes as part of a name.
-fn check_name(workspace: &str) -> Result<(), Error> {
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    if (1..=200).contains(&workspace.len()) && workspace.chars().all(is_fine) {
-        return Ok(());
-    }
-    let what =
-        format!("{workspace:?} cannot be part of a container's name: letters, digits, `_`, `.` and `-`, 200 at most");
-    Err(Error::new(ErrorKind::Refused, what))
 }
 
 fn runs(container: &ContainerInspectResponse) -> bool {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, ContainerSpec, Containers, Executed};
+use crate::port::{Container, ContainerSpec, Containers, Executed, check_workspace_id};
 
 /// Containers in memory. Of commands it knows `true`, `false` and `echo`. Clones share them.
 #[derive(Clone, Debug)]
@@ -65,10 +65,7 @@ fn refused(what: &str) -> Error {
 #[async_trait]
 impl Containers for MemoryContainers {
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
-        if spec.workspace.is_empty() || !spec.workspace.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        {
-            return Err(refused("this cannot be part of a name"));
-        }
+        check_workspace_id(&spec.workspace)?;
         let mut engine = self.engine();
         if let Some(kept) = engine.containers.get(&spec.workspace) {
             return if kept.owner == self.owner {
@@ -144,5 +141,28 @@ impl Containers for MemoryContainers {
         }
         engine.containers.remove(workspace);
         Ok(1)
+    }
+}
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::conformance::{self, ContainersHarness};
+
+    #[async_trait]
+    impl ContainersHarness for MemoryContainers {
+        fn of(&self, owner: &str) -> Arc<dyn Containers> {
+            Arc::new(self.of(owner))
+        }
+
+        fn name(&self, what: &str) -> String {
+            what.to_owned()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn containers_in_memory_keep_the_promises_of_containers() {
+        conformance::containers(&MemoryContainers::new("nobody")).await;
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::error::{Error, ErrorKind};
-use crate::port::{HostNames, is_host_name};
+use crate::error::Error;
+use crate::port::{HostNames, check_host_name};
 
 /// Host names in memory. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +23,7 @@ impl MemoryHostNames {
 #[async_trait]
 impl HostNames for MemoryHostNames {
     async fn publish(&self, workspace: &str, name: &str, address: IpAddr) -> Result<(), Error> {
-        if !is_host_name(name) {
-            return Err(Error::new(ErrorKind::Refused, format!("{name:?} is no host name")));
-        }
+        check_host_name(name)?;
         self.all().insert(workspace.to_owned(), (name.to_owned(), address));
         Ok(())
     }
@@ -37,5 +35,24 @@ impl HostNames for MemoryHostNames {
 
     async fn list(&self) -> Result<Vec<String>, Error> {
         Ok(self.all().keys().cloned().collect())
+    }
+}
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::conformance;
+
+    #[tokio::test]
+    async fn host_names_in_memory_keep_the_promises_of_host_names() {
+        let host_names = MemoryHostNames::default();
+        let told = || {
+            let mut told: Vec<_> =
+                host_names.all().values().map(|(name, address)| format!("{address} {name}")).collect();
+            told.sort();
+            told
+        };
+        conformance::host_names(&host_names, told).await;
     }
 }

@@ -115,3 +115,15 @@ impl Placements for MemoryPlacements {
         Ok(self.all().iter().map(|(workspace, kept)| placement(workspace, kept)).collect())
     }
 }
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::conformance;
+
+    #[tokio::test]
+    async fn placements_in_memory_keep_the_promises_of_placements() {
+        conformance::placements(&MemoryPlacements::default()).await;
+    }
+}

@@ -20,7 +20,7 @@ pub struct MemorySagas {
     shelf: Arc<Mutex<Vec<Kept>>>,
     ids: Arc<AtomicI64>,
     ending: Ending,
-    holder: u64,
+    holder: String,
     lease: Duration,
 }
 
@@ -48,7 +48,7 @@ impl MemorySagas {
             shelf: Arc::default(),
             ids: Arc::default(),
             ending: Arc::new(|_, _| Ok(())),
-            holder: rand::random(),
+            holder: rand::random::<u64>().to_string(),
             lease,
         }
     }
@@ -62,7 +62,7 @@ impl MemorySagas {
     /// The same sagas for another holder.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { holder: rand::random(), ..self.clone() }
+        Self { holder: rand::random::<u64>().to_string(), ..self.clone() }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -72,7 +72,11 @@ impl MemorySagas {
 
     fn change<T>(&self, claim: SagaClaim, change: impl FnOnce(&mut Kept) -> Result<T, Error>) -> Result<T, Error> {
         let mut shelf = self.shelf();
-        let held = |kept: &&mut Kept| kept.past.saga.id == claim.id && kept.term == claim.term && !kept.is_over();
+        let held = |kept: &&mut Kept| {
+            (kept.past.saga.id, kept.term) == (claim.id, claim.term)
+                && kept.past.holder.as_ref() == Some(&self.holder)
+                && !kept.is_over()
+        };
         match shelf.iter_mut().find(held) {
             Some(kept) => change(kept),
             None => Err(Error::new(ErrorKind::Fenced, format!("saga {} is over, or somebody else's", claim.id))),
@@ -175,7 +179,7 @@ impl SagaLog for MemorySagas {
         let kept = &mut shelf[place];
         kept.term += 1;
         kept.held_until = Some(now + self.lease);
-        kept.past.holder = Some(self.holder.to_string());
+        kept.past.holder = Some(self.holder.clone());
         let left = kept.deadline.saturating_duration_since(now);
         Ok(Some(HeldSaga { saga: kept.past.saga.clone(), term: kept.term, left }))
     }

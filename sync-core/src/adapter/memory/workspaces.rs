@@ -59,3 +59,44 @@ impl Workspaces for MemoryWorkspaces {
         })
     }
 }
+
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::conformance::{self, OpenTransaction, WorkspacesHarness};
+
+    #[async_trait]
+    impl WorkspacesHarness for MemoryWorkspaces {
+        fn workspaces(&self) -> Arc<dyn Workspaces> {
+            Arc::new(self.clone())
+        }
+
+        async fn write(&self, workspace: &str, state: WorkspaceState) {
+            self.set(workspace, state);
+        }
+
+        async fn begin(&self, workspace: &str) -> Box<dyn OpenTransaction> {
+            Box::new(Open { store: self.clone(), number: self.begin(), workspace: workspace.to_owned() })
+        }
+    }
+
+    struct Open {
+        store: MemoryWorkspaces,
+        number: u64,
+        workspace: String,
+    }
+
+    #[async_trait]
+    impl OpenTransaction for Open {
+        async fn commit(self: Box<Self>) {
+            self.store.set(&self.workspace, WorkspaceState::Live);
+            self.store.end(self.number);
+        }
+    }
+
+    #[tokio::test]
+    async fn workspaces_in_memory_keep_the_promises_of_workspaces() {
+        conformance::workspaces(&MemoryWorkspaces::default()).await;
+    }
+}

@@ -35,10 +35,9 @@ impl PostgresWorkspaces {
     /// Connects when it is used.
     #[must_use]
     pub fn new(database: Postgres, statements: WorkspaceStatements) -> Self {
-        // The end of a snapshot is no bound: a transaction that writes may be behind it. One's own number is: whoever has
-        // written before has a lower one.
-        // On a line of its own, so that it may end with a comment.
         let sql = statements.known.trim().trim_end_matches(';');
+        // The statement has lines of its own, so that it may end with a comment. The end of a snapshot is no bound: a
+        // transaction that writes may be behind it. One's own number is: whoever has written before has a lower one.
         let look = format!(
             "with known as (\n{sql}\n)
              select pg_snapshot_xmin(now.snapshot)::text::bigint, pg_current_xact_id()::text::bigint,

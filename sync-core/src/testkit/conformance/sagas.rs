@@ -112,6 +112,10 @@ async fn a_saga_is_one_holders_until_it_lets_go(store: &impl SagaHarness) {
     assert_eq!(one.claim(&[KIND], None).await.unwrap(), None, "not even to itself");
     one.record(held.claim(), &[acting("flight")]).await.unwrap();
     assert_eq!(one.renew(held.claim()).await.unwrap(), None);
+    assert!(is_fenced(other.renew(held.claim()).await), "knowing the claim makes nobody its holder");
+    assert!(is_fenced(other.record(held.claim(), &[acting("hotel")]).await));
+    assert!(is_fenced(other.end(held.claim(), &done()).await));
+    assert!(is_fenced(other.release(held.claim(), Duration::ZERO).await));
     one.release(held.claim(), Duration::ZERO).await.unwrap();
     let again = claimed(&*other).await;
     assert!(again.term > held.term, "{again:?}");

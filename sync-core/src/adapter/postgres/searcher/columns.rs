@@ -167,45 +167,50 @@ fn comparable(field: Field, sql_type: &Type, name: &str) -> Option<SearchColumn>
 }
 
 fn cast(field: Field, sql_type: &Type, name: &str) -> Option<String> {
-    if let TypeKind::Array(element) = sql_type.kind() {
-        let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}[]") };
-        if !field.is_many {
-            return None;
-        }
-        return Some(match field.kind {
-            FieldKind::Keyword if has_text(element) => cast("text", *element == Type::TEXT),
-            FieldKind::Integer | FieldKind::Long if is_number(element) => cast("int8", *element == Type::INT8),
-            FieldKind::Double if is_number(element) => cast("float8", *element == Type::FLOAT8),
-            FieldKind::Date if matches!(*element, Type::TIMESTAMPTZ | Type::TIMESTAMP | Type::DATE) => name.to_owned(),
-            FieldKind::Boolean if *element == Type::BOOL => name.to_owned(),
-            FieldKind::Keyword
-            | FieldKind::Integer
-            | FieldKind::Long
-            | FieldKind::Double
-            | FieldKind::Date
-            | FieldKind::Boolean => return None,
-        });
-    }
-    if field.is_many {
+    let element = if let TypeKind::Array(element) = sql_type.kind() { Some(element) } else { None };
+    if field.is_many != element.is_some() || !is_comparable(field.kind, element.unwrap_or(sql_type)) {
         return None;
     }
-    let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}") };
-    Some(match field.kind {
-        FieldKind::Keyword if has_text(sql_type) => cast("text", is_text(sql_type)),
-        FieldKind::Keyword => return None,
+    Some(match element {
+        Some(element) => cast_array(field.kind, element, name),
+        None => cast_value(field.kind, sql_type, name),
+    })
+}
+
+/// Whether values of this type are compared as the index compares them.
+fn is_comparable(kind: FieldKind, sql_type: &Type) -> bool {
+    match kind {
+        FieldKind::Keyword => has_text(sql_type),
         // Text may be no number: that is known too late, in the middle of a search.
-        FieldKind::Integer | FieldKind::Long | FieldKind::Double if !is_number(sql_type) => return None,
+        FieldKind::Integer | FieldKind::Long | FieldKind::Double => is_number(sql_type),
+        FieldKind::Date => matches!(*sql_type, Type::TIMESTAMPTZ | Type::TIMESTAMP | Type::DATE),
+        FieldKind::Boolean => *sql_type == Type::BOOL,
+    }
+}
+
+fn cast_array(kind: FieldKind, element: &Type, name: &str) -> String {
+    let wanted = match kind {
+        FieldKind::Keyword => Type::TEXT,
+        FieldKind::Integer | FieldKind::Long => Type::INT8,
+        FieldKind::Double => Type::FLOAT8,
+        FieldKind::Date | FieldKind::Boolean => return name.to_owned(),
+    };
+    if *element == wanted { name.to_owned() } else { format!("{name}::{wanted}[]") }
+}
+
+fn cast_value(kind: FieldKind, sql_type: &Type, name: &str) -> String {
+    let cast = |to: &str, fits: bool| if fits { name.to_owned() } else { format!("{name}::{to}") };
+    match kind {
+        FieldKind::Keyword => cast("text", is_text(sql_type)),
         FieldKind::Integer | FieldKind::Long => cast("int8", matches!(*sql_type, Type::INT2 | Type::INT4 | Type::INT8)),
         FieldKind::Double => cast("float8", *sql_type == Type::FLOAT8),
         FieldKind::Date => match *sql_type {
-            Type::TIMESTAMPTZ => name.to_owned(),
             Type::TIMESTAMP => format!("({name} at time zone 'UTC')"),
             Type::DATE => format!("({name}::timestamp at time zone 'UTC')"),
-            _ => return None,
+            _ => name.to_owned(),
         },
-        FieldKind::Boolean if *sql_type == Type::BOOL => name.to_owned(),
-        FieldKind::Boolean => return None,
-    })
+        FieldKind::Boolean => name.to_owned(),
+    }
 }
 
 fn is_number(sql_type: &Type) -> bool {
