@@ -3,6 +3,7 @@
 pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
+mod ramp;
 pub mod rate;
 pub mod replicas;
 pub mod retries;

@@ -45,7 +45,12 @@ impl Default for SearchConfig {
     fn default() -> Self {
         let slow = Duration::from_millis(250);
         Self {
-            breaker: BreakerConfig { probes: 3, slow, ..BreakerConfig::default() },
+            breaker: BreakerConfig {
+                probes: 3,
+                slow,
+                recover_for: Duration::from_secs(10),
+                ..BreakerConfig::default()
+            },
             budget: Duration::from_secs(1),
             wait: Duration::from_secs(2),
         }

@@ -138,6 +138,7 @@ mod tests {
         open_for: Duration::from_secs(2),
         probes: 1,
         slow: Duration::from_secs(10),
+        recover_for: Duration::ZERO,
     };
 
     /// The most requests that were under way at once, of so many that take `time` each.

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::ramp::Ramp;
+
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerConfig {
@@ -16,12 +18,22 @@ pub struct BreakerConfig {
     pub probes: u32,
     /// A call that takes longer counts as failed, whatever its answer.
     pub slow: Duration,
+    /// For how long after that only a part of the calls goes through, which grows: a system that has just been started is
+    /// slow, and would be down again if all came at once. For callers who have somewhere else to go; zero is not at all.
+    pub recover_for: Duration,
 }
 
 impl Default for BreakerConfig {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { window: 10, failure_rate: 0.5, open_for: seconds(30), probes: 1, slow: seconds(10) }
+        Self {
+            window: 10,
+            failure_rate: 0.5,
+            open_for: seconds(30),
+            probes: 1,
+            slow: seconds(10),
+            recover_for: Duration::ZERO,
+        }
     }
 }
 
@@ -34,12 +46,31 @@ pub struct Breaker {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Calls go through; whether the last ones failed.
-    Closed(VecDeque<bool>),
+    /// Calls go through.
+    Closed(Window),
+    /// A part of them does.
+    Recovering { ramp: Ramp, window: Window },
     /// No call goes through before then.
     Open { until: Duration },
     /// Some calls are tried.
     HalfOpen { trying: u32, succeeded: u32 },
+}
+
+/// Whether the last calls failed.
+#[derive(Clone, Debug, Default)]
+struct Window(VecDeque<bool>);
+
+impl Window {
+    /// Counts one more; whether too many have failed.
+    fn push(&mut self, has_failed: bool, config: &BreakerConfig) -> bool {
+        let size = config.window.max(1);
+        self.0.push_back(has_failed);
+        if self.0.len() > size {
+            self.0.pop_front();
+        }
+        let failed = self.0.iter().filter(|failed| **failed).count();
+        self.0.len() >= size && failed as f64 >= config.failure_rate * self.0.len() as f64
+    }
 }
 
 /// What a breaker does with calls.
@@ -47,6 +78,8 @@ enum State {
 pub enum BreakerState {
     /// They go through.
     Closed,
+    /// A part of them does, which grows.
+    Recovering,
     /// Some are tried, the others do not go through.
     HalfOpen,
     /// None goes through.
@@ -59,6 +92,7 @@ impl BreakerState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
+            Self::Recovering => "recovering",
             Self::HalfOpen => "half_open",
             Self::Open => "open",
         }
@@ -91,7 +125,7 @@ impl Breaker {
     /// A breaker that lets calls through.
     #[must_use]
     pub fn new(config: BreakerConfig) -> Self {
-        Self { config, state: State::Closed(VecDeque::new()) }
+        Self { config, state: State::Closed(Window::default()) }
     }
 
     /// What it does with calls, as far as it was asked and told.
@@ -99,6 +133,7 @@ impl Breaker {
     pub const fn state(&self) -> BreakerState {
         match self.state {
             State::Closed(_) => BreakerState::Closed,
+            State::Recovering { .. } => BreakerState::Recovering,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
             State::Open { .. } => BreakerState::Open,
         }
@@ -106,19 +141,28 @@ impl Breaker {
 
     /// Whether to make a call at `now`.
     pub fn ask(&mut self, now: Duration) -> Permission {
-        if let State::Open { until } = self.state {
-            if now < until {
-                return Permission::Wait(until - now);
-            }
-            self.state = State::HalfOpen { trying: 0, succeeded: 0 };
-        }
-        match &mut self.state {
-            State::Closed(_) => Permission::Call,
-            State::HalfOpen { trying, succeeded } if *trying + *succeeded < self.config.probes.max(1) => {
+        self.advance(now);
+        let probes = self.config.probes.max(1);
+        let permission = match &mut self.state {
+            State::Closed(_) => Some(Permission::Call),
+            State::Recovering { ramp, .. } => ramp.lets_through(now).then_some(Permission::Call),
+            State::HalfOpen { trying, succeeded } => (*trying + *succeeded < probes).then(|| {
                 *trying += 1;
                 Permission::Probe
+            }),
+            State::Open { until } => Some(Permission::Wait(*until - now)),
+        };
+        permission.unwrap_or(Permission::Wait(self.config.open_for / 10))
+    }
+
+    /// What time alone changes.
+    fn advance(&mut self, now: Duration) {
+        match &mut self.state {
+            State::Open { until } if *until <= now => self.state = State::HalfOpen { trying: 0, succeeded: 0 },
+            State::Recovering { ramp, window } if ramp.is_over(now) => {
+                self.state = State::Closed(std::mem::take(window));
             }
-            State::HalfOpen { .. } | State::Open { .. } => Permission::Wait(self.config.open_for / 10),
+            State::Closed(_) | State::Recovering { .. } | State::HalfOpen { .. } | State::Open { .. } => {}
         }
     }
 
@@ -130,14 +174,8 @@ impl Breaker {
             CallOutcome::Abandoned => return self.abandon(permission),
         };
         match (&mut self.state, permission) {
-            (State::Closed(calls), Permission::Call | Permission::Probe) => {
-                calls.push_back(has_failed);
-                if calls.len() > self.config.window.max(1) {
-                    calls.pop_front();
-                }
-                let failed = calls.iter().filter(|failed| **failed).count();
-                let is_full = calls.len() >= self.config.window.max(1);
-                if is_full && failed as f64 >= self.config.failure_rate * calls.len() as f64 {
+            (State::Closed(window) | State::Recovering { window, .. }, Permission::Call | Permission::Probe) => {
+                if window.push(has_failed, &self.config) {
                     self.state = State::Open { until: now + self.config.open_for };
                 }
             }
@@ -148,12 +186,22 @@ impl Breaker {
                 *trying = trying.saturating_sub(1);
                 *succeeded += 1;
                 if *succeeded >= self.config.probes.max(1) {
-                    self.state = State::Closed(VecDeque::new());
+                    self.state = self.recover(now);
                 }
             }
             // It was made before the breaker opened, and says nothing about now.
             (State::Open { .. } | State::HalfOpen { .. }, Permission::Call | Permission::Probe)
-            | (State::Closed(_) | State::Open { .. } | State::HalfOpen { .. }, Permission::Wait(_)) => {}
+            | (_, Permission::Wait(_)) => {}
+        }
+    }
+
+    /// What follows when all that was tried succeeded.
+    fn recover(&self, now: Duration) -> State {
+        let (window, length) = (Window::default(), self.config.recover_for);
+        if length.is_zero() {
+            State::Closed(window)
+        } else {
+            State::Recovering { ramp: Ramp::new(now, length), window }
         }
     }
 
@@ -232,6 +280,33 @@ mod tests {
         assert!(breaker.state() != BreakerState::Closed);
         breaker.tell(Permission::Probe, QUICK, 31 * SECOND);
         assert!(breaker.state() == BreakerState::Closed);
+    }
+
+    #[test]
+    fn after_the_trials_a_growing_part_of_the_calls_goes_through_and_failures_among_them_open_it_again() {
+        let mut breaker = Breaker::new(BreakerConfig { recover_for: 10 * SECOND, ..BreakerConfig::default() });
+        calls(&mut breaker, [CallOutcome::Failed; 10]);
+        let probe = breaker.ask(31 * SECOND);
+        breaker.tell(probe, QUICK, 31 * SECOND);
+        assert_eq!(breaker.state(), BreakerState::Recovering);
+        let mut through = |second, outcome| {
+            let mut through = 0;
+            for _ in 0..100 {
+                let permission = breaker.ask(second * SECOND);
+                through += usize::from(permission == Permission::Call);
+                breaker.tell(permission, outcome, second * SECOND);
+            }
+            (through, breaker.state())
+        };
+        let (first, _) = through(32, QUICK);
+        let (later, state) = through(36, QUICK);
+        assert!((9..=11).contains(&first) && (49..=51).contains(&later), "{first} {later} of 100");
+        assert_eq!(state, BreakerState::Recovering);
+        assert_eq!(through(37, CallOutcome::Failed), (5, BreakerState::Open), "five of the last ten");
+        let probe = breaker.ask(67 * SECOND);
+        breaker.tell(probe, QUICK, 67 * SECOND);
+        assert_eq!(breaker.ask(77 * SECOND), Permission::Call);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]

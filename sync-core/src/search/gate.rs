@@ -18,7 +18,7 @@ use crate::telemetry::metrics::{SEARCH_BREAKER_STATE, SEARCH_BREAKER_TRANSITIONS
 /// Why there is no answer of the index.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// It is not asked for a while.
+    /// It is not asked for a while, or not by all.
     Open,
     /// It took too long.
     Late,
@@ -98,12 +98,16 @@ impl Gate {
     fn changed(&self, now: BreakerState) {
         let level = match now {
             BreakerState::Closed => {
-                tracing::info!(index = self.name, "the index answers searches again");
+                tracing::info!(index = self.name, "the index answers all searches again");
                 0.0
+            }
+            BreakerState::Recovering => {
+                tracing::info!(index = self.name, "the index answers some searches again, and more and more");
+                1.0
             }
             BreakerState::HalfOpen => {
                 tracing::info!(index = self.name, "some searches try whether the index answers");
-                1.0
+                2.0
             }
             BreakerState::Open => {
                 self.opened.send_modify(|count| *count += 1);
@@ -113,7 +117,7 @@ impl Gate {
                     ?open_for,
                     "the index is not asked for a while; the database answers searches"
                 );
-                2.0
+                3.0
             }
         };
         gauge!(SEARCH_BREAKER_STATE.name, "index" => self.name.clone()).set(level);

@@ -158,8 +158,27 @@ async fn while_it_is_half_open_only_the_probes_reach_the_index_and_their_answers
     site.index.becomes(Mood::Answers(Duration::from_millis(10)));
     sleep(Duration::from_secs(31)).await;
     let answers = site.ask_steadily(200).await;
-    let from_database = answers.iter().filter(|(source, _)| *source == "database").count();
-    assert!((1..=3).contains(&from_database), "{from_database} while the probes were under way");
+    let to_index = answers.iter().filter(|(source, _)| *source == "index").count();
+    assert!((3 + 19..=3 + 21).contains(&to_index), "{to_index}: the probes, and a tenth of those who came after them");
+    assert_eq!(site.search.breaker(), BreakerState::Recovering);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_is_back_is_asked_by_more_and_more_and_by_all_in_the_end() {
+    let site = site();
+    site.index.becomes(Mood::Fails(ErrorKind::Unavailable));
+    site.ask_steadily(20).await;
+    site.index.becomes(Mood::Answers(Duration::from_millis(10)));
+    sleep(Duration::from_secs(30)).await;
+    let answers = site.ask_steadily(2_600).await;
+    let of_index = |second: usize| {
+        answers[second * 200..(second + 1) * 200].iter().filter(|(source, _)| *source == "index").count()
+    };
+    let seconds: Vec<_> = (0..13).map(of_index).collect();
+    assert!(seconds[0].abs_diff(20) < 10, "{seconds:?}");
+    assert!(seconds[5].abs_diff(110) < 10, "{seconds:?}");
+    assert!(seconds.is_sorted(), "{seconds:?}");
+    assert_eq!(seconds[11..], [200, 200]);
     assert_eq!(site.search.breaker(), BreakerState::Closed);
 }
 

@@ -48,7 +48,7 @@ pub const SEARCH_FAILED: Metric = Metric {
 pub const SEARCH_BREAKER_STATE: Metric = Metric {
     name: "search.breaker.state",
     kind: MetricKind::Gauge,
-    what: "0 closed (the index is asked), 1 half open (some searches try it), 2 open, by `index`",
+    what: "0 closed (the index is asked), 1 recovering (by a part of the searches, which grows), 2 half open (some try it), 3 open, by `index`",
 };
 
 /// How often that changed.

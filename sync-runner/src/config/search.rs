@@ -41,6 +41,8 @@ pub(crate) struct Breaker {
     pub(crate) probes: u32,
     /// What takes longer counts as failed.
     pub(crate) slow: Duration,
+    /// How long it takes until all searches go there again.
+    pub(crate) recover_for: Duration,
 }
 
 /// The servers of the database that are searched.
@@ -72,6 +74,7 @@ impl Default for Search {
                 open_for: Duration::from_secs(30),
                 probes: 3,
                 slow: Duration::from_millis(250),
+                recover_for: Duration::from_secs(10),
             },
             postgres: SearchPostgres {
                 replicas: Vec::new(),
@@ -126,6 +129,7 @@ impl Breaker {
             open_for: section.duration("open_for", MILLISECOND * 100..=MINUTE * 60).unwrap_or(default.open_for),
             probes: section.integer("probes", 1..=1_000).unwrap_or(default.probes),
             slow: section.duration("slow", MILLISECOND..=MINUTE).unwrap_or(default.slow),
+            recover_for: section.duration("recover_for", Duration::ZERO..=MINUTE * 60).unwrap_or(default.recover_for),
         }
     }
 }

@@ -35,6 +35,7 @@ impl Wire<'_> {
             open_for: settings.breaker.open_for,
             probes: settings.breaker.probes,
             slow: settings.breaker.slow,
+            recover_for: settings.breaker.recover_for,
         };
         let config = SearchConfig { breaker, budget: settings.budget, wait: settings.wait };
         Ok(Search::new(name, Arc::new(searcher), database, rows, config))
