@@ -120,7 +120,7 @@ async fn an_engine_whose_disk_is_full_is_told_and_nothing_is_left_when_there_is_
     let engine = Engine::with_disk(&shared, 24 << 20).await;
     let workplace = Workplace::new(&engine.address()).await;
     engine.fill();
-    let error = refused(&workplace, fine(), Duration::from_secs(3)).await;
+    let error = refused(&workplace, fine(), Duration::from_secs(10)).await;
     tells(&error, &["no space left on device"]);
     engine.make_room();
     let id = workplace.order(fine()).await;

@@ -207,7 +207,7 @@ async fn a_search_that_takes_too_long_in_the_database_says_so_and_stops_there() 
     stage.sql(ROWS).await;
     let nowhere = format!("elasticsearch.url=http://127.0.0.1:{}", closed_port());
     let (_running, port) =
-        start(&stage, "search", &["--set", &nowhere, "--set", "search.postgres.statement_timeout=300ms"]);
+        start(&stage, "search", &["--set", &nowhere, "--set", "search.postgres.statement_timeout=1s"]);
     let began = Instant::now();
     let answer = get(port, "/search?q=invoice");
     assert_eq!((answer.status, &answer.json()["error"]["kind"]), (422, &"too_large".into()), "{}", answer.body);
