@@ -42,6 +42,8 @@ pub(super) struct Execution<'a> {
     progress: Progress,
     /// When the undoing of the step in hand began.
     undoing_since: Option<Instant>,
+    /// Tries to end it that were not answered.
+    ends: u32,
 }
 
 impl<'a> Execution<'a> {
@@ -57,7 +59,18 @@ impl<'a> Execution<'a> {
             cancellation.tell(why.clone());
         }
         let progress = Progress::of(&definition.names(), definition.undoes, &held.saga.log);
-        Self { log, definition, config, cancellation, saga: held.saga, claim, deadline, progress, undoing_since: None }
+        Self {
+            log,
+            definition,
+            config,
+            cancellation,
+            saga: held.saga,
+            claim,
+            deadline,
+            progress,
+            undoing_since: None,
+            ends: 0,
+        }
     }
 
     /// Goes on until it is over; or, told to shut down, until the step in hand is.
@@ -68,7 +81,7 @@ impl<'a> Execution<'a> {
                 Next::Act(step) => self.act(&step, shutdown).await?,
                 Next::Undo(step) => self.undo(&step, shutdown).await?,
                 Next::End(outcome) => {
-                    if self.end(outcome).await? {
+                    if self.end(outcome, shutdown).await? {
                         return Ok(Some(outcome));
                     }
                 }
@@ -172,7 +185,7 @@ impl<'a> Execution<'a> {
     }
 
     /// Ends it, and says whether it is over: what refuses that it is done has it taken back.
-    async fn end(&mut self, outcome: SagaOutcome) -> Result<bool, Error> {
+    async fn end(&mut self, outcome: SagaOutcome, shutdown: &CancellationToken) -> Result<bool, Error> {
         let ending = SagaEnding {
             outcome,
             error: self.progress.why().map(str::to_owned),
@@ -183,6 +196,10 @@ impl<'a> Execution<'a> {
             Ok(()) => {}
             Err(error) if error.remedy() != Remedy::Retry && !self.progress.goes_back() => {
                 self.record(vec![SagaEvent::Compensating { why: error.to_string() }]).await?;
+                return Ok(false);
+            }
+            Err(error) if error.remedy() == Remedy::Retry => {
+                self.end_later(&error, shutdown).await?;
                 return Ok(false);
             }
             Err(error) => return Err(error),
@@ -196,6 +213,26 @@ impl<'a> Execution<'a> {
             tracing::error!("{}: {step} could not be undone and is left for others: {why}", self.told());
         }
         Ok(true)
+    }
+
+    /// What is done when it was not answered whether it is over: if it is, nothing can be written of it any more.
+    async fn end_later(&mut self, error: &Error, shutdown: &CancellationToken) -> Result<(), Error> {
+        self.ends += 1;
+        let pause = self.config.backoff.delay(self.ends, rand::random());
+        tracing::warn!(%error, "{}: its end, try {}, was not answered; tried again in {pause:?}", self.told(), self.ends);
+        let why = match self.cancellation.why.get() {
+            _ if self.progress.goes_back() => None,
+            Some(why) => Some(why.clone()),
+            None if pause < self.time_left() => None,
+            None => Some(format!("{error}; it was tried until the time allowed was over")),
+        };
+        match why {
+            Some(why) => self.record(vec![SagaEvent::Compensating { why }]).await,
+            None => {
+                self.wait(pause, shutdown).await;
+                Ok(())
+            }
+        }
     }
 
     async fn record(&mut self, events: Vec<SagaEvent>) -> Result<(), Error> {

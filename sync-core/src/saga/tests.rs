@@ -5,7 +5,7 @@ mod stage;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::stage::{ALLOWED, KIND, LEASE, Place, STEPS, Stage, Trouble};
@@ -189,11 +189,48 @@ async fn a_saga_that_was_cancelled_before_anybody_began_it_does_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_saga_whose_end_is_refused_is_taken_back_and_then_ended_however_long_that_takes() {
     let stage = Stage::new().await;
-    stage.refusals.lock().unwrap().push(SagaOutcome::Done);
-    stage.refusals.lock().unwrap().extend([SagaOutcome::Compensated; 4]);
+    stage.refusals.lock().unwrap().push((SagaOutcome::Done, ErrorKind::Contract));
+    stage.refusals.lock().unwrap().extend([(SagaOutcome::Compensated, ErrorKind::Contract); 4]);
     stage.until_over().await;
     assert!(stage.world.booked().is_empty());
     assert_eq!(stage.ending(), (SagaOutcome::Compensated, "the traveller is unknown".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_not_answered_is_tried_again_until_it_is() {
+    let stage = Stage::new().await;
+    stage.refusals.lock().unwrap().extend([(SagaOutcome::Done, ErrorKind::Unavailable); 9]);
+    let began = Instant::now();
+    stage.until_over().await;
+    assert!(began.elapsed() > Duration::from_secs(10), "with pauses: {:?}", began.elapsed());
+    assert_eq!((stage.calls().as_str(), stage.ending()), ("+flight +hotel +car", (SagaOutcome::Done, String::new())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_never_answered_is_given_up_when_the_time_allowed_is_over() {
+    let stage = Stage::new().await;
+    stage.refusals.lock().unwrap().extend([(SagaOutcome::Done, ErrorKind::Unavailable); 10_000]);
+    stage.refusals.lock().unwrap().extend([(SagaOutcome::Compensated, ErrorKind::Unavailable); 3]);
+    let began = Instant::now();
+    stage.until_over().await;
+    assert!(began.elapsed() < ALLOWED + Duration::from_secs(60), "{:?}", began.elapsed());
+    let (outcome, error) = stage.ending();
+    assert!(outcome == SagaOutcome::Compensated && error.contains("until the time allowed was over"), "{error}");
+    assert!(stage.world.booked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_is_cancelled_while_its_end_is_not_answered_is_taken_back() {
+    let stage = Stage::new().await;
+    stage.refusals.lock().unwrap().extend([(SagaOutcome::Done, ErrorKind::Unavailable); 10_000]);
+    let cancelling = async {
+        sleep(Duration::from_secs(30)).await;
+        stage.sagas.cancel(KIND, "anna", "rain").await.unwrap();
+    };
+    let began = Instant::now();
+    futures::future::join(stage.until_over(), cancelling).await;
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert_eq!(stage.ending(), (SagaOutcome::Compensated, "rain".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

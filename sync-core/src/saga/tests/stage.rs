@@ -127,26 +127,28 @@ impl SagaStep for Booking {
 /// How sagas ended, and why.
 type Endings = Arc<Mutex<Vec<(SagaOutcome, Option<String>)>>>;
 
+type Refusals = Arc<Mutex<Vec<(SagaOutcome, ErrorKind)>>>;
+
 pub(super) struct Stage {
     pub(super) world: Arc<World>,
     pub(super) sagas: MemorySagas,
     /// What was told when sagas ended.
     pub(super) endings: Endings,
-    /// How often ends are refused.
-    pub(super) refusals: Arc<Mutex<Vec<SagaOutcome>>>,
+    /// Ends that fail, each once, and how.
+    pub(super) refusals: Refusals,
     pub(super) may_be_repeated: bool,
     pub(super) config: SagaConfig,
 }
 
 impl Stage {
     pub(super) async fn new() -> Self {
-        let (endings, refusals) = (Endings::default(), Arc::<Mutex<Vec<SagaOutcome>>>::default());
+        let (endings, refusals) = (Endings::default(), Refusals::default());
         let (told, refused) = (Arc::clone(&endings), Arc::clone(&refusals));
         let sagas = MemorySagas::new(LEASE).with_ending(move |_, ending| {
             let mut refused = refused.lock().unwrap();
-            if let Some(place) = refused.iter().position(|outcome| *outcome == ending.outcome) {
-                refused.remove(place);
-                return Err(Error::new(ErrorKind::Contract, "the traveller is unknown"));
+            if let Some(place) = refused.iter().position(|(outcome, _)| *outcome == ending.outcome) {
+                let (_, kind) = refused.remove(place);
+                return Err(Error::new(kind, "the traveller is unknown"));
             }
             told.lock().unwrap().push((ending.outcome, ending.error.clone()));
             Ok(())
