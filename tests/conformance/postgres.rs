@@ -349,3 +349,22 @@ async fn workspaces_in_postgresql_keep_every_promise_of_workspaces() {
     client.batch_execute("create table spaces (id text primary key, status text)").await.unwrap();
     conformance::workspaces(&RealWorkspaces { client, url }).await;
 }
+
+#[tokio::test]
+async fn a_workspace_whose_creation_was_taken_back_or_that_was_deleted_is_gone_whatever_the_application_says() {
+    let (client, url) = fresh_outbox().await;
+    client.batch_execute("create table spaces (id text primary key, status text)").await.unwrap();
+    let store = RealWorkspaces { client, url };
+    let ids = ["failed", "deleted", "there"].map(str::to_owned);
+    for id in &ids {
+        store.write(id, WorkspaceState::Live).await;
+        store.client.execute("select outbox.create_workspace($1)", &[id]).await.unwrap();
+    }
+    store.client.batch_execute("select outbox.delete_workspace('deleted')").await.unwrap();
+    let look = async || store.workspaces().look(&ids).await.unwrap().states;
+    let [live, gone] = [WorkspaceState::Live, WorkspaceState::Gone];
+    assert_eq!(look().await, [live; 3], "while somebody works on them");
+    let end = "update outbox.sagas set ended_at = now(), outcome = case subject when 'failed' then 'compensated' else 'done' end";
+    store.client.batch_execute(end).await.unwrap();
+    assert_eq!(look().await, [gone, gone, live]);
+}

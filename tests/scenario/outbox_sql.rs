@@ -7,6 +7,7 @@ mod migrations;
 mod permissions;
 mod rewind;
 mod waking;
+mod workspaces;
 
 use std::time::Duration;
 

@@ -44,6 +44,11 @@ impl PostgresWorkspaces {
                     array(select case when exists (select from outbox.sagas saga
                                                     where saga.subject = wanted.id and saga.ended_at is null
                                                       and saga.kind in ('workspace-create', 'workspace-delete')) then 'live'
+                                      when exists (select from outbox.sagas saga
+                                                    where saga.subject = wanted.id
+                                                      and (saga.kind = 'workspace-delete'
+                                                           or saga.kind = 'workspace-create'
+                                                              and saga.outcome = 'compensated')) then 'gone'
                                       when known.id is null then 'missing'
                                       when known.is_gone then 'gone' else 'live' end
                             from unnest($1::text[]) with ordinality as wanted (id, place)
