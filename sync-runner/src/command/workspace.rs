@@ -6,7 +6,7 @@ mod view;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sync_core::port::{PastSaga, Placements, SagaEvent, Sagas};
+use sync_core::port::{PastSaga, Placements, SagaEvent, Sagas, check_workspace_id};
 use sync_core::workspace::WorkspaceOrder;
 use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
@@ -42,6 +42,7 @@ async fn create(config: &Config, of: &WorkspacesOf, args: &WorkspaceCreateArgs) 
     let id = args.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let params = params(args);
     // Before anything is written: what the steps would refuse is told to whoever asks.
+    check_workspace_id(&id)?;
     WorkspaceOrder::read(&params)?;
     let details = args.details.clone().unwrap_or_else(|| json!({}));
     of.workspaces.create(&id, &params, &details, config.workspaces.time_allowed).await?;
@@ -77,6 +78,10 @@ async fn finish(of: &WorkspacesOf, id: &str, detach: bool, json: bool) -> Result
     }
     let workspace = known(of, id, &past(of, id).await?).await?;
     tell(&workspace, json)?;
+    if !detach && workspace.is_under_way() {
+        render::note("interrupted; a process with the role workspaces goes on with it")?;
+        return Ok(Exit::Failed);
+    }
     Ok(if workspace.is_well() { Exit::Success } else { Exit::Failed })
 }
 

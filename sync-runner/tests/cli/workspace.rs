@@ -102,6 +102,22 @@ async fn a_workspace_that_cannot_be_is_told_with_what_its_set_up_wrote() {
 }
 
 #[tokio::test]
+async fn a_creation_that_is_interrupted_is_no_success_and_one_that_cannot_be_named_is_refused_before_it_is_written() {
+    let Some(stage) = stage().await else { return };
+    let odd = stage.runner.run(&["workspace", "create", "--id", "a b"]);
+    assert!(odd.code == Some(1) && odd.err.contains("\"a b\" cannot be part of the name"), "{}", odd.all());
+    assert_eq!(stage.count("select count(*) from spaces").await, 0);
+    let red = format!("red-{}", stage.name);
+    let params = r#"{"setup": [["sleep", "60"]]}"#;
+    let mut creating = stage.runner.start(&["workspace", "create", "--id", &red, "--params", params]);
+    creating.until_told("setup");
+    creating.signal("INT");
+    assert_eq!(creating.end().0, Some(1));
+    let deleted = well(&stage.runner.run(&["workspace", "delete", &red, "--json"]));
+    assert_eq!(deleted["state"], "deleted");
+}
+
+#[tokio::test]
 async fn what_was_asked_for_by_sql_is_done_by_the_roles_and_the_cleanup_is_told_before_it_is_done() {
     let Some(stage) = stage().await else { return };
     let [blue, green] = ["blue", "green"].map(|id| format!("{id}-{}", stage.name));

@@ -53,6 +53,11 @@ impl Workspace {
         }
     }
 
+    /// Whether it is still worked on.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.ended_at.is_none()
+    }
+
     /// Whether it came to what was wanted of it.
     pub(super) fn is_well(&self) -> bool {
         self.state != "failed" && self.left.is_empty()
