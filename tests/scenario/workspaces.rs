@@ -1,9 +1,10 @@
 //! What goes wrong with an engine or with an order: a clear error on the job, and a clean end.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sync_core::port::SagaOutcome;
+use sync_core::port::{AddressRange, SagaOutcome};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +96,24 @@ async fn an_engine_that_is_down_is_waited_for_and_one_that_stays_down_is_told() 
     let (past, ()) = tokio::join!(workplace.finish(&id, &worker), coming_back);
     assert_eq!(past.outcome, Some(SagaOutcome::Done), "{past:?}");
     workplace.assert_whole(&early, &failed, "the engine was down").await;
+}
+
+#[tokio::test]
+async fn an_address_that_something_else_has_on_the_network_is_passed_over() {
+    let Some(engine) = servers::docker() else { return };
+    let mut workplace = Workplace::new(&engine).await;
+    let IpAddr::V4(some) = workplace.addresses.first else { panic!("of version 4") };
+    let [a, b, c, _] = some.octets();
+    // The first is the network's gateway.
+    let [gateway, only] = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(a, b, c, last)));
+    workplace.addresses = AddressRange { first: gateway, last: only };
+    let worker = workplace.worker(&servers::unique("worker"), |step| step, STEP);
+    let id = workplace.order(fine()).await;
+    let past = workplace.finish(&id, &worker).await;
+    assert_eq!(past.outcome, Some(SagaOutcome::Done), "{past:?}");
+    let remains = workplace.remains(&id).await;
+    assert!(remains.iter().any(|placement| placement.contains(&format!("Some({only})"))), "{remains:?}");
+    tells(&refused(&workplace, fine(), MINUTE).await, &["address: ", "no address is left"]);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::error::Error;
 pub struct ContainerSpec {
     /// The workspace. Its container is found by it.
     pub workspace: String,
+    /// The saga that has it made. A container of another one is not taken for this one's.
+    pub saga: i64,
     /// The image, which the host has.
     pub image: String,
     /// What runs in it; what the image says when it is empty.
@@ -51,12 +53,21 @@ pub struct Container {
     pub is_running: bool,
 }
 
+/// What became of joining a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The container has the address.
+    Yes,
+    /// Something else has it.
+    AddressTaken,
+}
+
 /// The containers of workspaces on one host: those with this owner's labels. Others are never looked at or touched, except
 /// that they may have a name that is wanted. Everything may be repeated; dropped half-way, it may have happened.
 #[async_trait]
 pub trait Containers: Debug + Send + Sync + 'static {
-    /// Sees to it that a container of this workspace runs, and says its id. One that runs already is that one; one that does
-    /// not is made anew.
+    /// Sees to it that a container of this workspace runs, and says its id. One of the same saga that runs already is that
+    /// one; another one is removed first.
     ///
     /// # Errors
     /// `Refused` when it is none that can run here: its command, its limits, a name that somebody else has; `Configuration`
@@ -72,9 +83,9 @@ pub trait Containers: Debug + Send + Sync + 'static {
     /// Puts the workspace's container into a network, under this address and no other.
     ///
     /// # Errors
-    /// `Configuration` when there is no such network, or the address is none of it; `Refused` when there is no container, or
-    /// something else has the address; `Unavailable`, `Denied`, `Unexplained`.
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<(), Error>;
+    /// `Configuration` when there is no such network, or the address is none of it; `Refused` when there is no container;
+    /// `Unavailable`, `Denied`, `Unexplained`.
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error>;
 
     /// Takes the workspace's container out of every network; a success, too, when there is none.
     ///
@@ -93,4 +104,10 @@ pub trait Containers: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Unexplained`.
     async fn remove(&self, workspace: &str) -> Result<u64, Error>;
+
+    /// Removes this very container, by what the host calls it; a success, too, when it is gone.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Unexplained`.
+    async fn remove_one(&self, id: &str) -> Result<(), Error>;
 }

@@ -1,7 +1,7 @@
 //! What workspaces occupy: a host, an address, a name.
 
 use std::fmt::Debug;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +30,18 @@ pub struct AddressRange {
     pub first: IpAddr,
     /// The last.
     pub last: IpAddr,
+}
+
+impl AddressRange {
+    /// Those after this one, if there are any.
+    #[must_use]
+    pub fn after(self, address: IpAddr) -> Option<Self> {
+        let first: IpAddr = match address {
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits().checked_add(1)?).into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits().checked_add(1)?).into(),
+        };
+        (first <= self.last).then_some(Self { first, ..self })
+    }
 }
 
 /// Keeps what workspaces occupy. Everything may be repeated; dropped half-way, it may have happened.

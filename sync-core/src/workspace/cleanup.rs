@@ -1,26 +1,31 @@
 //! What nobody owns any more → removed.
 //!
-//! Asks what hosts have, then what the database says of those workspaces, in this order: what is made after the first question
-//! is not looked at. Without an answer of the database nothing is removed. Takes no input, and may run in any number of
-//! processes.
+//! ```text
+//!  what hosts have ──▶ what the database says of it ──▶ orphans ──▶ the database once more ──▶ removed
+//! ```
+//!
+//! In this order: what is made after the first question is not looked at. Without an answer of the database nothing is
+//! removed. Takes no input, and may run in any number of processes.
 
+mod found;
+mod report;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use metrics::counter;
-use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::found::Found;
+pub use self::report::{Kind, Orphan, Report};
 use self::verdict::{Verdict, verdict};
 use super::{Host, Site};
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, Placement, Sighting, WorkspaceState, Workspaces};
+use crate::port::{HostNames, Placement, Sighting, WorkspaceState, Workspaces};
 use crate::telemetry::metrics::{CLEANUP_FAILED, CLEANUP_REMOVED};
 
 /// When what nobody owns is removed.
@@ -40,62 +45,6 @@ impl Default for CleanupConfig {
     }
 }
 
-/// Something that is cleaned up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A container on a host.
-    Container,
-    /// A name that is told to the world.
-    HostName,
-    /// The record of what a workspace occupies, its address among it.
-    Placement,
-}
-
-impl Kind {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Container => "container",
-            Self::HostName => "host_name",
-            Self::Placement => "placement",
-        }
-    }
-}
-
-/// Something that nobody owns.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Orphan {
-    /// What it is.
-    pub kind: Kind,
-    /// The workspace it belonged to.
-    pub workspace: String,
-    /// The host it is on, of a container; the address or name, where a placement has one.
-    pub place: Option<String>,
-    /// Why nobody owns it: `gone` (the workspace has failed or was deleted) or `missing` (there is none).
-    pub why: &'static str,
-}
-
-impl fmt::Display for Orphan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, workspace, place, why } = self;
-        write!(f, "{} of workspace {workspace}, which is {why}", kind.name())?;
-        place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"))
-    }
-}
-
-/// What a round found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// What nobody owns, and was removed; or would have been.
-    pub removed: Vec<Orphan>,
-    /// What could not be looked at or removed, and why. It is tried again in the next round.
-    pub failed: Vec<String>,
-    /// Workspaces whose things were left alone because a transaction that writes them may not have committed.
-    pub waiting: Vec<String>,
-}
-
 /// Removes what nobody owns.
 #[derive(Debug)]
 pub struct Cleanup {
@@ -104,16 +53,6 @@ pub struct Cleanup {
     config: CleanupConfig,
     /// Of workspaces that are missing: transactions from this one on began after they were missed first.
     missed: Mutex<BTreeMap<String, u64>>,
-}
-
-/// What there is.
-#[derive(Debug, Default)]
-struct Found<'a> {
-    containers: Vec<(&'a Host, Container)>,
-    /// Hosts that did not say what they have.
-    silent: BTreeSet<&'a str>,
-    host_names: Vec<String>,
-    placements: Vec<Placement>,
 }
 
 impl Cleanup {
@@ -145,72 +84,90 @@ impl Cleanup {
     /// then.
     pub async fn round(&self, is_dry: bool) -> Result<Report, Error> {
         let mut report = Report::default();
-        let found = self.find(&mut report).await;
-        let ids: BTreeSet<_> = found.workspaces().map(str::to_owned).collect();
-        let ids: Vec<_> = ids.into_iter().collect();
+        let found = Found::at(&self.site, &mut report).await;
+        let ids = found.workspaces();
         if ids.is_empty() {
             return Ok(report);
         }
         let look = self.workspaces.look(&ids).await?;
         self.suspect(&look)?;
-        let first_missed = self.note_missing(&ids, &look);
-        let states: BTreeMap<_, _> = ids.iter().map(String::as_str).zip(look.states.iter().copied()).collect();
-        let judge = |workspace: &str, age: Duration| {
-            let state = states.get(workspace).copied().unwrap_or(WorkspaceState::Live);
-            let missed = first_missed.get(workspace).copied().unwrap_or(look.unbegun_from);
-            verdict(state, age, self.config.grace, missed, &look)
-        };
-        let mut round = Round { report, is_dry, kept: BTreeSet::new() };
-        for (host, container) in &found.containers {
-            let place = Some(host.name.clone());
-            let verdict = judge(&container.workspace, container.age);
-            let Some(orphan) = round.orphan(verdict, Kind::Container, &container.workspace, place) else { continue };
-            round.remove(orphan, async || host.containers.remove(&container.workspace).await.map(|_| ())).await;
+        let missed = self.note_missing(&ids, &look);
+        let judge = Judge { config: self.config, missed, ids: &ids, look };
+        let mut round = Round { report, kept: BTreeSet::new() };
+
+        let mut of_hosts = Vec::new();
+        for (host, containers) in &found.containers {
+            let mut removals = Vec::new();
+            for container in containers {
+                let (workspace, place) = (container.workspace.as_str(), Some(host.name.clone()));
+                let target = Target::Container(host, &container.id);
+                removals.extend(round.orphan(&judge, Kind::Container, workspace, container.age, place, target));
+            }
+            of_hosts.push(self.carry_out(removals, &judge, is_dry));
         }
-        let ages: BTreeMap<_, _> = found.placements.iter().map(|one| (one.workspace.as_str(), one.age)).collect();
-        for workspace in &found.host_names {
-            // A name is told after the workspace is placed, so one that is not placed is of before.
-            let age = ages.get(workspace.as_str()).copied().unwrap_or(Duration::MAX);
-            let Some(orphan) = round.orphan(judge(workspace, age), Kind::HostName, workspace, None) else { continue };
-            let Some(host_names) = &self.site.host_names else { continue };
-            round.remove(orphan, async || host_names.withdraw(workspace).await).await;
+        // A host that says nothing holds up no other.
+        join_all(of_hosts).await.into_iter().flatten().for_each(|outcome| round.note(outcome));
+
+        let mut removals = Vec::new();
+        for (workspace, host_names) in &found.host_names {
+            let (age, target) = (found.placed_for(workspace), Target::HostName(&***host_names));
+            removals.extend(round.orphan(&judge, Kind::HostName, workspace, age, None, target));
         }
+        self.carry_out(removals, &judge, is_dry).await.into_iter().for_each(|outcome| round.note(outcome));
+
+        let mut removals = Vec::new();
         for placement in &found.placements {
             let (workspace, place) = (&placement.workspace, placement.address.map(|address| address.to_string()));
-            let verdict = judge(workspace, placement.age);
-            // Nobody else gets its address while a container may use it.
-            if round.kept.contains(workspace) || found.silent.contains(placement.host.as_str()) {
-                continue;
-            }
-            let Some(orphan) = round.orphan(verdict, Kind::Placement, workspace, place) else { continue };
-            round.remove(orphan, async || self.site.placements.remove(workspace).await).await;
+            let orphan = round.orphan(&judge, Kind::Placement, workspace, placement.age, place, Target::Placement);
+            removals.extend(orphan.filter(|_| self.may_be_forgotten(placement, &found, &mut round)));
         }
+        self.carry_out(removals, &judge, is_dry).await.into_iter().for_each(|outcome| round.note(outcome));
         Ok(round.report)
     }
 
-    async fn find(&self, report: &mut Report) -> Found<'_> {
-        let mut found = Found::default();
-        let hosts = &self.site.hosts;
-        for (host, listed) in hosts.iter().zip(join_all(hosts.iter().map(|host| host.containers.list())).await) {
-            match listed {
-                Ok(containers) => found.containers.extend(containers.into_iter().map(|container| (host, container))),
-                Err(error) => {
-                    found.silent.insert(&host.name);
-                    report.failed.push(error.to_string());
-                }
-            }
+    /// Nobody else gets the address of a workspace while a container may use it.
+    fn may_be_forgotten(&self, placement: &Placement, found: &Found<'_>, round: &mut Round) -> bool {
+        let Placement { workspace, host, .. } = placement;
+        if self.site.host(host).is_err() {
+            let what = format!(
+                "the placement of workspace {workspace} stays: its container may be on host {host}, which workspaces.hosts does \
+                 not have; once that is gone, `delete from outbox.placements where host = '{host}'`"
+            );
+            round.report.failed.push(what);
         }
-        if let Some(host_names) = &self.site.host_names {
-            match host_names.list().await {
-                Ok(listed) => found.host_names = listed,
-                Err(error) => report.failed.push(error.to_string()),
-            }
+        found.has_seen(host) && !round.kept.contains(workspace)
+    }
+
+    /// Removes these, one after the other; what has an owner by now is left alone.
+    async fn carry_out<'a>(&self, removals: Vec<Removal<'a>>, judge: &Judge<'_>, is_dry: bool) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for Removal { orphan, age, target } in removals {
+            let removed = if is_dry { Ok(true) } else { self.remove(&orphan, age, target, judge).await };
+            outcomes.push(Outcome { orphan, removed, is_dry });
         }
-        match self.site.placements.list().await {
-            Ok(listed) => found.placements = listed,
-            Err(error) => report.failed.push(error.to_string()),
+        outcomes
+    }
+
+    /// Whether it was removed: between the look and now somebody may have come, where a host took its time.
+    async fn remove(
+        &self,
+        orphan: &Orphan,
+        age: Duration,
+        target: Target<'_>,
+        judge: &Judge<'_>,
+    ) -> Result<bool, Error> {
+        let workspace = &orphan.workspace;
+        let look = self.workspaces.look(std::slice::from_ref(workspace)).await?;
+        if judge.again(workspace, age, &look).why().is_none() {
+            return Ok(false);
         }
-        found
+        match target {
+            // This very one: another one of the same workspace, of a later creation, stays.
+            Target::Container(host, id) => host.containers.remove_one(id).await?,
+            Target::HostName(host_names) => host_names.withdraw(workspace).await?,
+            Target::Placement => self.site.placements.remove(workspace).await?,
+        }
+        Ok(true)
     }
 
     /// A database that has never heard of any of many workspaces is the wrong one, or an empty one.
@@ -237,55 +194,102 @@ impl Cleanup {
     }
 }
 
-impl Found<'_> {
-    fn workspaces(&self) -> impl Iterator<Item = &str> {
-        let containers = self.containers.iter().map(|(_, container)| container.workspace.as_str());
-        let placements = self.placements.iter().map(|placement| placement.workspace.as_str());
-        containers.chain(placements).chain(self.host_names.iter().map(String::as_str))
+/// What is known of the workspaces that have anything.
+struct Judge<'a> {
+    config: CleanupConfig,
+    /// When those that are missing were missed first.
+    missed: BTreeMap<String, u64>,
+    ids: &'a [String],
+    look: Sighting,
+}
+
+impl Judge<'_> {
+    fn verdict(&self, workspace: &str, age: Duration) -> Verdict {
+        let place = self.ids.iter().position(|id| id == workspace);
+        let state = place.and_then(|place| self.look.states.get(place)).copied();
+        self.of(workspace, state, age, &self.look)
     }
+
+    /// The verdict after a later look at this one alone.
+    fn again(&self, workspace: &str, age: Duration, look: &Sighting) -> Verdict {
+        self.of(workspace, look.states.first().copied(), age, look)
+    }
+
+    fn of(&self, workspace: &str, state: Option<WorkspaceState>, age: Duration, look: &Sighting) -> Verdict {
+        let missed = self.missed.get(workspace).copied().unwrap_or(look.unbegun_from);
+        verdict(state.unwrap_or(WorkspaceState::Live), age, self.config.grace, missed, look)
+    }
+}
+
+/// Something that is to be removed.
+struct Removal<'a> {
+    orphan: Orphan,
+    age: Duration,
+    target: Target<'a>,
+}
+
+/// Where it is.
+enum Target<'a> {
+    Container(&'a Host, &'a str),
+    HostName(&'a dyn HostNames),
+    Placement,
+}
+
+/// What became of it.
+struct Outcome {
+    orphan: Orphan,
+    /// Whether it was removed, or has an owner by now.
+    removed: Result<bool, Error>,
+    is_dry: bool,
 }
 
 /// A round that is under way.
 struct Round {
     report: Report,
-    is_dry: bool,
     /// Workspaces that still have something that could not be removed, or is not an orphan.
     kept: BTreeSet<String>,
 }
 
 impl Round {
     /// What was found, if it is an orphan.
-    fn orphan(&mut self, verdict: Verdict, kind: Kind, workspace: &str, place: Option<String>) -> Option<Orphan> {
-        let why = match verdict {
-            Verdict::Gone => "gone",
-            Verdict::Missing => "missing",
-            Verdict::Wait | Verdict::Keep => {
-                if verdict == Verdict::Wait && !self.report.waiting.iter().any(|waiting| waiting == workspace) {
-                    self.report.waiting.push(workspace.to_owned());
-                }
-                self.kept.insert(workspace.to_owned());
-                return None;
+    fn orphan<'a>(
+        &mut self,
+        judge: &Judge<'_>,
+        kind: Kind,
+        workspace: &str,
+        age: Duration,
+        place: Option<String>,
+        target: Target<'a>,
+    ) -> Option<Removal<'a>> {
+        let verdict = judge.verdict(workspace, age);
+        let Some(why) = verdict.why() else {
+            if verdict == Verdict::Wait && !self.report.waiting.iter().any(|waiting| waiting == workspace) {
+                self.report.waiting.push(workspace.to_owned());
             }
+            self.kept.insert(workspace.to_owned());
+            return None;
         };
-        Some(Orphan { kind, workspace: workspace.to_owned(), place, why })
+        Some(Removal { orphan: Orphan { kind, workspace: workspace.to_owned(), place, why }, age, target })
     }
 
-    async fn remove(&mut self, orphan: Orphan, removing: impl AsyncFnOnce() -> Result<(), Error>) {
-        if self.is_dry {
-            self.report.removed.push(orphan);
-            return;
-        }
-        match removing().await {
-            Ok(()) => {
-                tracing::info!("cleanup: removed the {orphan}");
-                counter!(CLEANUP_REMOVED.name, "kind" => orphan.kind.name(), "why" => orphan.why).increment(1);
+    fn note(&mut self, Outcome { orphan, removed, is_dry }: Outcome) {
+        match removed {
+            Ok(true) => {
+                if !is_dry {
+                    tracing::info!("cleanup: removed the {orphan}");
+                    counter!(CLEANUP_REMOVED.name, "kind" => orphan.kind.name(), "why" => orphan.why).increment(1);
+                }
                 self.report.removed.push(orphan);
             }
+            Ok(false) => drop(self.kept.insert(orphan.workspace)),
             Err(error) => {
                 counter!(CLEANUP_FAILED.name, "kind" => orphan.kind.name()).increment(1);
-                self.kept.insert(orphan.workspace.clone());
                 self.report.failed.push(format!("the {orphan} could not be removed: {error}"));
+                self.kept.insert(orphan.workspace);
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

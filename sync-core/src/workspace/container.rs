@@ -28,6 +28,7 @@ impl SagaStep for RunContainer {
         })?;
         let spec = ContainerSpec {
             workspace: context.subject.to_owned(),
+            saga: context.saga,
             image,
             command: order.command.unwrap_or_default(),
             env: order.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),

@@ -31,7 +31,8 @@ impl SagaStep for PublishHostName {
             };
         };
         let own = || self.0.domain.as_ref().map(|domain| format!("{}.{domain}", context.subject));
-        let Some(name) = wanted.or_else(own) else { return Ok(Value::Null) };
+        // Two names that differ by case are one.
+        let Some(name) = wanted.or_else(own).map(|name| name.to_ascii_lowercase()) else { return Ok(Value::Null) };
         let address = context.outputs.get(address::NAME).and_then(Value::as_str);
         let address: IpAddr = address.and_then(|address| address.parse().ok()).ok_or_else(|| {
             let what =

@@ -47,6 +47,9 @@ impl WorkspaceOrder {
         if order.cpus.is_some_and(|cpus| !(0.01..=10_000.0).contains(&cpus)) {
             return Err(refused("cpus: a number from 0.01 on".to_owned()));
         }
+        if order.memory == Some(0) || order.pids == Some(0) {
+            return Err(refused("memory, pids: a limit is above zero; without one there is none".to_owned()));
+        }
         if order.setup.iter().flatten().any(Vec::is_empty) {
             return Err(refused("setup: a command has at least one word".to_owned()));
         }
@@ -95,6 +98,8 @@ mod tests {
             (json!({ "setup": [["make"], []] }), "at least one word"),
             (json!({ "host_name": "a b" }), "host_name: \"a b\""),
             (json!({ "cpus": -1 }), "cpus"),
+            (json!({ "memory": 0 }), "memory"),
+            (json!({ "pids": 0 }), "pids"),
             (json!({ "env": { "A=B": "1" } }), "env"),
         ] {
             let error = WorkspaceOrder::read(&params).unwrap_err();

@@ -34,10 +34,12 @@ impl SagaStep for Place {
     /// Where something could not be undone, the placement stays: it says what there is to clean up, and nobody else gets the
     /// address.
     async fn undo(&self, context: StepContext<'_>) -> Result<(), Error> {
-        let placement = self.0.placements.get(context.subject).await?;
-        if placement.is_some_and(|placement| placement.address.is_some() || placement.host_name.is_some()) {
+        let Some(placement) = self.0.placements.get(context.subject).await? else { return Ok(()) };
+        if placement.address.is_some() || placement.host_name.is_some() {
             return Err(Error::new(ErrorKind::Refused, "the workspace still has an address or a name"));
         }
+        // Whoever brings the host back learns from it what is there.
+        self.0.host(&placement.host)?;
         self.0.placements.remove(context.subject).await
     }
 }
@@ -61,5 +63,33 @@ impl Place {
                 Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Configuration, "workspaces.hosts: there is none")))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::adapter::memory::MemoryPlacements;
+    use crate::port::Placements as _;
+    use crate::workspace::WorkspaceOrder;
+
+    #[tokio::test]
+    async fn a_workspace_on_a_host_that_is_not_configured_any_more_is_not_forgotten() {
+        let placements = MemoryPlacements::default();
+        placements.place("blue", "one").await.unwrap();
+        let site = Site {
+            hosts: Vec::new(),
+            placements: Arc::new(placements.clone()),
+            host_names: None,
+            domain: None,
+            defaults: WorkspaceOrder::default(),
+        };
+        let outputs = BTreeMap::new();
+        let context = StepContext { saga: 1, subject: "blue", params: &Value::Null, outputs: &outputs };
+        let error = Place(Arc::new(site)).undo(context).await.unwrap_err();
+        assert!(error.to_string().contains("workspaces.hosts"), "{error}");
+        assert!(placements.get("blue").await.unwrap().is_some());
     }
 }

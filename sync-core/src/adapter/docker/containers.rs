@@ -23,13 +23,16 @@ use super::config::DockerConfig;
 use super::engine::Engine;
 use super::error::from_docker;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, ContainerSpec, Containers, Executed, check_workspace_id};
+use crate::port::{Container, ContainerSpec, Containers, Executed, Joined, check_workspace_id};
 
 /// Says whose workspace a container is.
 const WORKSPACE: &str = "workspace-id";
 
 /// Says whose containers they are.
 const OWNER: &str = "workspace-owner";
+
+/// Says by which saga it was made.
+const SAGA: &str = "workspace-saga";
 
 /// Bytes of what a command wrote that are kept, of its end.
 const OUTPUT: usize = 16 * 1_024;
@@ -68,12 +71,7 @@ impl DockerContainers {
             Err(failure) if failure.status() == Some(404) => return Ok(None),
             Err(failure) => return Err(failure.into_error(self.engine.host(), "looking for a container")),
         };
-        let labels = container.config.as_ref().and_then(|config| config.labels.as_ref());
-        let is_ours = labels.is_some_and(|labels| {
-            labels.get(WORKSPACE).is_some_and(|label| label == workspace)
-                && labels.get(OWNER).is_some_and(|label| *label == self.owner)
-        });
-        if is_ours {
+        if label(&container, WORKSPACE) == Some(workspace) && label(&container, OWNER) == Some(&self.owner) {
             return Ok(Some(container));
         }
         let what = format!(
@@ -156,7 +154,7 @@ impl DockerContainers {
     }
 
     fn body(&self, spec: &ContainerSpec) -> ContainerCreateBody {
-        let labels = [(WORKSPACE, &spec.workspace), (OWNER, &self.owner)];
+        let labels = [(WORKSPACE, &spec.workspace), (OWNER, &self.owner), (SAGA, &spec.saga.to_string())];
         ContainerCreateBody {
             image: Some(spec.image.clone()),
             cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
@@ -182,20 +180,6 @@ impl DockerContainers {
         self.engine.ask("listing containers", async |docker| docker.list_containers(Some(options)).await).await
     }
 
-    async fn remove_one(&self, id: &str) -> Result<(), Error> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.engine.asked(async |docker| docker.remove_container(id, Some(options)).await).await {
-            Ok(()) => Ok(()),
-            Err(failure) if failure.status() == Some(404) => Ok(()),
-            // Somebody else is removing it, or begins to use it: it is looked at again.
-            Err(failure) if failure.status() == Some(409) => {
-                let error = failure.into_error(self.engine.host(), "removing a container");
-                Err(Error::new(ErrorKind::Unavailable, error.to_string()))
-            }
-            Err(failure) => Err(failure.into_error(self.engine.host(), "removing a container")),
-        }
-    }
-
     /// What the engine's clock says.
     async fn now(&self) -> Result<Timestamp, Error> {
         let info = self.engine.ask("asking for the time", async |docker| docker.info().await).await?;
@@ -210,8 +194,10 @@ impl Containers for DockerContainers {
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         check_workspace_id(&spec.workspace)?;
         match self.find(&spec.workspace).await? {
-            Some(container) if runs(&container) => return Ok(container.id.unwrap_or_default()),
-            // What an earlier try left, or it ended: nobody has used it yet.
+            Some(container) if runs(&container) && label(&container, SAGA) == Some(&spec.saga.to_string()) => {
+                return Ok(container.id.unwrap_or_default());
+            }
+            // What an earlier try left, or another saga, or it ended: nobody has used it yet.
             Some(container) => self.remove_one(&container.id.unwrap_or_default()).await?,
             None => {}
         }
@@ -255,10 +241,10 @@ impl Containers for DockerContainers {
         Ok(Executed { code, output: end_of(&output) })
     }
 
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<(), Error> {
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error> {
         let container = self.running(workspace).await?;
         if address_in(&container, network) == Some(address) {
-            return Ok(());
+            return Ok(Joined::Yes);
         }
         self.leave_networks(&container).await?;
         let address_of = |is_wanted: bool| is_wanted.then(|| address.to_string());
@@ -269,8 +255,13 @@ impl Containers for DockerContainers {
         });
         let endpoint_config = Some(EndpointSettings { ipam_config, ..EndpointSettings::default() });
         let request = NetworkConnectRequest { container: container.id.unwrap_or_default(), endpoint_config };
-        let doing = format!("joining network {network} as {address}");
-        self.engine.ask(&doing, async |docker| docker.connect_network(network, request).await).await
+        match self.engine.asked(async |docker| docker.connect_network(network, request).await).await {
+            Ok(()) => Ok(Joined::Yes),
+            Err(failure) if failure.says("Address already in use") => Ok(Joined::AddressTaken),
+            Err(failure) => {
+                Err(failure.into_error(self.engine.host(), &format!("joining network {network} as {address}")))
+            }
+        }
     }
 
     async fn detach(&self, workspace: &str) -> Result<(), Error> {
@@ -306,6 +297,20 @@ impl Containers for DockerContainers {
         }
         Ok(removed)
     }
+
+    async fn remove_one(&self, id: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.engine.asked(async |docker| docker.remove_container(id, Some(options)).await).await {
+            Ok(()) => Ok(()),
+            Err(failure) if failure.status() == Some(404) => Ok(()),
+            // Somebody else is removing it, or begins to use it: it is looked at again.
+            Err(failure) if failure.status() == Some(409) => {
+                let error = failure.into_error(self.engine.host(), "removing a container");
+                Err(Error::new(ErrorKind::Unavailable, error.to_string()))
+            }
+            Err(failure) => Err(failure.into_error(self.engine.host(), "removing a container")),
+        }
+    }
 }
 
 /// Returns once the container has ended, or does not at once.
@@ -316,6 +321,10 @@ async fn ends(docker: &Docker, name: &str) {
 
 fn name_of(workspace: &str) -> String {
     format!("workspace-{workspace}")
+}
+
+fn label<'a>(container: &'a ContainerInspectResponse, name: &str) -> Option<&'a str> {
+    Some(container.config.as_ref()?.labels.as_ref()?.get(name)?.as_str())
 }
 
 fn runs(container: &ContainerInspectResponse) -> bool {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, ContainerSpec, Containers, Executed, check_workspace_id};
+use crate::port::{Container, ContainerSpec, Containers, Executed, Joined, check_workspace_id};
 
 /// Containers in memory. Of commands it knows `true`, `false` and `echo`. Clones share them.
 #[derive(Clone, Debug)]
@@ -29,6 +29,7 @@ struct Engine {
 struct Kept {
     id: String,
     owner: String,
+    saga: i64,
     made_at: Instant,
     attached: Option<(String, IpAddr)>,
 }
@@ -67,12 +68,11 @@ impl Containers for MemoryContainers {
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         check_workspace_id(&spec.workspace)?;
         let mut engine = self.engine();
-        if let Some(kept) = engine.containers.get(&spec.workspace) {
-            return if kept.owner == self.owner {
-                Ok(kept.id.clone())
-            } else {
-                Err(refused("somebody else has the name"))
-            };
+        match engine.containers.get(&spec.workspace) {
+            Some(kept) if kept.owner != self.owner => return Err(refused("somebody else has the name")),
+            Some(kept) if kept.saga == spec.saga => return Ok(kept.id.clone()),
+            Some(_) => drop(engine.containers.remove(&spec.workspace)),
+            None => {}
         }
         if spec.image != IMAGE {
             return Err(Error::new(ErrorKind::Configuration, format!("workspaces.image: no {:?}", spec.image)));
@@ -82,7 +82,8 @@ impl Containers for MemoryContainers {
         }
         engine.made += 1;
         let id = format!("container-{}", engine.made);
-        let kept = Kept { id: id.clone(), owner: self.owner.clone(), made_at: Instant::now(), attached: None };
+        let (owner, saga) = (self.owner.clone(), spec.saga);
+        let kept = Kept { id: id.clone(), owner, saga, made_at: Instant::now(), attached: None };
         engine.containers.insert(spec.workspace.clone(), kept);
         Ok(id)
     }
@@ -101,18 +102,18 @@ impl Containers for MemoryContainers {
         Ok(Executed { code, output })
     }
 
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<(), Error> {
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error> {
         let mut engine = self.engine();
         if network != NETWORK {
             return Err(Error::new(ErrorKind::Configuration, format!("workspaces.network: no {network}")));
         }
         let wanted = Some((network.to_owned(), address));
         if engine.containers.iter().any(|(other, kept)| other != workspace && kept.attached == wanted) {
-            return Err(refused("something else has the address"));
+            return Ok(Joined::AddressTaken);
         }
         let ours = engine.containers.get_mut(workspace).filter(|kept| kept.owner == self.owner);
         ours.ok_or_else(|| refused("the container is gone"))?.attached = wanted;
-        Ok(())
+        Ok(Joined::Yes)
     }
 
     async fn detach(&self, workspace: &str) -> Result<(), Error> {
@@ -141,6 +142,11 @@ impl Containers for MemoryContainers {
         }
         engine.containers.remove(workspace);
         Ok(1)
+    }
+
+    async fn remove_one(&self, id: &str) -> Result<(), Error> {
+        self.engine().containers.retain(|_, kept| kept.id != id || kept.owner != self.owner);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What workspaces occupy, in memory.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -39,13 +39,6 @@ fn not_placed(workspace: &str) -> Error {
     Error::new(ErrorKind::Refused, format!("workspace {workspace} is not placed"))
 }
 
-fn next(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(address) => Some(Ipv4Addr::from_bits(address.to_bits().checked_add(1)?).into()),
-        IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits().checked_add(1)?).into()),
-    }
-}
-
 fn placement(workspace: &str, kept: &Kept) -> Placement {
     Placement {
         workspace: workspace.to_owned(),
@@ -69,17 +62,19 @@ impl Placements for MemoryPlacements {
         Ok(placed.host.clone())
     }
 
-    async fn take_address(&self, workspace: &str, AddressRange { first, last }: AddressRange) -> Result<IpAddr, Error> {
+    async fn take_address(&self, workspace: &str, range: AddressRange) -> Result<IpAddr, Error> {
         let mut all = self.all();
         let taken: Vec<_> = all.values().filter_map(|kept| kept.address).collect();
         let kept = all.get_mut(workspace).ok_or_else(|| not_placed(workspace))?;
         if let Some(address) = kept.address {
             return Ok(address);
         }
-        let candidates = std::iter::successors(Some(first), |address| next(*address));
-        let free = candidates.take_while(|address| *address <= last).find(|address| !taken.contains(address));
-        kept.address = free;
-        free.ok_or_else(|| Error::new(ErrorKind::Unexplained, format!("no address is left from {first} to {last}")))
+        let mut candidates = std::iter::successors(Some(range), |left| left.after(left.first)).map(|left| left.first);
+        kept.address = candidates.find(|address| !taken.contains(address));
+        kept.address.ok_or_else(|| {
+            let AddressRange { first, last } = range;
+            Error::new(ErrorKind::Unexplained, format!("no address is left from {first} to {last}"))
+        })
     }
 
     async fn take_host_name(&self, workspace: &str, name: &str) -> Result<(), Error> {

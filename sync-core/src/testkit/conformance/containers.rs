@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::ErrorKind;
-use crate::port::{ContainerSpec, Containers};
+use crate::port::{ContainerSpec, Containers, Joined};
 
 /// A host that has the image `sync-busybox` and the network `workspaces`, 10.213.0.0/24.
 #[async_trait]
@@ -31,6 +31,7 @@ pub async fn containers(host: &impl ContainersHarness) {
     nothing_of_another_owner_is_seen_or_touched(host).await;
     a_container_has_the_address_it_was_given_and_nobody_else_has_it(host).await;
     a_container_grows_old(host).await;
+    a_container_of_another_saga_is_not_taken_and_one_that_was_removed_takes_no_other_with_it(host).await;
 }
 
 /// A container that waits.
@@ -139,16 +140,16 @@ async fn a_container_has_the_address_it_was_given_and_nobody_else_has_it(host: &
         containers.create(&ContainerSpec { is_detached: true, ..waiting(workspace) }).await.unwrap();
     }
     for _ in 0..2 {
-        containers.attach(&one, "workspaces", first).await.unwrap();
+        assert_eq!(containers.attach(&one, "workspaces", first).await.unwrap(), Joined::Yes);
     }
-    let taken = containers.attach(&two, "workspaces", first).await.unwrap_err();
-    assert_eq!(taken.kind(), ErrorKind::Refused, "the other one has it: {taken}");
-    containers.attach(&one, "workspaces", second).await.unwrap();
-    containers.attach(&two, "workspaces", first).await.unwrap();
+    let attach = async |workspace: &str, address| containers.attach(workspace, "workspaces", address).await.unwrap();
+    assert_eq!(attach(&two, first).await, Joined::AddressTaken, "the other one has it");
+    assert_eq!(attach(&one, second).await, Joined::Yes);
+    assert_eq!(attach(&two, first).await, Joined::Yes);
     for _ in 0..2 {
         containers.detach(&one).await.unwrap();
     }
-    containers.attach(&two, "workspaces", second).await.unwrap();
+    assert_eq!(attach(&two, second).await, Joined::Yes);
     let nowhere = containers.attach(&one, "no-such-network", first).await.unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::Configuration, "{nowhere}");
     let gone = containers.attach(&host.name("seven"), "workspaces", first).await.unwrap_err();
@@ -172,4 +173,21 @@ async fn a_container_grows_old(host: &impl ContainersHarness) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     containers.remove(&workspace).await.unwrap();
+}
+
+async fn a_container_of_another_saga_is_not_taken_and_one_that_was_removed_takes_no_other_with_it(
+    host: &impl ContainersHarness,
+) {
+    let (owner, workspace) = (host.name("owner"), host.name("nine"));
+    let containers = host.of(&owner);
+    let made_by = |saga| ContainerSpec { saga, ..waiting(&workspace) };
+    let first = containers.create(&made_by(1)).await.unwrap();
+    let second = containers.create(&made_by(2)).await.unwrap();
+    assert_ne!(first, second);
+    containers.remove_one(&first).await.unwrap();
+    assert_eq!(containers.list().await.unwrap().iter().map(|one| &one.id).collect::<Vec<_>>(), [&second]);
+    for _ in 0..2 {
+        containers.remove_one(&second).await.unwrap();
+    }
+    assert!(containers.list().await.unwrap().is_empty());
 }

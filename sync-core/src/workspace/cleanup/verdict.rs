@@ -17,6 +17,17 @@ pub(super) enum Verdict {
     Missing,
 }
 
+impl Verdict {
+    /// Why nobody owns it, if nobody does.
+    pub(super) const fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Keep | Self::Wait => None,
+            Self::Gone => Some("gone"),
+            Self::Missing => Some("missing"),
+        }
+    }
+}
+
 /// Of something this old, whose workspace was missing for the first time in a look after which transactions from
 /// `first_missed` on began.
 pub(super) fn verdict(
