@@ -56,9 +56,10 @@ declare
     earlier record;
 begin
     if (octet_length(begin_saga.kind) between 1 and 249 and octet_length(begin_saga.subject) between 1 and 512
-        and begin_saga.params is not null and begin_saga.time_allowed > interval '0') is not true then
+        and begin_saga.params is not null and begin_saga.time_allowed > interval '0'
+        and begin_saga.time_allowed <= interval '1000 years') is not true then
         raise exception 'outbox.begin_saga: wanted are a kind of 1 to 249 bytes, a subject of 1 to 512, params that are not '
-                        'null, and a time allowed above zero' using errcode = 'invalid_parameter_value';
+                        'null, and a time allowed above zero, of 1000 years at most' using errcode = 'invalid_parameter_value';
     end if;
     insert into outbox.sagas as s (kind, subject, params, deadline)
     values (begin_saga.kind, begin_saga.subject, begin_saga.params, clock_timestamp() + begin_saga.time_allowed)

@@ -15,10 +15,10 @@ comment on table outbox.placements is
 create function outbox.create_workspace(workspace text, params jsonb default '{}', time_allowed interval default '10 minutes')
 returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    used text := case
+    used_up_by text := case
         when exists (select from outbox.sagas s
                       where s.kind = 'workspace-delete' and s.subject = create_workspace.workspace)
-            then 'it was deleted'
+            then 'its workspace was deleted, or is to be'
         when exists (select from outbox.sagas s
                       where s.kind = 'workspace-create' and s.subject = create_workspace.workspace
                         and s.outcome = 'compensated')
@@ -26,11 +26,11 @@ declare
         when exists (select from outbox.placements p where p.workspace = create_workspace.workspace)
              and not exists (select from outbox.sagas s
                               where s.kind = 'workspace-create' and s.subject = create_workspace.workspace)
-            then 'it is placed, by a creation of long ago'
+            then 'its workspace is placed, and its creation is forgotten'
     end;
 begin
-    if used is not null then
-        raise exception 'outbox.create_workspace: there was a workspace % before: %', create_workspace.workspace, used
+    if used_up_by is not null then
+        raise exception 'outbox.create_workspace: the id % is used up: %', create_workspace.workspace, used_up_by
               using errcode = 'unique_violation', hint = 'An id is for one workspace, once: take a new one.';
     end if;
     return outbox.begin_saga('workspace-create', create_workspace.workspace, create_workspace.params,
@@ -40,8 +40,8 @@ $$;
 
 comment on function outbox.create_workspace(text, jsonb, interval) is
 'Has a workspace created once this transaction commits: to be called in the one that writes its row. params: image, '
-'command, env, setup, host, host_name, memory, cpus, pids, each optional. Returns the saga''s id; the same again while it '
-'is created, and afterwards. One that failed or was deleted is not created again.';
+'command, env, setup, host, host_name, memory, cpus, pids, each optional. Returns the saga''s id; called again with the '
+'same params, the same id. An id whose workspace failed or was deleted is refused.';
 
 create function outbox.delete_workspace(workspace text) returns bigint
 language sql security definer set search_path = pg_catalog, pg_temp as $$

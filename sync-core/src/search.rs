@@ -198,7 +198,7 @@ impl Search {
 
     fn reason(&self, away: NoAnswer) -> Reason {
         match away {
-            NoAnswer::Open => Reason::Open,
+            NoAnswer::NotLetThrough => Reason::Open,
             NoAnswer::Late => Reason::Late,
             NoAnswer::Failed(error) => {
                 self.tell(&error);

@@ -26,7 +26,7 @@ pub use self::order::WorkspaceOrder;
 use self::place::Place;
 use self::setup::SetUp;
 use crate::error::{Error, ErrorKind};
-use crate::port::{AddressRange, Containers, HostNames, Placements};
+use crate::port::{AddressRange, Containers, HostNames, Placements, Workspaces};
 use crate::saga::{SagaDefinition, SagaStep, StepContext};
 
 /// The kind of the saga that creates a workspace; its subject is the workspace.
@@ -53,6 +53,8 @@ pub struct Host {
 pub struct Site {
     /// The hosts; at least one.
     pub hosts: Vec<Host>,
+    /// Which workspaces there are.
+    pub workspaces: Arc<dyn Workspaces>,
     /// What workspaces occupy.
     pub placements: Arc<dyn Placements>,
     /// Where their names are told; without it they have none.

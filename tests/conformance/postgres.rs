@@ -364,6 +364,9 @@ async fn a_workspace_whose_creation_was_taken_back_or_that_was_deleted_is_gone_w
     let look = async || store.workspaces().look(&ids).await.unwrap().states;
     let [live, gone] = [WorkspaceState::Live, WorkspaceState::Gone];
     assert_eq!(look().await, [live; 3], "while somebody works on them");
+    store.workspaces().check("there").await.unwrap();
+    let deleted = store.workspaces().check("deleted").await.unwrap_err().to_string();
+    assert!(deleted.contains("deleted before its creation"), "{deleted}");
     let end = "update outbox.sagas set ended_at = now(), outcome = case subject when 'failed' then 'compensated' else 'done' end";
     store.client.batch_execute(end).await.unwrap();
     assert_eq!(look().await, [gone, gone, live]);

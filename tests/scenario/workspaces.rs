@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sync_core::port::{AddressRange, SagaOutcome};
+use sync_core::workspace::{CREATE, DELETE};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::engine::{self, Engine};
+use crate::support::postgres::connect;
 use crate::support::servers;
 use crate::support::workplace::{STEP, Workplace, fine};
 
@@ -188,4 +190,37 @@ async fn a_workspace_that_is_deleted_while_it_is_created_is_taken_back_and_then_
     timeout(MINUTE, async { tokio::join!(worker.run_for(&id, shutdown.clone()), deleting) }).await.unwrap();
     assert_eq!(workplace.told(&id).await.0, "DELETED");
     assert_eq!(workplace.remains(&id).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_workspace_whose_row_has_its_id_in_another_spelling_is_refused_before_anything_is_made() {
+    let Some(engine) = servers::docker() else { return };
+    let workplace = Workplace::new(&engine).await;
+    let id = uuid::Uuid::now_v7().to_string();
+    let capitals = id.to_uppercase();
+    workplace.order_as(&capitals, fine(), MINUTE).await;
+    let worker = workplace.worker(&servers::unique("worker"), |step| step, STEP);
+    let past = workplace.finish(&capitals, &worker).await;
+    assert_eq!(past.outcome, Some(SagaOutcome::Compensated), "{past:?}");
+    tells(&workplace.told(&id).await.2.unwrap(), &["place: workspaces.known has no workspace", "another one"]);
+    assert_eq!(workplace.occupied().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_deletion_that_overtakes_the_transaction_of_a_creation_leaves_nothing_behind() {
+    let Some(engine) = servers::docker() else { return };
+    let workplace = Workplace::new(&engine).await;
+    let (id, early) = (uuid::Uuid::now_v7().to_string(), connect(&workplace.domain().url).await);
+    let told = json!({ "workspace": id, "params": {}, "details": { "name": id } });
+    let create = format!("begin; select workspace_creating('{told}'), outbox.create_workspace('{id}')");
+    early.batch_execute(&create).await.unwrap();
+    workplace.domain().execute(&format!("select outbox.delete_workspace('{id}')")).await;
+    let worker = workplace.worker(&servers::unique("worker"), |step| step, STEP);
+    let past = workplace.finish(&id, &worker).await;
+    assert_eq!((past.saga.kind.as_str(), past.outcome), (DELETE, Some(SagaOutcome::Done)), "there is nothing yet");
+    early.batch_execute("commit").await.unwrap();
+    let past = workplace.finish(&id, &worker).await;
+    assert_eq!((past.saga.kind.as_str(), past.outcome), (CREATE, Some(SagaOutcome::Compensated)), "{past:?}");
+    tells(&workplace.told(&id).await.2.unwrap(), &["place: ", "was deleted before its creation was committed"]);
+    workplace.assert_whole(&id, &past, "a deletion overtook it").await;
 }

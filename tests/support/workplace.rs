@@ -88,7 +88,7 @@ impl Workplace {
         workplace
     }
 
-    fn domain(&self) -> &Domain {
+    pub fn domain(&self) -> &Domain {
         &self.deployment.domain
     }
 
@@ -109,6 +109,7 @@ impl Workplace {
             engine: self.engine.clone(),
             owner: self.owner.clone(),
             timeout: STEP,
+            ..DockerConfig::default()
         };
         let host = Host {
             name: "one".to_owned(),
@@ -123,8 +124,10 @@ impl Workplace {
             setup: Some(vec![words(&["touch", "/tmp/set-up"])]),
             ..WorkspaceOrder::default()
         };
+        let statements = WorkspaceStatements { known: KNOWN.to_owned(), ..WorkspaceStatements::default() };
         Arc::new(Site {
             hosts: vec![host],
+            workspaces: Arc::new(PostgresWorkspaces::new(database.clone(), statements)),
             placements: Arc::new(PostgresPlacements::new(database.clone())),
             host_names: Some(Arc::new(HostsDirectory::new(self.host_names.path().to_owned(), &self.owner))),
             domain: Some("example".to_owned()),
@@ -174,14 +177,19 @@ impl Workplace {
     /// The same with so much time.
     pub async fn order_within(&self, params: Value, time_allowed: Duration) -> String {
         let id = uuid::Uuid::now_v7().to_string();
+        self.order_as(&id, params, time_allowed).await;
+        id
+    }
+
+    /// The same under this id.
+    pub async fn order_as(&self, id: &str, params: Value, time_allowed: Duration) {
         let statements = WorkspaceStatements {
             known: KNOWN.to_owned(),
             create: Some("select public.workspace_creating($1)".to_owned()),
             delete: Some("select public.workspace_deleting($1)".to_owned()),
         };
         let workspaces = PostgresWorkspaces::new(self.database("order"), statements);
-        workspaces.create(&id, &params, &json!({ "name": id }), time_allowed).await.unwrap();
-        id
+        workspaces.create(id, &params, &json!({ "name": id }), time_allowed).await.unwrap();
     }
 
     /// Has one deleted, without anybody who does it.
@@ -221,9 +229,7 @@ impl Workplace {
     pub fn cleanup(&self) -> Cleanup {
         let database = self.database("cleanup");
         let config = CleanupConfig { grace: Duration::ZERO, suspicious: usize::MAX, ..CleanupConfig::default() };
-        let statements = WorkspaceStatements { known: KNOWN.to_owned(), ..WorkspaceStatements::default() };
-        let workspaces = Arc::new(PostgresWorkspaces::new(database.clone(), statements));
-        Cleanup::new(self.site(&database), workspaces, config)
+        Cleanup::new(self.site(&database), config)
     }
 
     /// Whether anything is left of a workspace: a container, an address, a name.

@@ -4,11 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind as Io, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind};
 use crate::port::{HostNames, check_host_name, check_workspace_id};
+
+/// How long a directory may take; one on a network may say nothing for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the names of our files begin with.
 const PREFIX: &str = "workspace-";
@@ -41,7 +46,10 @@ impl HostsDirectory {
         doing: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
         let this = self.clone();
-        let done = tokio::task::spawn_blocking(move || doing(&this)).await;
+        let done = timeout(PATIENCE, tokio::task::spawn_blocking(move || doing(&this))).await.map_err(|_| {
+            let what = format!("workspaces.host_names: {}: no answer within {PATIENCE:?}", self.directory.display());
+            Error::new(ErrorKind::Unavailable, what)
+        })?;
         let done = done.map_err(|error| Error::new(ErrorKind::Internal, "host names").with_source(error))?;
         done.map_err(|error| {
             let what = format!("workspaces.host_names: {}", self.directory.display());
@@ -53,7 +61,11 @@ impl HostsDirectory {
     fn is_ours(&self, path: &PathBuf) -> io::Result<bool> {
         match fs::read_to_string(path) {
             Ok(text) => Ok(text.lines().next().and_then(|line| line.strip_prefix(MARK)) == Some(&self.owner)),
-            Err(error) if matches!(error.kind(), Io::NotFound | Io::InvalidData | Io::IsADirectory) => Ok(false),
+            Err(error)
+                if matches!(error.kind(), Io::NotFound | Io::InvalidData | Io::IsADirectory | Io::PermissionDenied) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

@@ -16,11 +16,12 @@ pub struct BreakerConfig {
     pub open_for: Duration,
     /// Calls tried at a time then; all of them have to succeed. At least one.
     pub probes: u32,
+    /// For how long, after the probes have succeeded, only a growing part of the calls goes through: a system that has just
+    /// been started is slow, and would fail again if all came at once. Zero lets all through at once. Only for callers who have
+    /// somewhere else to go.
+    pub recover_for: Duration,
     /// A call that takes longer counts as failed, whatever its answer.
     pub slow: Duration,
-    /// For how long after that only a part of the calls goes through, which grows: a system that has just been started is
-    /// slow, and would be down again if all came at once. For callers who have somewhere else to go; zero is not at all.
-    pub recover_for: Duration,
 }
 
 impl Default for BreakerConfig {
@@ -142,17 +143,23 @@ impl Breaker {
     /// Whether to make a call at `now`.
     pub fn ask(&mut self, now: Duration) -> Permission {
         self.advance(now);
-        let probes = self.config.probes.max(1);
-        let permission = match &mut self.state {
-            State::Closed(_) => Some(Permission::Call),
-            State::Recovering { ramp, .. } => ramp.lets_through(now).then_some(Permission::Call),
-            State::HalfOpen { trying, succeeded } => (*trying + *succeeded < probes).then(|| {
+        let (probes, later) = (self.config.probes.max(1), Permission::Wait(self.config.open_for / 10));
+        match &mut self.state {
+            State::Closed(_) => Permission::Call,
+            State::Recovering { ramp, .. } => {
+                if ramp.lets_through(now) {
+                    Permission::Call
+                } else {
+                    later
+                }
+            }
+            State::HalfOpen { trying, succeeded } if *trying + *succeeded < probes => {
                 *trying += 1;
                 Permission::Probe
-            }),
-            State::Open { until } => Some(Permission::Wait(*until - now)),
-        };
-        permission.unwrap_or(Permission::Wait(self.config.open_for / 10))
+            }
+            State::HalfOpen { .. } => later,
+            State::Open { until } => Permission::Wait(*until - now),
+        }
     }
 
     /// What time alone changes.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The part at the beginning.
+/// The part at the beginning: enough to warm a system, too little to overload it.
 const FIRST: f64 = 0.1;
 
 /// From a tenth to all, evenly. Times are since any fixed moment, on one clock that never goes back.
@@ -10,11 +10,12 @@ const FIRST: f64 = 0.1;
 pub(super) struct Ramp {
     began: Duration,
     length: Duration,
-    /// What was owed to those that were not let through.
+    /// Parts of a call, which add up until one goes through.
     credit: f64,
 }
 
 impl Ramp {
+    /// `length` is above zero.
     pub(super) const fn new(began: Duration, length: Duration) -> Self {
         Self { began, length, credit: 0.0 }
     }
@@ -24,7 +25,7 @@ impl Ramp {
         now.saturating_sub(self.began) >= self.length
     }
 
-    /// Whether one that comes at `now` is.
+    /// Whether one that comes at `now` is let through.
     pub(super) fn lets_through(&mut self, now: Duration) -> bool {
         self.credit += now.saturating_sub(self.began).div_duration_f64(self.length).clamp(FIRST, 1.0);
         let is_through = self.credit >= 1.0;

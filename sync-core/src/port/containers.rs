@@ -53,9 +53,9 @@ pub struct Container {
     pub is_running: bool,
 }
 
-/// What became of joining a network.
+/// What became of attaching a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joined {
+pub enum Attached {
     /// The container has the address.
     Yes,
     /// Something else has it.
@@ -66,8 +66,8 @@ pub enum Joined {
 /// that they may have a name that is wanted. Everything may be repeated; dropped half-way, it may have happened.
 #[async_trait]
 pub trait Containers: Debug + Send + Sync + 'static {
-    /// Sees to it that a container of this workspace runs, and says its id. One of the same saga that runs already is that
-    /// one; another one is removed first.
+    /// Sees to it that a container of this workspace runs, and says its id. A running container of the same saga is kept. Any
+    /// other of this workspace, one that has ended or another saga's, is removed first.
     ///
     /// # Errors
     /// `Refused` when it is none that can run here: its command, its limits, a name that somebody else has; `Configuration`
@@ -80,12 +80,13 @@ pub trait Containers: Debug + Send + Sync + 'static {
     /// `Refused` when no container of it runs; `Unavailable`, `Denied`, `Unexplained`.
     async fn execute(&self, workspace: &str, command: &[String]) -> Result<Executed, Error>;
 
-    /// Puts the workspace's container into a network, under this address and no other.
+    /// Puts the workspace's container into a network, under this address and no other. With `AddressTaken` it is in no
+    /// network.
     ///
     /// # Errors
     /// `Configuration` when there is no such network, or the address is none of it; `Refused` when there is no container;
     /// `Unavailable`, `Denied`, `Unexplained`.
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error>;
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Attached, Error>;
 
     /// Takes the workspace's container out of every network; a success, too, when there is none.
     ///
@@ -105,9 +106,10 @@ pub trait Containers: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Unexplained`.
     async fn remove(&self, workspace: &str) -> Result<u64, Error>;
 
-    /// Removes this very container, by what the host calls it; a success, too, when it is gone.
+    /// Removes the container of this id, one that [`list`](Self::list) or [`create`](Self::create) has said; whose it is, is
+    /// not looked at again. A success, too, when it is gone.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Unexplained`.
-    async fn remove_one(&self, id: &str) -> Result<(), Error>;
+    async fn remove_container(&self, id: &str) -> Result<(), Error>;
 }

@@ -65,11 +65,11 @@ pub trait Placements: Debug + Send + Sync + 'static {
     /// `Refused` when another workspace has it, or it is not placed; `Unavailable`, `Denied`, `Configuration`.
     async fn take_host_name(&self, workspace: &str, name: &str) -> Result<(), Error>;
 
-    /// It has no address any more.
+    /// It has this address no more; it keeps another one it has been given since.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn give_address_back(&self, workspace: &str) -> Result<(), Error>;
+    async fn give_address_back(&self, workspace: &str, address: IpAddr) -> Result<(), Error>;
 
     /// It has no name any more.
     ///

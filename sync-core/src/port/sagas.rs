@@ -252,7 +252,8 @@ pub trait SagaLog: Debug + Send + Sync + 'static {
     async fn record(&self, claim: SagaClaim, events: &[SagaEvent]) -> Result<(), Error>;
 
     /// Ends it, and in the same transaction does what its kind wants done then. After an error it is unknown whether it
-    /// ended; when it was refused, it did not.
+    /// ended; when it was refused, it did not. May be repeated by the same claim; when an earlier try did end it, that is
+    /// `Fenced`.
     ///
     /// # Errors
     /// `Contract`, `Refused` and whatever else the store says of what its kind wants done; as for [`renew`](Self::renew).

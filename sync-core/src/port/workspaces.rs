@@ -36,6 +36,12 @@ pub trait Workspaces: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`, `Contract`. Whatever it is, nothing is known of any of them.
     async fn look(&self, workspaces: &[String]) -> Result<Sighting, Error>;
+
+    /// Whether things may be made for this workspace: it is written, under exactly this id, and nobody has had it deleted.
+    ///
+    /// # Errors
+    /// `Refused` when they may not; as for [`look`](Self::look).
+    async fn check(&self, workspace: &str) -> Result<(), Error>;
 }
 
 /// Whether containers and files can be named after a workspace of this id.

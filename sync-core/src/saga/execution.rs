@@ -43,7 +43,9 @@ pub(super) struct Execution<'a> {
     /// When the undoing of the step in hand began.
     undoing_since: Option<Instant>,
     /// Tries to end it that were not answered.
-    ends: u32,
+    unanswered_ends: u32,
+    /// Why the last of them was not.
+    unended: Option<String>,
 }
 
 impl<'a> Execution<'a> {
@@ -69,7 +71,8 @@ impl<'a> Execution<'a> {
             deadline,
             progress,
             undoing_since: None,
-            ends: 0,
+            unanswered_ends: 0,
+            unended: None,
         }
     }
 
@@ -186,6 +189,10 @@ impl<'a> Execution<'a> {
 
     /// Ends it, and says whether it is over: what refuses that it is done has it taken back.
     async fn end(&mut self, outcome: SagaOutcome, shutdown: &CancellationToken) -> Result<bool, Error> {
+        if let Some(why) = self.must_not_end() {
+            self.record(vec![SagaEvent::Compensating { why }]).await?;
+            return Ok(false);
+        }
         let ending = SagaEnding {
             outcome,
             error: self.progress.why().map(str::to_owned),
@@ -194,15 +201,18 @@ impl<'a> Execution<'a> {
         };
         match self.log.end(self.claim, &ending).await {
             Ok(()) => {}
-            Err(error) if error.remedy() != Remedy::Retry && !self.progress.goes_back() => {
+            // It is over, by a try whose answer was lost, or somebody else's.
+            Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
+            Err(error) if error.remedy() == Remedy::Retry => {
+                self.end_later(&error, shutdown).await;
+                return Ok(false);
+            }
+            // Nothing is left to turn back to: a person has to mend something.
+            Err(error) if self.progress.goes_back() => return Err(error),
+            Err(error) => {
                 self.record(vec![SagaEvent::Compensating { why: error.to_string() }]).await?;
                 return Ok(false);
             }
-            Err(error) if error.remedy() == Remedy::Retry => {
-                self.end_later(&error, shutdown).await?;
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
         }
         counter!(SAGA_ENDED.name, "kind" => self.saga.kind.clone(), "outcome" => outcome.name()).increment(1);
         match &ending.error {
@@ -215,24 +225,25 @@ impl<'a> Execution<'a> {
         Ok(true)
     }
 
-    /// What is done when it was not answered whether it is over: if it is, nothing can be written of it any more.
-    async fn end_later(&mut self, error: &Error, shutdown: &CancellationToken) -> Result<(), Error> {
-        self.ends += 1;
-        let pause = self.config.backoff.delay(self.ends, rand::random());
-        tracing::warn!(%error, "{}: its end, try {}, was not answered; tried again in {pause:?}", self.told(), self.ends);
-        let why = match self.cancellation.why.get() {
-            _ if self.progress.goes_back() => None,
-            Some(why) => Some(why.clone()),
-            None if pause < self.time_left() => None,
-            None => Some(format!("{error}; it was tried until the time allowed was over")),
-        };
-        match why {
-            Some(why) => self.record(vec![SagaEvent::Compensating { why }]).await,
-            None => {
-                self.wait(pause, shutdown).await;
-                Ok(())
-            }
+    /// Why it is taken back although all is done, if it is.
+    fn must_not_end(&self) -> Option<String> {
+        if self.progress.goes_back() {
+            return None;
         }
+        let late = || {
+            let failure = self.unended.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+            self.time_left().is_zero().then(|| format!("it was not ended in the time allowed{failure}"))
+        };
+        self.cancellation.why.get().cloned().or_else(late)
+    }
+
+    /// After a try to end it that was not answered. If that did end it, the next one is fenced.
+    async fn end_later(&mut self, error: &Error, shutdown: &CancellationToken) {
+        self.unanswered_ends += 1;
+        self.unended = Some(error.to_string());
+        let (tries, pause) = (self.unanswered_ends, self.config.backoff.delay(self.unanswered_ends, rand::random()));
+        tracing::warn!(%error, "{}: its end, try {tries}, was not answered; tried again in {pause:?}", self.told());
+        self.wait(pause, shutdown).await;
     }
 
     async fn record(&mut self, events: Vec<SagaEvent>) -> Result<(), Error> {

@@ -215,7 +215,7 @@ async fn an_end_that_is_never_answered_is_given_up_when_the_time_allowed_is_over
     stage.until_over().await;
     assert!(began.elapsed() < ALLOWED + Duration::from_secs(60), "{:?}", began.elapsed());
     let (outcome, error) = stage.ending();
-    assert!(outcome == SagaOutcome::Compensated && error.contains("until the time allowed was over"), "{error}");
+    assert!(outcome == SagaOutcome::Compensated && error.contains("in the time allowed: the traveller"), "{error}");
     assert!(stage.world.booked().is_empty());
 }
 
@@ -231,6 +231,35 @@ async fn a_saga_that_is_cancelled_while_its_end_is_not_answered_is_taken_back() 
     futures::future::join(stage.until_over(), cancelling).await;
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!(stage.ending(), (SagaOutcome::Compensated, "rain".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_of_which_all_is_done_but_nobody_ended_it_in_time_is_taken_back() {
+    for is_cancelled in [false, true] {
+        let stage = Stage::new().await;
+        stage.refusals.lock().unwrap().push((SagaOutcome::Done, ErrorKind::Unavailable));
+        let (worker, dying) = (stage.worker(), CancellationToken::new());
+        // It dies where all is done, in the pause before its end is tried again.
+        let dead = async {
+            while !stage.refusals.lock().unwrap().is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            dying.cancel();
+        };
+        tokio::select! {
+            () = worker.run(CancellationToken::new()) => {}
+            () = async { tokio::join!(dead, dying.cancelled()); } => {}
+        }
+        drop(worker);
+        if is_cancelled {
+            stage.sagas.cancel(KIND, "anna", "rain").await.unwrap();
+        } else {
+            sleep(ALLOWED).await;
+        }
+        stage.until_over().await;
+        assert_eq!(stage.calls(), "+flight +hotel +car -car -hotel -flight");
+        assert_eq!(stage.ending().0, SagaOutcome::Compensated);
+    }
 }
 
 #[tokio::test(start_paused = true)]

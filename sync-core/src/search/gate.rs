@@ -18,8 +18,8 @@ use crate::telemetry::metrics::{SEARCH_BREAKER_STATE, SEARCH_BREAKER_TRANSITIONS
 /// Why there is no answer of the index.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// It is not asked for a while, or not by all.
-    Open,
+    /// The breaker did not let it through, or opened meanwhile.
+    NotLetThrough,
     /// It took too long.
     Late,
     /// It said this.
@@ -57,7 +57,7 @@ impl Gate {
         let mut opened = self.opened.subscribe();
         let began = Instant::now();
         let mut pass = match self.change(|breaker, now| breaker.ask(now)) {
-            Permission::Wait(_) => return Err(NoAnswer::Open),
+            Permission::Wait(_) => return Err(NoAnswer::NotLetThrough),
             permission @ (Permission::Call | Permission::Probe) => Pass { gate: self, permission: Some(permission) },
         };
         let late = sleep_until(began + self.config.breaker.slow.min(self.config.budget));
@@ -71,7 +71,7 @@ impl Gate {
                     pass.tell(outcome(&answer, began));
                     return answer.map_err(NoAnswer::Failed);
                 }
-                _ = opened.changed() => return Err(NoAnswer::Open),
+                _ = opened.changed() => return Err(NoAnswer::NotLetThrough),
                 () = &mut end => {
                     pass.tell(CallOutcome::Failed);
                     return Err(NoAnswer::Late);

@@ -8,11 +8,12 @@
 //! removed. Takes no input, and may run in any number of processes.
 
 mod found;
+mod removal;
 mod report;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -21,11 +22,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::found::Found;
+use self::removal::{Removal, Thing};
 pub use self::report::{Kind, Orphan, Report};
-use self::verdict::{Verdict, verdict};
-use super::{Host, Site};
+use self::verdict::{Judge, Verdict};
+use super::Site;
 use crate::error::{Error, ErrorKind};
-use crate::port::{HostNames, Placement, Sighting, WorkspaceState, Workspaces};
+use crate::port::{Placement, Sighting, WorkspaceState};
 use crate::telemetry::metrics::{CLEANUP_FAILED, CLEANUP_REMOVED};
 
 /// When what nobody owns is removed.
@@ -49,7 +51,6 @@ impl Default for CleanupConfig {
 #[derive(Debug)]
 pub struct Cleanup {
     site: Arc<Site>,
-    workspaces: Arc<dyn Workspaces>,
     config: CleanupConfig,
     /// Of workspaces that are missing: transactions from this one on began after they were missed first.
     missed: Mutex<BTreeMap<String, u64>>,
@@ -58,8 +59,8 @@ pub struct Cleanup {
 impl Cleanup {
     /// Does nothing until it is run.
     #[must_use]
-    pub fn new(site: Arc<Site>, workspaces: Arc<dyn Workspaces>, config: CleanupConfig) -> Self {
-        Self { site, workspaces, config, missed: Mutex::default() }
+    pub fn new(site: Arc<Site>, config: CleanupConfig) -> Self {
+        Self { site, config, missed: Mutex::default() }
     }
 
     /// Runs until `shutdown`, a round each interval. Whatever fails is logged and tried again in the next one. Dropping it
@@ -77,97 +78,85 @@ impl Cleanup {
         shutdown.run_until_cancelled(rounds).await.unwrap_or_default()
     }
 
-    /// One round; a dry run removes nothing and says what it would.
+    /// One round; a dry run removes nothing and says what it would. Dropped half-way, some of it is removed; the next round
+    /// finds the rest.
     ///
     /// # Errors
     /// Whatever the database says when it cannot be asked; `Contract` when it looks like the wrong one. Nothing is removed
-    /// then.
+    /// then. What fails later is in the report.
     pub async fn round(&self, is_dry: bool) -> Result<Report, Error> {
         let mut report = Report::default();
         let found = Found::at(&self.site, &mut report).await;
         let ids = found.workspaces();
         if ids.is_empty() {
+            self.missed().clear();
             return Ok(report);
         }
-        let look = self.workspaces.look(&ids).await?;
+        let look = self.site.workspaces.look(&ids).await?;
         self.suspect(&look)?;
         let missed = self.note_missing(&ids, &look);
-        let judge = Judge { config: self.config, missed, ids: &ids, look };
-        let mut round = Round { report, kept: BTreeSet::new() };
+        let judge = Judge { grace: self.config.grace, ids: &ids, look, missed };
+        let mut round = Round { report, is_dry, kept: BTreeSet::new() };
 
-        let mut of_hosts = Vec::new();
+        let mut by_host = Vec::new();
         for (host, containers) in &found.containers {
-            let mut removals = Vec::new();
-            for container in containers {
-                let (workspace, place) = (container.workspace.as_str(), Some(host.name.clone()));
-                let target = Target::Container(host, &container.id);
-                removals.extend(round.orphan(&judge, Kind::Container, workspace, container.age, place, target));
-            }
-            of_hosts.push(self.carry_out(removals, &judge, is_dry));
+            let things = containers.iter().map(|container| (Thing::Container(host, container), container.age));
+            by_host.push(round.orphans(&judge, things));
         }
-        // A host that says nothing holds up no other.
-        join_all(of_hosts).await.into_iter().flatten().for_each(|outcome| round.note(outcome));
+        // A host that is slow to remove holds up no other host's removals.
+        let removed = join_all(by_host.into_iter().map(|removals| self.remove_all(removals, &judge, is_dry))).await;
+        round.note(removed.into_iter().flatten());
 
-        let mut removals = Vec::new();
-        for (workspace, host_names) in &found.host_names {
-            let (age, target) = (found.placed_for(workspace), Target::HostName(&***host_names));
-            removals.extend(round.orphan(&judge, Kind::HostName, workspace, age, None, target));
-        }
-        self.carry_out(removals, &judge, is_dry).await.into_iter().for_each(|outcome| round.note(outcome));
+        let named = found.names().map(|(workspace, host_names, age)| (Thing::HostName(workspace, host_names), age));
+        let removals = round.orphans(&judge, named);
+        round.note(self.remove_all(removals, &judge, is_dry).await);
 
-        let mut removals = Vec::new();
-        for placement in &found.placements {
-            let (workspace, place) = (&placement.workspace, placement.address.map(|address| address.to_string()));
-            let orphan = round.orphan(&judge, Kind::Placement, workspace, placement.age, place, Target::Placement);
-            removals.extend(orphan.filter(|_| self.may_be_forgotten(placement, &found, &mut round)));
-        }
-        self.carry_out(removals, &judge, is_dry).await.into_iter().for_each(|outcome| round.note(outcome));
+        round.report.failed.extend(found.placements.iter().filter_map(|placement| self.lost(placement, &judge)));
+        // Nobody else gets the address of a workspace while a container may use it, nor its name while it is told.
+        let kept = round.kept.clone();
+        let free = found.placements.iter().filter(|one| found.has_seen_all_of(one) && !kept.contains(&one.workspace));
+        let removals = round.orphans(&judge, free.map(|placement| (Thing::Placement(placement), placement.age)));
+        round.note(self.remove_all(removals, &judge, is_dry).await);
         Ok(round.report)
     }
 
-    /// Nobody else gets the address of a workspace while a container may use it.
-    fn may_be_forgotten(&self, placement: &Placement, found: &Found<'_>, round: &mut Round) -> bool {
-        let Placement { workspace, host, .. } = placement;
-        if self.site.host(host).is_err() {
-            let what = format!(
-                "the placement of workspace {workspace} stays: its container may be on host {host}, which workspaces.hosts does \
-                 not have; once that is gone, `delete from outbox.placements where host = '{host}'`"
-            );
-            round.report.failed.push(what);
-        }
-        found.has_seen(host) && !round.kept.contains(workspace)
-    }
-
-    /// Removes these, one after the other; what has an owner by now is left alone.
-    async fn carry_out<'a>(&self, removals: Vec<Removal<'a>>, judge: &Judge<'_>, is_dry: bool) -> Vec<Outcome> {
+    /// Removes these, one after the other, and says of each whether it did: what has an owner by now is left alone.
+    async fn remove_all(
+        &self,
+        removals: Vec<Removal<'_>>,
+        judge: &Judge<'_>,
+        is_dry: bool,
+    ) -> Vec<(Orphan, Result<bool, Error>)> {
         let mut outcomes = Vec::new();
-        for Removal { orphan, age, target } in removals {
-            let removed = if is_dry { Ok(true) } else { self.remove(&orphan, age, target, judge).await };
-            outcomes.push(Outcome { orphan, removed, is_dry });
+        for removal in removals {
+            let removed = if is_dry { Ok(true) } else { self.remove(&removal, judge).await };
+            outcomes.push((removal.orphan, removed));
         }
         outcomes
     }
 
-    /// Whether it was removed: between the look and now somebody may have come, where a host took its time.
-    async fn remove(
-        &self,
-        orphan: &Orphan,
-        age: Duration,
-        target: Target<'_>,
-        judge: &Judge<'_>,
-    ) -> Result<bool, Error> {
-        let workspace = &orphan.workspace;
-        let look = self.workspaces.look(std::slice::from_ref(workspace)).await?;
-        if judge.again(workspace, age, &look).why().is_none() {
+    /// Between the first look and now somebody may have come, where a host took its time.
+    async fn remove(&self, Removal { thing, age, orphan }: &Removal<'_>, judge: &Judge<'_>) -> Result<bool, Error> {
+        let look = self.site.workspaces.look(std::slice::from_ref(&orphan.workspace)).await?;
+        if judge.verdict_by(&look, &orphan.workspace, *age).why().is_none() {
             return Ok(false);
         }
-        match target {
-            // This very one: another one of the same workspace, of a later creation, stays.
-            Target::Container(host, id) => host.containers.remove_one(id).await?,
-            Target::HostName(host_names) => host_names.withdraw(workspace).await?,
-            Target::Placement => self.site.placements.remove(workspace).await?,
-        }
-        Ok(true)
+        thing.remove(&self.site).await.map(|()| true)
+    }
+
+    /// What is told of a placement that nobody owns and that stays, because it is not configured where its things are.
+    fn lost(&self, placement: &Placement, judge: &Judge<'_>) -> Option<String> {
+        let Placement { workspace, host, .. } = placement;
+        judge.verdict(workspace, placement.age).why()?;
+        let why = if self.site.host(host).is_err() {
+            format!("its container may be on host {host}, which workspaces.hosts does not have")
+        } else if placement.host_name.is_some() && self.site.host_names.is_none() {
+            "its name may be told in a directory, and workspaces.host_names has none".to_owned()
+        } else {
+            return None;
+        };
+        let mend = format!("once that is gone, `delete from outbox.placements where workspace = '{workspace}'`");
+        Some(format!("the placement of workspace {workspace} stays: {why}; {mend}"))
     }
 
     /// A database that has never heard of any of many workspaces is the wrong one, or an empty one.
@@ -184,9 +173,13 @@ impl Cleanup {
         Err(Error::new(ErrorKind::Contract, what))
     }
 
+    fn missed(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// When each workspace that is missing was missed first.
     fn note_missing(&self, ids: &[String], look: &Sighting) -> BTreeMap<String, u64> {
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missed = self.missed();
         let now = ids.iter().zip(&look.states).filter(|(_, state)| **state == WorkspaceState::Missing);
         let first = |id: &String| missed.get(id).copied().unwrap_or(look.unbegun_from);
         *missed = now.map(|(id, _)| (id.clone(), first(id))).collect();
@@ -194,98 +187,54 @@ impl Cleanup {
     }
 }
 
-/// What is known of the workspaces that have anything.
-struct Judge<'a> {
-    config: CleanupConfig,
-    /// When those that are missing were missed first.
-    missed: BTreeMap<String, u64>,
-    ids: &'a [String],
-    look: Sighting,
-}
-
-impl Judge<'_> {
-    fn verdict(&self, workspace: &str, age: Duration) -> Verdict {
-        let place = self.ids.iter().position(|id| id == workspace);
-        let state = place.and_then(|place| self.look.states.get(place)).copied();
-        self.of(workspace, state, age, &self.look)
-    }
-
-    /// The verdict after a later look at this one alone.
-    fn again(&self, workspace: &str, age: Duration, look: &Sighting) -> Verdict {
-        self.of(workspace, look.states.first().copied(), age, look)
-    }
-
-    fn of(&self, workspace: &str, state: Option<WorkspaceState>, age: Duration, look: &Sighting) -> Verdict {
-        let missed = self.missed.get(workspace).copied().unwrap_or(look.unbegun_from);
-        verdict(state.unwrap_or(WorkspaceState::Live), age, self.config.grace, missed, look)
-    }
-}
-
-/// Something that is to be removed.
-struct Removal<'a> {
-    orphan: Orphan,
-    age: Duration,
-    target: Target<'a>,
-}
-
-/// Where it is.
-enum Target<'a> {
-    Container(&'a Host, &'a str),
-    HostName(&'a dyn HostNames),
-    Placement,
-}
-
-/// What became of it.
-struct Outcome {
-    orphan: Orphan,
-    /// Whether it was removed, or has an owner by now.
-    removed: Result<bool, Error>,
-    is_dry: bool,
-}
-
 /// A round that is under way.
 struct Round {
     report: Report,
+    is_dry: bool,
     /// Workspaces that still have something that could not be removed, or is not an orphan.
     kept: BTreeSet<String>,
 }
 
 impl Round {
-    /// What was found, if it is an orphan.
-    fn orphan<'a>(
+    /// Those of the things, each with its age, that are orphans.
+    fn orphans<'a>(
         &mut self,
         judge: &Judge<'_>,
-        kind: Kind,
-        workspace: &str,
-        age: Duration,
-        place: Option<String>,
-        target: Target<'a>,
-    ) -> Option<Removal<'a>> {
-        let verdict = judge.verdict(workspace, age);
-        let Some(why) = verdict.why() else {
+        things: impl Iterator<Item = (Thing<'a>, Duration)>,
+    ) -> Vec<Removal<'a>> {
+        let mut removals = Vec::new();
+        for (thing, age) in things {
+            let workspace = thing.workspace();
+            let verdict = judge.verdict(workspace, age);
+            if let Some(why) = verdict.why() {
+                removals.push(Removal { thing, age, orphan: thing.orphan(why) });
+                continue;
+            }
             if verdict == Verdict::Wait && !self.report.waiting.iter().any(|waiting| waiting == workspace) {
                 self.report.waiting.push(workspace.to_owned());
             }
             self.kept.insert(workspace.to_owned());
-            return None;
-        };
-        Some(Removal { orphan: Orphan { kind, workspace: workspace.to_owned(), place, why }, age, target })
+        }
+        removals
     }
 
-    fn note(&mut self, Outcome { orphan, removed, is_dry }: Outcome) {
-        match removed {
-            Ok(true) => {
-                if !is_dry {
-                    tracing::info!("cleanup: removed the {orphan}");
-                    counter!(CLEANUP_REMOVED.name, "kind" => orphan.kind.name(), "why" => orphan.why).increment(1);
+    /// What became of orphans: whether each was removed, or has an owner by now.
+    fn note(&mut self, outcomes: impl IntoIterator<Item = (Orphan, Result<bool, Error>)>) {
+        for (orphan, removed) in outcomes {
+            match removed {
+                Ok(true) => {
+                    if !self.is_dry {
+                        tracing::info!("cleanup: removed the {orphan}");
+                        counter!(CLEANUP_REMOVED.name, "kind" => orphan.kind.name(), "why" => orphan.why).increment(1);
+                    }
+                    self.report.removed.push(orphan);
                 }
-                self.report.removed.push(orphan);
-            }
-            Ok(false) => drop(self.kept.insert(orphan.workspace)),
-            Err(error) => {
-                counter!(CLEANUP_FAILED.name, "kind" => orphan.kind.name()).increment(1);
-                self.report.failed.push(format!("the {orphan} could not be removed: {error}"));
-                self.kept.insert(orphan.workspace);
+                Ok(false) => drop(self.kept.insert(orphan.workspace)),
+                Err(error) => {
+                    counter!(CLEANUP_FAILED.name, "kind" => orphan.kind.name()).increment(1);
+                    self.report.failed.push(format!("the {orphan} could not be removed: {error}"));
+                    self.kept.insert(orphan.workspace);
+                }
             }
         }
     }

@@ -47,8 +47,8 @@ impl WorkspaceOrder {
         if order.cpus.is_some_and(|cpus| !(0.01..=10_000.0).contains(&cpus)) {
             return Err(refused("cpus: a number from 0.01 on".to_owned()));
         }
-        if order.memory == Some(0) || order.pids == Some(0) {
-            return Err(refused("memory, pids: a limit is above zero; without one there is none".to_owned()));
+        if order.memory.is_some_and(|bytes| bytes == 0 || i64::try_from(bytes).is_err()) || order.pids == Some(0) {
+            return Err(refused("memory, pids: a limit is a number above zero; without one there is none".to_owned()));
         }
         if order.setup.iter().flatten().any(Vec::is_empty) {
             return Err(refused("setup: a command has at least one word".to_owned()));
@@ -99,6 +99,7 @@ mod tests {
             (json!({ "host_name": "a b" }), "host_name: \"a b\""),
             (json!({ "cpus": -1 }), "cpus"),
             (json!({ "memory": 0 }), "memory"),
+            (json!({ "memory": u64::MAX }), "memory"),
             (json!({ "pids": 0 }), "pids"),
             (json!({ "env": { "A=B": "1" } }), "env"),
         ] {

@@ -24,6 +24,8 @@ impl SagaStep for Place {
 
     async fn act(&self, context: StepContext<'_>) -> Result<Value, Error> {
         let order = self.0.order(&context)?;
+        // Before anything is made: what the cleanup would take for missing or gone.
+        self.0.workspaces.check(context.subject).await?;
         let host = match &order.host {
             Some(host) => self.0.host(host)?.name.clone(),
             None => self.emptiest().await?,
@@ -38,7 +40,8 @@ impl SagaStep for Place {
         if placement.address.is_some() || placement.host_name.is_some() {
             return Err(Error::new(ErrorKind::Refused, "the workspace still has an address or a name"));
         }
-        // Whoever brings the host back learns from it what is there.
+        // Its container may still be on a host that is not configured: the placement stays, so that it is found when the host
+        // is.
         self.0.host(&placement.host)?;
         self.0.placements.remove(context.subject).await
     }
@@ -71,7 +74,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::adapter::memory::MemoryPlacements;
+    use crate::adapter::memory::{MemoryPlacements, MemoryWorkspaces};
     use crate::port::Placements as _;
     use crate::workspace::WorkspaceOrder;
 
@@ -81,6 +84,7 @@ mod tests {
         placements.place("blue", "one").await.unwrap();
         let site = Site {
             hosts: Vec::new(),
+            workspaces: Arc::new(MemoryWorkspaces::default()),
             placements: Arc::new(placements.clone()),
             host_names: None,
             domain: None,

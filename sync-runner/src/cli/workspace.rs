@@ -24,7 +24,7 @@ pub(crate) enum WorkspaceCommand {
 #[command(
     after_help = "The statement workspaces.create is run in the same transaction. This process works on it itself; should \
                   it end before, a process with the role workspaces goes on.\n\
-                  Exit code 1 when it was taken back. JSON: workspace, saga, state, host, container, address, host_name, error, \
+                  Exit code 1 when it was taken back, or when this process was interrupted before the end. JSON: workspace, saga, state, host, container, address, host_name, error, \
                   left, began_at, ended_at."
 )]
 pub(crate) struct WorkspaceCreateArgs {
@@ -85,7 +85,7 @@ pub(crate) struct WorkspaceStatusArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The statement workspaces.delete is run in the same transaction. What cannot be removed is left to the \
-                  role cleanup, and told as `left`. JSON: as for create."
+                  role cleanup, and told as `left`. Exit code 1 then, or when this process was interrupted before the end. JSON: as for create."
 )]
 pub(crate) struct WorkspaceDeleteArgs {
     /// The workspace.

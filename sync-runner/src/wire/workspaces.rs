@@ -62,7 +62,7 @@ impl Wire<'_> {
     pub(crate) fn cleanup(&self, suspicious: usize) -> Result<Cleanup, Error> {
         let settings = self.config.workspaces.cleanup;
         let config = CleanupConfig { interval: settings.interval, grace: settings.grace, suspicious };
-        Ok(Cleanup::new(self.site()?, Arc::new(self.application_workspaces()), config))
+        Ok(Cleanup::new(self.site()?, config))
     }
 
     fn site(&self) -> Result<Arc<Site>, Error> {
@@ -91,6 +91,7 @@ impl Wire<'_> {
             .map(|directory| Arc::new(HostsDirectory::new(directory.clone(), &settings.owner)) as Arc<dyn HostNames>);
         Ok(Arc::new(Site {
             hosts: settings.hosts.iter().map(host).collect::<Result<_, Error>>()?,
+            workspaces: Arc::new(self.application_workspaces()),
             placements: Arc::new(PostgresPlacements::new(self.database.clone())),
             host_names,
             domain: settings.domain.clone(),

@@ -61,7 +61,8 @@ async fn searchable() -> Stage {
 }
 
 /// Waits for Elasticsearch however busy the machine is.
-const PATIENT: [&str; 4] = ["--set", "search.budget=20s", "--set", "search.breaker.slow=20s"];
+const PATIENT: [&str; 6] =
+    ["--set", "search.budget=20s", "--set", "search.breaker.slow=20s", "--set", "search.breaker.recover_for=0s"];
 
 /// Starts a runner and waits until it listens.
 fn start(stage: &Stage, roles: &str, more: &[&str]) -> (Running, u16) {
@@ -122,7 +123,7 @@ async fn searches_are_answered_by_the_index_and_in_the_same_shape_by_the_databas
     for line in [
         "search_fallback_postgres{index=\"jobs\",reason=\"failed\"} 10",
         "search_fallback_postgres{index=\"jobs\",reason=\"open\"} 4",
-        "search_breaker_state{index=\"jobs\"} 2",
+        "search_breaker_state{index=\"jobs\"} 3",
         "search_breaker_transitions{index=\"jobs\",to=\"open\"} 1",
         "search_seconds_count{index=\"jobs\",source=\"postgres\"} 14",
     ] {

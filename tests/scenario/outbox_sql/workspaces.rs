@@ -24,8 +24,8 @@ async fn the_id_of_a_workspace_that_failed_was_deleted_or_is_placed_is_refused_a
             "select outbox.create_workspace('blue'); update outbox.sagas set outcome = 'compensated', ended_at = now()",
             "its creation has failed",
         ),
-        ("select outbox.delete_workspace('blue')", "it was deleted"),
-        ("insert into outbox.placements (workspace, host) values ('blue', 'one')", "it is placed"),
+        ("select outbox.delete_workspace('blue')", "was deleted, or is to be"),
+        ("insert into outbox.placements (workspace, host) values ('blue', 'one')", "its workspace is placed"),
     ] {
         client.batch_execute(&format!("truncate outbox.sagas, outbox.placements cascade; {before}")).await.unwrap();
         let (code, message, hint) = refused(&client, &format!("select {CREATE}")).await;

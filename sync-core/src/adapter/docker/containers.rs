@@ -23,7 +23,7 @@ use super::config::DockerConfig;
 use super::engine::Engine;
 use super::error::from_docker;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, ContainerSpec, Containers, Executed, Joined, check_workspace_id};
+use crate::port::{Attached, Container, ContainerSpec, Containers, Executed, check_workspace_id};
 
 /// Says whose workspace a container is.
 const WORKSPACE: &str = "workspace-id";
@@ -197,8 +197,8 @@ impl Containers for DockerContainers {
             Some(container) if runs(&container) && label(&container, SAGA) == Some(&spec.saga.to_string()) => {
                 return Ok(container.id.unwrap_or_default());
             }
-            // What an earlier try left, or another saga, or it ended: nobody has used it yet.
-            Some(container) => self.remove_one(&container.id.unwrap_or_default()).await?,
+            // It has ended, or another saga made it: an id that is placed is refused by outbox.create_workspace, so nobody uses it.
+            Some(container) => self.remove_container(&container.id.unwrap_or_default()).await?,
             None => {}
         }
         self.make(spec).await?;
@@ -241,10 +241,10 @@ impl Containers for DockerContainers {
         Ok(Executed { code, output: end_of(&output) })
     }
 
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error> {
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Attached, Error> {
         let container = self.running(workspace).await?;
         if address_in(&container, network) == Some(address) {
-            return Ok(Joined::Yes);
+            return Ok(Attached::Yes);
         }
         self.leave_networks(&container).await?;
         let address_of = |is_wanted: bool| is_wanted.then(|| address.to_string());
@@ -256,8 +256,8 @@ impl Containers for DockerContainers {
         let endpoint_config = Some(EndpointSettings { ipam_config, ..EndpointSettings::default() });
         let request = NetworkConnectRequest { container: container.id.unwrap_or_default(), endpoint_config };
         match self.engine.asked(async |docker| docker.connect_network(network, request).await).await {
-            Ok(()) => Ok(Joined::Yes),
-            Err(failure) if failure.says("Address already in use") => Ok(Joined::AddressTaken),
+            Ok(()) => Ok(Attached::Yes),
+            Err(failure) if failure.says("Address already in use") => Ok(Attached::AddressTaken),
             Err(failure) => {
                 Err(failure.into_error(self.engine.host(), &format!("joining network {network} as {address}")))
             }
@@ -292,13 +292,13 @@ impl Containers for DockerContainers {
         let found = self.labelled(Some(format!("{WORKSPACE}={workspace}"))).await?;
         let mut removed = 0;
         for id in found.into_iter().filter_map(|container| container.id) {
-            self.remove_one(&id).await?;
+            self.remove_container(&id).await?;
             removed += 1;
         }
         Ok(removed)
     }
 
-    async fn remove_one(&self, id: &str) -> Result<(), Error> {
+    async fn remove_container(&self, id: &str) -> Result<(), Error> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         match self.engine.asked(async |docker| docker.remove_container(id, Some(options)).await).await {
             Ok(()) => Ok(()),

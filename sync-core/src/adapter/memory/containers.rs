@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Container, ContainerSpec, Containers, Executed, Joined, check_workspace_id};
+use crate::port::{Attached, Container, ContainerSpec, Containers, Executed, check_workspace_id};
 
 /// Containers in memory. Of commands it knows `true`, `false` and `echo`. Clones share them.
 #[derive(Clone, Debug)]
@@ -102,18 +102,16 @@ impl Containers for MemoryContainers {
         Ok(Executed { code, output })
     }
 
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error> {
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Attached, Error> {
         let mut engine = self.engine();
         if network != NETWORK {
             return Err(Error::new(ErrorKind::Configuration, format!("workspaces.network: no {network}")));
         }
         let wanted = Some((network.to_owned(), address));
-        if engine.containers.iter().any(|(other, kept)| other != workspace && kept.attached == wanted) {
-            return Ok(Joined::AddressTaken);
-        }
+        let is_taken = engine.containers.iter().any(|(other, kept)| other != workspace && kept.attached == wanted);
         let ours = engine.containers.get_mut(workspace).filter(|kept| kept.owner == self.owner);
-        ours.ok_or_else(|| refused("the container is gone"))?.attached = wanted;
-        Ok(Joined::Yes)
+        ours.ok_or_else(|| refused("the container is gone"))?.attached = wanted.filter(|_| !is_taken);
+        Ok(if is_taken { Attached::AddressTaken } else { Attached::Yes })
     }
 
     async fn detach(&self, workspace: &str) -> Result<(), Error> {
@@ -144,7 +142,7 @@ impl Containers for MemoryContainers {
         Ok(1)
     }
 
-    async fn remove_one(&self, id: &str) -> Result<(), Error> {
+    async fn remove_container(&self, id: &str) -> Result<(), Error> {
         self.engine().containers.retain(|_, kept| kept.id != id || kept.owner != self.owner);
         Ok(())
     }

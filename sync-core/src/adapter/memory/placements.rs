@@ -87,8 +87,8 @@ impl Placements for MemoryPlacements {
         Ok(())
     }
 
-    async fn give_address_back(&self, workspace: &str) -> Result<(), Error> {
-        self.change(workspace, |kept| kept.address = None);
+    async fn give_address_back(&self, workspace: &str, address: IpAddr) -> Result<(), Error> {
+        self.change(workspace, |kept| kept.address = kept.address.filter(|kept| *kept != address));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::port::{Sighting, WorkspaceState, Workspaces};
 
 /// Workspaces in memory, and transactions that are under way. Clones share them.
@@ -57,6 +57,13 @@ impl Workspaces for MemoryWorkspaces {
             over_below: tables.open.iter().copied().min().unwrap_or(tables.next),
             unbegun_from: tables.next,
         })
+    }
+
+    async fn check(&self, workspace: &str) -> Result<(), Error> {
+        if self.tables().states.contains_key(workspace) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Refused, format!("there is no workspace {workspace:?}")))
     }
 }
 

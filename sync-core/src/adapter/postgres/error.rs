@@ -95,6 +95,8 @@ fn kind_of(code: &SqlState) -> ErrorKind {
     match code.code() {
         // Read-only transaction: this server is a standby, or became one. Its primary will answer.
         "25006" => ErrorKind::Unavailable,
+        // The transaction waited, for a lock perhaps, for longer than it may.
+        "25P03" | "25P04" => ErrorKind::Unavailable,
         "42501" => ErrorKind::Denied,
         // A deadlock or a serialization failure passes when tried again, as does a cancelled or timed-out statement.
         code => match code.get(..2).unwrap_or_default() {
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_tried_again_and_data_is_told_from_settings() {
         let remedy = |code| kind_of(&SqlState::from_code(code)).remedy();
-        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57014", "25006"] {
+        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57014", "25006", "25P04"] {
             assert_eq!(remedy(code), Remedy::Retry, "{code}");
         }
         for code in ["28P01", "42501", "42P01", "3D000", "XX000"] {

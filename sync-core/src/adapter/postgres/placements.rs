@@ -73,9 +73,9 @@ impl Placements for PostgresPlacements {
         }
     }
 
-    async fn give_address_back(&self, workspace: &str) -> Result<(), Error> {
-        let sql = "update outbox.placements set address = null where workspace = $1";
-        self.execute("giving an address back", sql, &[&workspace]).await.map(|_| ())
+    async fn give_address_back(&self, workspace: &str, address: IpAddr) -> Result<(), Error> {
+        let sql = "update outbox.placements set address = null where workspace = $1 and address = $2";
+        self.execute("giving an address back", sql, &[&workspace, &address]).await.map(|_| ())
     }
 
     async fn give_host_name_back(&self, workspace: &str) -> Result<(), Error> {

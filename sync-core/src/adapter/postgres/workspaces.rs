@@ -28,6 +28,7 @@ pub struct WorkspaceStatements {
 pub struct PostgresWorkspaces {
     database: Postgres,
     look: String,
+    check: String,
     statements: WorkspaceStatements,
 }
 
@@ -56,14 +57,20 @@ impl PostgresWorkspaces {
                            order by wanted.place)
                from (select pg_current_snapshot() as snapshot) as now"
         );
-        Self { database, look, statements }
+        let check = format!(
+            "with known as (\n{sql}\n)
+             select exists (select from known where known.id::text = $1),
+                    exists (select from outbox.sagas saga where saga.subject = $1 and saga.kind = 'workspace-delete')"
+        );
+        Self { database, look, check, statements }
     }
 
     /// Writes a workspace and has it created, in one transaction; says the saga's number. `params` say what it is like,
     /// `details` are the application's own. Dropped half-way, it may have happened.
     ///
     /// # Errors
-    /// `Contract` when the application refuses it, or it was begun already; `Unavailable`, `Denied`, `Configuration`.
+    /// `Contract` when the application refuses it, when it was begun with other params, or when its id is used up;
+    /// `Unavailable`, `Denied`, `Configuration`.
     pub async fn create(
         &self,
         workspace: &str,
@@ -143,5 +150,22 @@ impl Workspaces for PostgresWorkspaces {
             over_below: over_below.map_err(unreadable)?.unsigned_abs(),
             unbegun_from: unbegun_from.map_err(unreadable)?.unsigned_abs(),
         })
+    }
+
+    async fn check(&self, workspace: &str) -> Result<(), Error> {
+        let client = self.database.timed().await?;
+        let row = client.query_one(&self.check, &[&workspace]).await;
+        let row = row.map_err(|error| from_postgres("looking for a workspace (workspaces.known)", error))?;
+        let unreadable = |error| Error::new(ErrorKind::Internal, "reading a look at a workspace").with_source(error);
+        let [is_known, is_deleted] = [row.try_get(0), row.try_get(1)];
+        let why = match (is_known.map_err(unreadable)?, is_deleted.map_err(unreadable)?) {
+            (true, false) => return Ok(()),
+            (_, true) => format!("workspace {workspace} was deleted before its creation was committed"),
+            (false, false) => format!(
+                "workspaces.known has no workspace {workspace:?}: its row is not there, or the text of its `id` is another one \
+                 (a UUID in capitals, say), and the cleanup would take it for missing"
+            ),
+        };
+        Err(Error::new(ErrorKind::Refused, why))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::ErrorKind;
-use crate::port::{ContainerSpec, Containers, Joined};
+use crate::port::{Attached, ContainerSpec, Containers};
 
 /// A host that has the image `sync-busybox` and the network `workspaces`, 10.213.0.0/24.
 #[async_trait]
@@ -140,16 +140,18 @@ async fn a_container_has_the_address_it_was_given_and_nobody_else_has_it(host: &
         containers.create(&ContainerSpec { is_detached: true, ..waiting(workspace) }).await.unwrap();
     }
     for _ in 0..2 {
-        assert_eq!(containers.attach(&one, "workspaces", first).await.unwrap(), Joined::Yes);
+        assert_eq!(containers.attach(&one, "workspaces", first).await.unwrap(), Attached::Yes);
     }
     let attach = async |workspace: &str, address| containers.attach(workspace, "workspaces", address).await.unwrap();
-    assert_eq!(attach(&two, first).await, Joined::AddressTaken, "the other one has it");
-    assert_eq!(attach(&one, second).await, Joined::Yes);
-    assert_eq!(attach(&two, first).await, Joined::Yes);
+    assert_eq!(attach(&two, first).await, Attached::AddressTaken, "the other one has it");
+    assert_eq!(attach(&two, second).await, Attached::Yes);
+    assert_eq!(attach(&two, first).await, Attached::AddressTaken);
+    assert_eq!(attach(&one, second).await, Attached::Yes, "which has left the one it had");
+    assert_eq!(attach(&two, first).await, Attached::Yes);
     for _ in 0..2 {
         containers.detach(&one).await.unwrap();
     }
-    assert_eq!(attach(&two, second).await, Joined::Yes);
+    assert_eq!(attach(&two, second).await, Attached::Yes);
     let nowhere = containers.attach(&one, "no-such-network", first).await.unwrap_err();
     assert_eq!(nowhere.kind(), ErrorKind::Configuration, "{nowhere}");
     let gone = containers.attach(&host.name("seven"), "workspaces", first).await.unwrap_err();
@@ -184,10 +186,10 @@ async fn a_container_of_another_saga_is_not_taken_and_one_that_was_removed_takes
     let first = containers.create(&made_by(1)).await.unwrap();
     let second = containers.create(&made_by(2)).await.unwrap();
     assert_ne!(first, second);
-    containers.remove_one(&first).await.unwrap();
+    containers.remove_container(&first).await.unwrap();
     assert_eq!(containers.list().await.unwrap().iter().map(|one| &one.id).collect::<Vec<_>>(), [&second]);
     for _ in 0..2 {
-        containers.remove_one(&second).await.unwrap();
+        containers.remove_container(&second).await.unwrap();
     }
     assert!(containers.list().await.unwrap().is_empty());
 }

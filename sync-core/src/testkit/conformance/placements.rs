@@ -82,11 +82,14 @@ async fn an_address_that_was_given_back_is_given_out_again(placements: &dyn Plac
         placements.take_address(name, three).await.unwrap();
     }
     for _ in 0..2 {
-        placements.give_address_back("b").await.unwrap();
+        placements.give_address_back("b", address("10.0.0.2")).await.unwrap();
     }
     assert_eq!(placements.take_address("d", three).await.unwrap(), address("10.0.0.2"));
     placements.remove("a").await.unwrap();
     assert_eq!(placements.take_address("b", three).await.unwrap(), address("10.0.0.1"));
+    // One that comes late, about an address it had before.
+    placements.give_address_back("b", address("10.0.0.2")).await.unwrap();
+    assert_eq!(placements.get("b").await.unwrap().unwrap().address, Some(address("10.0.0.1")));
     clear(placements).await;
 }
 
@@ -125,7 +128,7 @@ async fn a_workspace_that_is_not_placed_occupies_nothing(placements: &dyn Placem
     assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
     let refused = placements.take_host_name("nobody", "web.example").await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
-    placements.give_address_back("nobody").await.unwrap();
+    placements.give_address_back("nobody", address("10.0.0.1")).await.unwrap();
     placements.give_host_name_back("nobody").await.unwrap();
     assert!(placements.list().await.unwrap().is_empty());
 }

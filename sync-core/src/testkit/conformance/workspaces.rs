@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 
+use crate::error::ErrorKind;
 use crate::port::{Sighting, WorkspaceState, Workspaces};
 
 /// A store in which workspaces are written.
@@ -43,6 +44,10 @@ pub async fn workspaces(store: &impl WorkspacesHarness) {
     let [live, gone, missing] = [WorkspaceState::Live, WorkspaceState::Gone, WorkspaceState::Missing];
     assert_eq!(look().await.states, [live, gone, missing, missing]);
     assert!(store.workspaces().look(&[]).await.unwrap().states.is_empty());
+    store.workspaces().check("here").await.unwrap();
+    for unknown in ["nowhere", "HERE", "größe \" 7"] {
+        assert_eq!(store.workspaces().check(unknown).await.unwrap_err().kind(), ErrorKind::Refused, "{unknown}");
+    }
 
     let early = store.begin("nowhere").await;
     let first = look().await;

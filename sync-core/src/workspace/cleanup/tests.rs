@@ -7,9 +7,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::*;
+use crate::adapter::HostsDirectory;
 use crate::adapter::memory::{MemoryContainers, MemoryHostNames, MemoryPlacements, MemoryWorkspaces};
-use crate::port::{Container, ContainerSpec, Containers, Executed, Joined, Placements};
-use crate::workspace::WorkspaceOrder;
+use crate::port::{Attached, Container, ContainerSpec, Containers, Executed, Placements};
+use crate::workspace::{Host, WorkspaceOrder};
 
 /// Containers of which each removal waits until it is let go.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Containers for Slow {
         self.containers.execute(workspace, command).await
     }
 
-    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Joined, Error> {
+    async fn attach(&self, workspace: &str, network: &str, address: IpAddr) -> Result<Attached, Error> {
         self.containers.attach(workspace, network, address).await
     }
 
@@ -45,10 +46,10 @@ impl Containers for Slow {
         self.containers.remove(workspace).await
     }
 
-    async fn remove_one(&self, id: &str) -> Result<(), Error> {
+    async fn remove_container(&self, id: &str) -> Result<(), Error> {
         self.begun.add_permits(1);
         self.may.acquire().await.unwrap().forget();
-        self.containers.remove_one(id).await
+        self.containers.remove_container(id).await
     }
 }
 
@@ -73,13 +74,14 @@ fn yard() -> Yard {
         ([(); 2].map(slow).to_vec(), MemoryPlacements::default(), MemoryWorkspaces::default());
     let site = Site {
         hosts: vec![host("one", &hosts[0]), host("two", &hosts[1])],
+        workspaces: Arc::new(workspaces.clone()),
         placements: Arc::new(placements.clone()),
         host_names: Some(Arc::new(MemoryHostNames::default())),
         domain: None,
         defaults: WorkspaceOrder::default(),
     };
     let config = CleanupConfig { grace: Duration::ZERO, ..CleanupConfig::default() };
-    let cleanup = Cleanup::new(Arc::new(site), Arc::new(workspaces.clone()), config);
+    let cleanup = Cleanup::new(Arc::new(site), config);
     Yard { hosts, placements, workspaces, cleanup }
 }
 
@@ -171,4 +173,32 @@ async fn the_placement_of_a_workspace_on_a_host_that_is_not_configured_is_kept_a
     assert!(report.removed.is_empty());
     assert!(report.failed[0].contains("host three") && report.failed[0].contains("workspaces.hosts"), "{report:?}");
     assert!(yard.placements.get("a").await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_stays_a_workspaces_own_while_it_is_not_known_whether_it_is_told() {
+    let mut yard = yard();
+    let mut site = Site::clone(&yard.cleanup.site);
+    site.host_names = Some(Arc::new(HostsDirectory::new("/nowhere".into(), "us")));
+    for host_names in [site.host_names.take(), None] {
+        yard.cleanup.site = Arc::new(Site { host_names, ..site.clone() });
+        yard.workspaces.set("a", WorkspaceState::Gone);
+        yard.placements.place("a", "one").await.unwrap();
+        yard.placements.take_host_name("a", "a.example").await.unwrap();
+        let report = yard.cleanup.round(false).await.unwrap();
+        assert!(report.removed.is_empty() && report.failed[0].contains("workspaces.host_names"), "{report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_is_missing_anew_is_waited_for_anew() {
+    let yard = yard();
+    yard.placements.place("a", "one").await.unwrap();
+    assert_eq!(yard.cleanup.round(false).await.unwrap().removed.len(), 1);
+    assert_eq!(yard.cleanup.round(false).await.unwrap(), Report::default());
+    let _open = yard.workspaces.begin();
+    let over = yard.workspaces.begin();
+    yard.workspaces.end(over);
+    yard.placements.place("a", "one").await.unwrap();
+    assert_eq!(yard.cleanup.round(false).await.unwrap().waiting, ["a"], "the transaction may be writing it");
 }

@@ -1,5 +1,6 @@
 //! Whether what was found is an orphan. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::port::{Sighting, WorkspaceState};
@@ -30,19 +31,42 @@ impl Verdict {
 
 /// Of something this old, whose workspace was missing for the first time in a look after which transactions from
 /// `first_missed` on began.
-pub(super) fn verdict(
-    state: WorkspaceState,
-    age: Duration,
-    grace: Duration,
-    first_missed: u64,
-    look: &Sighting,
-) -> Verdict {
+fn verdict(state: WorkspaceState, age: Duration, grace: Duration, first_missed: u64, look: &Sighting) -> Verdict {
     match state {
         WorkspaceState::Live => Verdict::Keep,
         WorkspaceState::Gone => Verdict::Gone,
         // Every transaction that may have written it has ended, and it is not there.
         WorkspaceState::Missing if age >= grace && look.over_below >= first_missed => Verdict::Missing,
         WorkspaceState::Missing => Verdict::Wait,
+    }
+}
+
+/// What is known of the workspaces that have anything.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    pub(super) grace: Duration,
+    /// The workspaces, as they were looked at, sorted.
+    pub(super) ids: &'a [String],
+    pub(super) look: Sighting,
+    /// When those that are missing were missed first.
+    pub(super) missed: BTreeMap<String, u64>,
+}
+
+impl Judge<'_> {
+    pub(super) fn verdict(&self, workspace: &str, age: Duration) -> Verdict {
+        let place = self.ids.binary_search_by(|id| id.as_str().cmp(workspace)).ok();
+        let state = place.and_then(|place| self.look.states.get(place));
+        self.verdict_on(workspace, state, age, &self.look)
+    }
+
+    /// By a later look at this one alone.
+    pub(super) fn verdict_by(&self, look: &Sighting, workspace: &str, age: Duration) -> Verdict {
+        self.verdict_on(workspace, look.states.first(), age, look)
+    }
+
+    fn verdict_on(&self, workspace: &str, state: Option<&WorkspaceState>, age: Duration, look: &Sighting) -> Verdict {
+        let missed = self.missed.get(workspace).copied().unwrap_or(look.unbegun_from);
+        verdict(state.copied().unwrap_or(WorkspaceState::Live), age, self.grace, missed, look)
     }
 }
 
