@@ -1,6 +1,7 @@
 //! Servers, databases, pipelines and runners for the tests.
 
 pub mod broker;
+pub mod certificates;
 pub mod clock;
 pub mod cluster;
 pub mod domain;

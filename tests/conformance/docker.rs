@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sync_core::adapter::docker::{DockerConfig, DockerContainers};
-use sync_core::port::Containers;
+use sync_core::ErrorKind;
+use sync_core::adapter::docker::{DockerConfig, DockerContainers, DockerTls};
+use sync_core::port::{ContainerSpec, Containers};
 use sync_core::testkit::conformance::{self, ContainersHarness};
 
-use crate::support::{engine, servers};
+use crate::support::certificates::Authority;
+use crate::support::engine::{self, Engine};
+use crate::support::{process, servers};
 
 #[derive(Debug)]
 struct RealHost {
@@ -31,4 +34,58 @@ async fn a_docker_engine_keeps_every_promise_of_containers() {
     let Some(engine) = servers::docker() else { return };
     engine::network(&engine, "workspaces", "10.213.0.0/24").await;
     conformance::containers(&RealHost { engine }).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_asks_for_certificates_is_reached_with_them_and_one_that_is_not_believed_is_told() {
+    let Some(shared) = servers::docker() else { return };
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let port = process::free_port();
+    let _engine = Engine::with_tls(&shared, port, &authority).await;
+    let containers = |engine: &Authority, client: &Authority| {
+        let client = client.client();
+        let tls =
+            DockerTls { ca_file: engine.certificate(), certificate_file: client.certificate, key_file: client.key };
+        let config =
+            DockerConfig { engine: format!("tcp://127.0.0.1:{port}"), tls: Some(tls), ..DockerConfig::default() };
+        DockerContainers::new(&config).unwrap()
+    };
+    let ours = containers(&authority, &authority);
+    let command = ["sleep", "1000"].map(str::to_owned).to_vec();
+    let (workspace, image) = ("blue".to_owned(), engine::IMAGE.to_owned());
+    let spec = ContainerSpec { workspace, image, command, is_detached: true, ..ContainerSpec::default() };
+    ours.create(&spec).await.unwrap();
+    let executed = ours.execute("blue", &["echo", "there"].map(str::to_owned)).await.unwrap();
+    assert_eq!((executed.code, executed.output.as_str()), (0, "there"));
+    assert_eq!(ours.remove("blue").await.unwrap(), 1);
+    for (who, engine, client) in [("the engine", &stranger, &authority), ("we", &authority, &stranger)] {
+        let error = containers(engine, client).list().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{who}: {error:?}");
+        assert!(error.to_string().contains("workspaces.hosts.local.ca_file"), "{who}: {error}");
+    }
+    let bare = DockerConfig { engine: format!("tcp://127.0.0.1:{port}"), ..DockerConfig::default() };
+    assert!(DockerContainers::new(&bare).unwrap().list().await.is_err(), "it does not speak without TLS");
+}
+
+#[test]
+fn files_that_hold_no_certificate_or_key_are_told_by_their_setting_before_anything_is_asked() {
+    let authority = Authority::new();
+    let (client, nowhere) = (authority.client(), authority.certificate().with_extension("missing"));
+    let well =
+        DockerTls { ca_file: authority.certificate(), certificate_file: client.certificate, key_file: client.key };
+    let at = |engine: &str, tls: &DockerTls| {
+        let config = DockerConfig { engine: engine.to_owned(), tls: Some(tls.clone()), ..DockerConfig::default() };
+        DockerContainers::new(&config)
+    };
+    at("tcp://127.0.0.1:2376", &well).unwrap();
+    for (wrong, setting) in [
+        (DockerTls { ca_file: nowhere.clone(), ..well.clone() }, "ca_file"),
+        (DockerTls { certificate_file: well.key_file.clone(), ..well.clone() }, "certificate_file"),
+        (DockerTls { key_file: well.ca_file.clone(), ..well.clone() }, "key_file"),
+    ] {
+        let error = at("tcp://127.0.0.1:2376", &wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(error.to_string().starts_with(&format!("workspaces.hosts.local.{setting}: ")), "{error}");
+    }
+    assert!(at("unix:///var/run/docker.sock", &well).unwrap_err().to_string().contains("for tcp://"));
 }

@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use super::certificates::{Authority, Signed};
 use super::process::{self, Frozen};
 
 /// What containers of tests are made of.
@@ -89,13 +90,30 @@ pub struct Engine {
     server: Option<Child>,
     /// Whether its disk is one of its own.
     is_mounted: bool,
+    /// Where it also listens, and how.
+    listens: Vec<String>,
 }
 
 impl Engine {
     /// One that runs and has the image, taken from the engine that is there already.
     pub async fn new(shared: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
-        Self { directory, server: None, is_mounted: false }.with_image(shared).await
+        Self { directory, server: None, is_mounted: false, listens: Vec::new() }.with_image(shared).await
+    }
+
+    /// The same, which also listens on that port of this machine, for those whose certificate is of that authority.
+    pub async fn with_tls(shared: &str, port: u16, authority: &Authority) -> Self {
+        let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
+        let Signed { certificate, key } = authority.server();
+        let file = |option: &str, path: &Path| format!("{option}={}", path.display());
+        let listens = vec![
+            format!("--host=tcp://127.0.0.1:{port}"),
+            "--tlsverify".to_owned(),
+            file("--tlscacert", &authority.certificate()),
+            file("--tlscert", &certificate),
+            file("--tlskey", &key),
+        ];
+        Self { directory, server: None, is_mounted: false, listens }.with_image(shared).await
     }
 
     /// The same with a disk of so many bytes.
@@ -106,7 +124,7 @@ impl Engine {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&data);
         assert!(mount.status().unwrap().success());
-        Self { directory, server: None, is_mounted: true }.with_image(shared).await
+        Self { directory, server: None, is_mounted: true, listens: Vec::new() }.with_image(shared).await
     }
 
     async fn with_image(mut self, shared: &str) -> Self {
@@ -160,7 +178,11 @@ impl Engine {
         std::fs::remove_dir_all(at("exec")).ok();
         let log = std::fs::File::options().create(true).append(true).open(at("engine.log")).unwrap();
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "dockerd"]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        if self.listens.is_empty() {
+            command.arg("--net");
+        }
+        command.arg("dockerd").args(&self.listens);
         command.args(["--host", &self.address(), "--data-root", &at("data"), "--exec-root", &at("exec")]);
         command.args([
             "--pidfile",
@@ -168,6 +190,7 @@ impl Engine {
             "--storage-driver",
             "vfs",
             "--iptables=false",
+            "--ip-forward=false",
             "--bridge",
             "none",
         ]);

@@ -4,6 +4,7 @@ mod config;
 mod containers;
 mod engine;
 mod error;
+mod tls;
 
-pub use config::DockerConfig;
+pub use config::{DockerConfig, DockerTls};
 pub use containers::DockerContainers;

@@ -78,10 +78,20 @@ pub(crate) struct Cleanup {
 pub(crate) struct Host {
     /// Its engine.
     pub(crate) engine: String,
+    /// How it is protected.
+    pub(crate) tls: Option<Tls>,
     /// The network of its workspaces.
     pub(crate) network: Option<String>,
     /// Their addresses.
     pub(crate) addresses: Option<AddressRange>,
+}
+
+/// Files that prove who an engine is, and who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub(crate) ca_file: PathBuf,
+    pub(crate) certificate_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -211,6 +221,7 @@ impl Host {
                 "is missing: where its Docker engine listens, such as \"unix:///var/run/docker.sock\"",
             );
         }
+        let tls = Tls::read(&mut section);
         let network = section.text("network");
         let addresses = section.text("addresses").and_then(|text| {
             let range = range(&text);
@@ -224,7 +235,22 @@ impl Host {
         if network.is_some() && addresses.is_none() {
             section.problem("addresses", "is missing: the addresses its workspaces have in their network");
         }
-        Some(Self { engine: engine?, network, addresses })
+        Some(Self { engine: engine?, tls, network, addresses })
+    }
+}
+
+impl Tls {
+    /// All three files or none.
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        const KEYS: [&str; 3] = ["ca_file", "certificate_file", "key_file"];
+        let files = KEYS.map(|key| section.path(key));
+        if files.iter().any(Option::is_some) {
+            for (key, _) in KEYS.iter().zip(&files).filter(|(_, file)| file.is_none()) {
+                section.problem(key, "is missing: TLS needs ca_file, certificate_file and key_file");
+            }
+        }
+        let [ca_file, certificate_file, key_file] = files;
+        Some(Self { ca_file: ca_file?, certificate_file: certificate_file?, key_file: key_file? })
     }
 }
 

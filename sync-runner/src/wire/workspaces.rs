@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sync_core::adapter::HostsDirectory;
-use sync_core::adapter::docker::{DockerConfig, DockerContainers};
+use sync_core::adapter::docker::{DockerConfig, DockerContainers, DockerTls};
 use sync_core::adapter::postgres::{
     EndingStatements, PostgresPlacements, PostgresSagas, PostgresWorkspaces, SagasConfig, WorkspaceStatements,
 };
@@ -72,9 +72,15 @@ impl Wire<'_> {
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         let host = |(name, host): (&String, &WorkspaceHost)| {
+            let tls = host.tls.as_ref().map(|tls| DockerTls {
+                ca_file: tls.ca_file.clone(),
+                certificate_file: tls.certificate_file.clone(),
+                key_file: tls.key_file.clone(),
+            });
             let config = DockerConfig {
                 host: name.clone(),
                 engine: host.engine.clone(),
+                tls,
                 owner: settings.owner.clone(),
                 timeout: settings.engine_timeout,
             };

@@ -187,9 +187,12 @@ async fn without_a_host_every_command_says_which_setting_is_missing() {
         assert_eq!(ended.code, Some(2), "{}", ended.all());
         assert!(ended.err.contains("workspaces.hosts"), "{}", ended.err);
     }
-    let half = stage.runner.run(&["workspace", "list", "--set", "workspaces.hosts.one.network=x"]);
+    let half = ["--set", "workspaces.hosts.one.network=x", "--set", "workspaces.hosts.one.ca_file=x"];
+    let half = stage.runner.run(&[&["workspace", "list"][..], &half].concat());
     assert_eq!(half.code, Some(2), "{}", half.all());
-    for setting in ["workspaces.hosts.one.engine", "workspaces.hosts.one.addresses"] {
-        assert!(half.err.contains(setting), "{setting}: {}", half.err);
+    for setting in
+        ["engine", "addresses", "certificate_file", "key_file"].map(|key| format!("workspaces.hosts.one.{key}"))
+    {
+        assert!(half.err.contains(&setting), "{setting}: {}", half.err);
     }
 }

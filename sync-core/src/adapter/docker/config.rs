@@ -1,5 +1,6 @@
 //! Where an engine is, and whose containers are ours.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A Docker engine, and the containers of one owner on it.
@@ -7,8 +8,11 @@ use std::time::Duration;
 pub struct DockerConfig {
     /// What the host is called, in errors.
     pub host: String,
-    /// Where its engine listens: `unix:///var/run/docker.sock`, or `tcp://host:2375`, which is not protected by anything.
+    /// Where its engine listens: `unix:///var/run/docker.sock`, or `tcp://host:2376`, which without `tls` is not protected by
+    /// anything.
     pub engine: String,
+    /// How `tcp://` is protected.
+    pub tls: Option<DockerTls>,
     /// Whose containers these are, by their label `workspace-owner`: of two owners on one engine neither touches the
     /// other's.
     pub owner: String,
@@ -17,11 +21,23 @@ pub struct DockerConfig {
     pub timeout: Duration,
 }
 
+/// Engine and client prove to each other who they are, as with `dockerd --tlsverify`. Files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerTls {
+    /// The certificates of the authority that signed the engine's; those of the system are believed, too.
+    pub ca_file: PathBuf,
+    /// The client's certificate.
+    pub certificate_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
 impl Default for DockerConfig {
     fn default() -> Self {
         Self {
             host: "local".to_owned(),
             engine: "unix:///var/run/docker.sock".to_owned(),
+            tls: None,
             owner: "sync".to_owned(),
             timeout: Duration::from_secs(60),
         }

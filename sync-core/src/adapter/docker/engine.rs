@@ -6,8 +6,9 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::config::DockerConfig;
+use super::config::{DockerConfig, DockerTls};
 use super::error::{from_docker, unanswered};
+use super::tls;
 use crate::error::{Error, ErrorKind};
 
 /// An engine, asked for nothing yet.
@@ -24,20 +25,27 @@ pub(super) struct Engine {
 enum Address {
     Socket(String),
     Tcp(String),
+    Tls(String, DockerTls),
 }
 
 impl Engine {
     pub(super) fn new(config: &DockerConfig) -> Result<Self, Error> {
         let DockerConfig { host, engine, .. } = config;
-        let address = match engine.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Address::Socket(path.to_owned()),
-            Some(("tcp", address)) if address.contains(':') => Address::Tcp(address.to_owned()),
+        let wrong =
+            |what: String| Err(Error::new(ErrorKind::Configuration, format!("workspaces.hosts.{host}.engine: {what}")));
+        let address = match (engine.split_once("://"), &config.tls) {
+            (Some(("unix", path)), None) if path.starts_with('/') => Address::Socket(path.to_owned()),
+            (Some(("tcp", address)), None) if address.contains(':') => Address::Tcp(address.to_owned()),
+            (Some(("tcp", address)), Some(tls)) if address.contains(':') => {
+                tls::check(host, tls)?;
+                Address::Tls(address.to_owned(), tls.clone())
+            }
+            (Some(("unix", _)), Some(_)) => {
+                return wrong("a socket needs no certificates; they are for tcp://".to_owned());
+            }
             _ => {
-                let what = format!(
-                    "workspaces.hosts.{host}.engine: {engine:?} is no engine; it looks like unix:///var/run/docker.sock or \
-                     tcp://host:2375"
-                );
-                return Err(Error::new(ErrorKind::Configuration, what));
+                let like = "it looks like unix:///var/run/docker.sock or tcp://host:2376";
+                return wrong(format!("{engine:?} is no engine; {like}"));
             }
         };
         Ok(Self { host: host.clone(), address, timeout: config.timeout, client: OnceCell::new() })
@@ -79,6 +87,10 @@ impl Engine {
             let client = match &self.address {
                 Address::Socket(path) => Docker::connect_with_unix(path, limit, version),
                 Address::Tcp(address) => Docker::connect_with_http(address, limit, version),
+                Address::Tls(address, DockerTls { ca_file, certificate_file, key_file }) => {
+                    tls::choose_provider();
+                    Docker::connect_with_ssl(address, key_file, certificate_file, ca_file, limit, version)
+                }
             };
             client?.negotiate_version().await
         });

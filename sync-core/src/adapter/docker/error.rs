@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as Foreign;
 
+use super::tls::is_distrust;
 use crate::error::{Error, ErrorKind};
 
 /// The status of an engine's answer, if it gave one.
@@ -20,6 +21,15 @@ pub(super) fn from_docker(host: &str, doing: &str, error: Foreign) -> Error {
     let setting = format!("{doing}: workspaces.hosts.{host}.engine");
     if let Foreign::SocketNotFoundError(path) = &error {
         return Error::new(ErrorKind::Unavailable, format!("{setting}: no engine listens at {path}"));
+    }
+    if is_distrust(&error) {
+        let files =
+            format!("see workspaces.hosts.{host}.ca_file, and certificate_file, which its own authority has to know");
+        return Error::new(
+            ErrorKind::Denied,
+            format!("{setting}: one does not believe the other's certificate; {files}"),
+        )
+        .with_source(error);
     }
     Error::new(ErrorKind::Unavailable, format!("{setting}: the engine does not answer")).with_source(error)
 }
