@@ -41,7 +41,7 @@ use self::reader::{Reader, Section};
 pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, Delivery, Relay};
 pub(crate) use self::search::{Search, Searchable};
-pub(crate) use self::workspaces::{Host as WorkspaceHost, Workspaces};
+pub(crate) use self::workspaces::{Host as WorkspaceHost, Statements as WorkspaceStatements, Workspaces};
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_PATH: &str = "sync.toml";

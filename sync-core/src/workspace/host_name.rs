@@ -51,3 +51,38 @@ impl SagaStep for PublishHostName {
         self.0.placements.give_host_name_back(context.subject).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::adapter::memory::{MemoryHostNames, MemoryPlacements, MemoryWorkspaces};
+    use crate::port::Placements as _;
+    use crate::workspace::WorkspaceOrder;
+
+    #[tokio::test]
+    async fn two_names_that_differ_by_case_are_one_and_the_second_workspace_does_not_get_it() {
+        let placements = MemoryPlacements::default();
+        let site = Arc::new(Site {
+            hosts: Vec::new(),
+            workspaces: Arc::new(MemoryWorkspaces::default()),
+            placements: Arc::new(placements.clone()),
+            host_names: Some(Arc::new(MemoryHostNames::default())),
+            domain: None,
+            defaults: WorkspaceOrder::default(),
+        });
+        let outputs = BTreeMap::from([(address::NAME.to_owned(), json!("10.0.0.1"))]);
+        let take = async |subject: &str, name: &str| {
+            placements.place(subject, "one").await.unwrap();
+            let params = json!({ "host_name": name });
+            PublishHostName(Arc::clone(&site))
+                .act(StepContext { saga: 1, subject, params: &params, outputs: &outputs })
+                .await
+        };
+        assert_eq!(take("a", "Blue.Example").await.unwrap(), "blue.example");
+        assert_eq!(take("b", "BLUE.example").await.unwrap_err().kind(), ErrorKind::Refused);
+    }
+}

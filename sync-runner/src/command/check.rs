@@ -4,6 +4,7 @@ mod elasticsearch;
 mod finding;
 mod kafka;
 mod postgres;
+mod workspaces;
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ struct Report<'a> {
 /// Runs all checks and prints a line for each.
 pub(super) async fn check(config: &Config, args: &JsonArgs) -> Result<Exit, Failure> {
     let wire = Wire::new(config)?;
-    let (database, bus, cluster) = tokio::join!(
+    let (database, bus, cluster, workspaces) = tokio::join!(
         in_time("postgres", postgres::check(config, &wire)),
         async {
             match config.relay.bus {
@@ -39,8 +40,10 @@ pub(super) async fn check(config: &Config, args: &JsonArgs) -> Result<Exit, Fail
             }
         },
         in_time("elasticsearch", elasticsearch::check(config, &wire)),
+        workspaces::check(config, &wire),
     );
-    let findings: Vec<_> = [settings(config)].into_iter().chain(database).chain(bus).chain(cluster).collect();
+    let parts = [vec![settings(config)], database, bus, cluster, workspaces];
+    let findings: Vec<_> = parts.into_iter().flatten().collect();
     let exit = findings.iter().map(Finding::exit).max().unwrap_or(Exit::Success);
     if args.json {
         render::json(&Report { ok: exit == Exit::Success, checks: &findings })?;
@@ -60,7 +63,7 @@ fn settings(config: &Config) -> Finding {
     }
 }
 
-async fn in_time(part: &'static str, checks: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
+async fn in_time(part: &str, checks: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     timeout(PATIENCE, checks).await.unwrap_or_else(|_| {
         let what = format!("{part}: no answer within {}", show_duration(PATIENCE));
         vec![Finding::failed(part, "time", &Error::new(ErrorKind::Unavailable, what))]

@@ -65,7 +65,11 @@ impl Wire<'_> {
         Ok(Cleanup::new(self.site()?, config))
     }
 
-    fn site(&self) -> Result<Arc<Site>, Error> {
+    /// Where workspaces live.
+    ///
+    /// # Errors
+    /// As [`workspaces`](Self::workspaces).
+    pub(crate) fn site(&self) -> Result<Arc<Site>, Error> {
         let settings = &self.config.workspaces;
         if settings.hosts.is_empty() {
             let what = "workspaces.hosts: no host is configured: add a section [workspaces.hosts.NAME]";

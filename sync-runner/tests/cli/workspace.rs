@@ -175,6 +175,31 @@ async fn a_database_that_knows_none_of_many_workspaces_is_not_believed() {
 }
 
 #[tokio::test]
+async fn check_tries_the_hosts_of_workspaces_and_has_the_statements_understood() {
+    let Some(stage) = stage().await else { return };
+    let checks = |more: &[&str]| {
+        let ended = stage.runner.run(&[&["check", "--json"][..], more].concat());
+        let checks = ended.json()["checks"].as_array().unwrap().clone();
+        checks.into_iter().filter(|check| check["part"].as_str().unwrap().starts_with("workspaces")).collect::<Vec<_>>()
+    };
+    let well = checks(&[]);
+    let tried: Vec<_> = well.iter().map(|check| check["check"].as_str().unwrap()).collect();
+    assert_eq!(tried, ["engine", "known", "create", "delete", "ready", "failed", "deleted"]);
+    assert!(well.iter().all(|check| check["verdict"] == "ok"), "{well:?}");
+    for (wrong, told) in [
+        ("workspaces.hosts.here.engine=unix:///nowhere/docker.sock", "workspaces.hosts.here.engine"),
+        ("workspaces.host_names=/nowhere", "workspaces.host_names"),
+        ("workspaces.known=select id from spaces", "workspaces.known"),
+        ("workspaces.ready=select no_such_function($1)", "workspaces.ready"),
+    ] {
+        let failed: Vec<_> =
+            checks(&["--set", wrong]).into_iter().filter(|check| check["verdict"] == "failed").collect();
+        assert_eq!(failed.len(), 1, "{wrong}: {failed:?}");
+        assert!(failed[0]["found"].as_str().unwrap().contains(told), "{failed:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_host_every_command_says_which_setting_is_missing() {
     let stage = Stage::migrated("direct").await;
     for arguments in [
