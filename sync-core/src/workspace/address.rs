@@ -42,9 +42,12 @@ impl SagaStep for TakeAddress {
         for passed_over in 0..PASSED_OVER {
             let Some(candidates) = left else { break };
             let address = self.0.placements.take_address(context.subject, candidates).await.map_err(|error| {
-                let more =
-                    format!("{error}; something else in network {network} has {passed_over} of {first} to {last}");
-                if passed_over > 0 { Error::new(error.kind(), more) } else { error }
+                if error.kind() != ErrorKind::Unexplained {
+                    return error;
+                }
+                let others = format!("something else in network {network} has {passed_over} of {first} to {last}");
+                let setting = format!("workspaces.hosts.{}.addresses", host.name);
+                Error::new(error.kind(), format!("{error} ({setting}); {others}"))
             })?;
             match host.containers.attach(context.subject, network, address).await? {
                 Attached::Yes => return Ok(output(address)),

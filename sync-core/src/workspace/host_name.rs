@@ -45,8 +45,16 @@ impl SagaStep for PublishHostName {
     }
 
     async fn undo(&self, context: StepContext<'_>) -> Result<(), Error> {
-        if let Some(host_names) = &self.0.host_names {
-            host_names.withdraw(context.subject).await?;
+        match &self.0.host_names {
+            Some(host_names) => host_names.withdraw(context.subject).await?,
+            None => {
+                let placement = self.0.placements.get(context.subject).await?;
+                if let Some(name) = placement.and_then(|placement| placement.host_name) {
+                    let what =
+                        format!("workspaces.host_names: the name {name} is told somewhere, and here is no directory");
+                    return Err(Error::new(ErrorKind::Refused, what));
+                }
+            }
         }
         self.0.placements.give_host_name_back(context.subject).await
     }
@@ -60,20 +68,38 @@ mod tests {
 
     use super::*;
     use crate::adapter::memory::{MemoryHostNames, MemoryPlacements, MemoryWorkspaces};
-    use crate::port::Placements as _;
+    use crate::port::{HostNames, Placements as _};
     use crate::workspace::WorkspaceOrder;
+
+    fn site(placements: &MemoryPlacements, host_names: Option<Arc<dyn HostNames>>) -> Arc<Site> {
+        Arc::new(Site {
+            hosts: Vec::new(),
+            workspaces: Arc::new(MemoryWorkspaces::default()),
+            placements: Arc::new(placements.clone()),
+            host_names,
+            domain: None,
+            defaults: WorkspaceOrder::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_name_is_not_given_back_by_a_process_that_does_not_know_where_it_is_told() {
+        let placements = MemoryPlacements::default();
+        let step = PublishHostName(site(&placements, None));
+        let outputs = BTreeMap::new();
+        let context = StepContext { saga: 1, subject: "a", params: &Value::Null, outputs: &outputs };
+        placements.place("a", "one").await.unwrap();
+        step.undo(context).await.unwrap();
+        placements.take_host_name("a", "a.example").await.unwrap();
+        let error = step.undo(context).await.unwrap_err();
+        assert!(error.to_string().starts_with("workspaces.host_names: "), "{error}");
+        assert!(placements.get("a").await.unwrap().unwrap().host_name.is_some());
+    }
 
     #[tokio::test]
     async fn two_names_that_differ_by_case_are_one_and_the_second_workspace_does_not_get_it() {
         let placements = MemoryPlacements::default();
-        let site = Arc::new(Site {
-            hosts: Vec::new(),
-            workspaces: Arc::new(MemoryWorkspaces::default()),
-            placements: Arc::new(placements.clone()),
-            host_names: Some(Arc::new(MemoryHostNames::default())),
-            domain: None,
-            defaults: WorkspaceOrder::default(),
-        });
+        let site = site(&placements, Some(Arc::new(MemoryHostNames::default())));
         let outputs = BTreeMap::from([(address::NAME.to_owned(), json!("10.0.0.1"))]);
         let take = async |subject: &str, name: &str| {
             placements.place(subject, "one").await.unwrap();

@@ -149,6 +149,10 @@ impl Workspaces {
         if domain.as_deref().is_some_and(|domain| check_host_name(domain).is_err()) {
             section.problem("domain", "expected what follows a host name, such as \"workspaces.example.org\"");
         }
+        let host_names = section.path("host_names");
+        if domain.is_some() && host_names.is_none() {
+            section.problem("domain", "is not used without workspaces.host_names, the directory where names are told");
+        }
         let cpus = section.text("cpus").and_then(|text| {
             let cpus = text.parse().ok().filter(|cpus| (0.01..=10_000.0).contains(cpus));
             if cpus.is_none() {
@@ -173,7 +177,7 @@ impl Workspaces {
             statements,
             defaults,
             time_allowed: section.duration("time_allowed", SECOND..=DAY).unwrap_or(default.time_allowed),
-            host_names: section.path("host_names"),
+            host_names,
             domain,
             concurrency: section.integer("concurrency", 1..=1_000).unwrap_or(default.concurrency),
             lease: section.duration("lease", SECOND..=10 * MINUTE).unwrap_or(default.lease),

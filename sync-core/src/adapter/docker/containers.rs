@@ -259,7 +259,9 @@ impl Containers for DockerContainers {
             Ok(()) => Ok(Attached::Yes),
             Err(failure) if failure.says("Address already in use") => Ok(Attached::AddressTaken),
             Err(failure) => {
-                Err(failure.into_error(self.engine.host(), &format!("joining network {network} as {address}")))
+                let host = self.engine.host();
+                let settings = format!("workspaces.hosts.{host}.network, addresses");
+                Err(failure.into_error(host, &format!("{settings}: joining network {network} as {address}")))
             }
         }
     }

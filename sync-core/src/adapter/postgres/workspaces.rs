@@ -162,8 +162,9 @@ impl Workspaces for PostgresWorkspaces {
             (true, false) => return Ok(()),
             (_, true) => format!("workspace {workspace} was deleted before its creation was committed"),
             (false, false) => format!(
-                "workspaces.known has no workspace {workspace:?}: its row is not there, or the text of its `id` is another one \
-                 (a UUID in capitals, say), and the cleanup would take it for missing"
+                "workspaces.known has no workspace {workspace:?}: its row is not there (the application writes it, or \
+                 workspaces.create), or the text of its `id` is another one (a UUID in capitals, say); the cleanup would take it \
+                 for missing"
             ),
         };
         Err(Error::new(ErrorKind::Refused, why))
