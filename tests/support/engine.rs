@@ -97,34 +97,39 @@ pub struct Engine {
 impl Engine {
     /// One that runs and has the image, taken from the engine that is there already.
     pub async fn new(shared: &str) -> Self {
+        Self::unstarted().with_image(shared).await
+    }
+
+    fn unstarted() -> Self {
         let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
-        Self { directory, server: None, is_mounted: false, listens: Vec::new() }.with_image(shared).await
+        Self { directory, server: None, is_mounted: false, listens: Vec::new() }
     }
 
     /// The same, which also listens on that port of this machine, for those whose certificate is of that authority.
     pub async fn with_tls(shared: &str, port: u16, authority: &Authority) -> Self {
-        let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
+        let mut engine = Self::unstarted();
         let Signed { certificate, key } = authority.server();
         let file = |option: &str, path: &Path| format!("{option}={}", path.display());
-        let listens = vec![
+        engine.listens = vec![
             format!("--host=tcp://127.0.0.1:{port}"),
             "--tlsverify".to_owned(),
             file("--tlscacert", &authority.certificate()),
             file("--tlscert", &certificate),
             file("--tlskey", &key),
         ];
-        Self { directory, server: None, is_mounted: false, listens }.with_image(shared).await
+        engine.with_image(shared).await
     }
 
     /// The same with a disk of so many bytes.
     pub async fn with_disk(shared: &str, bytes: u64) -> Self {
-        let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
-        let data = directory.path().join("data");
+        let mut engine = Self::unstarted();
+        let data = engine.directory.path().join("data");
         std::fs::create_dir(&data).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&data);
         assert!(mount.status().unwrap().success());
-        Self { directory, server: None, is_mounted: true, listens: Vec::new() }.with_image(shared).await
+        engine.is_mounted = true;
+        engine.with_image(shared).await
     }
 
     async fn with_image(mut self, shared: &str) -> Self {

@@ -32,7 +32,7 @@ const KNOWS: [(&str, &[&str]); 17] = [
     ("testkit", &["error", "version", "event", "query", "port"]),
 ];
 
-/// A client crate, and the one adapter that may name it.
+/// A client crate, and the adapters that may name it.
 const CLIENTS: [(&str, &[&str]); 10] = [
     ("tokio_postgres", &["postgres"]),
     ("deadpool_postgres", &["postgres"]),

@@ -190,6 +190,8 @@ impl<'a> Execution<'a> {
     /// Ends it, and says whether it is over: what refuses that it is done has it taken back.
     async fn end(&mut self, outcome: SagaOutcome, shutdown: &CancellationToken) -> Result<bool, Error> {
         if let Some(why) = self.must_not_end() {
+            // The end of the way back is another one.
+            self.unanswered_ends = 0;
             self.record(vec![SagaEvent::Compensating { why }]).await?;
             return Ok(false);
         }

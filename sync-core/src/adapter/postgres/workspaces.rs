@@ -39,8 +39,9 @@ impl PostgresWorkspaces {
         let sql = statements.known.trim().trim_end_matches(';');
         // The statement has lines of its own, so that it may end with a comment. The end of a snapshot is no bound: a
         // transaction that writes may be behind it. One's own number is: whoever has written before has a lower one.
+        let known = format!("with known as (\n{sql}\n)");
         let look = format!(
-            "with known as (\n{sql}\n)
+            "{known}
              select pg_snapshot_xmin(now.snapshot)::text::bigint, pg_current_xact_id()::text::bigint,
                     array(select case when exists (select from outbox.sagas saga
                                                     where saga.subject = wanted.id and saga.ended_at is null
@@ -58,7 +59,7 @@ impl PostgresWorkspaces {
                from (select pg_current_snapshot() as snapshot) as now"
         );
         let check = format!(
-            "with known as (\n{sql}\n)
+            "{known}
              select exists (select from known where known.id::text = $1),
                     exists (select from outbox.sagas saga where saga.subject = $1 and saga.kind = 'workspace-delete')"
         );
