@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sync_core::adapter::postgres::{EndingStatements, Postgres, PostgresConfig, PostgresSagas, SagasConfig, migrate};
+use sync_core::adapter::postgres::{
+    EndingStatement, EndingStatements, Postgres, PostgresConfig, PostgresSagas, SagasConfig, migrate,
+};
 use sync_core::port::Sagas;
 use sync_core::saga::{SagaConfig, SagaDefinition, SagaStep, SagaWorker, StepContext};
 use sync_core::{Error, ErrorKind};
@@ -98,7 +100,10 @@ impl SagaStep for Courier {
 
 /// A process that works on orders.
 fn worker(database: &Postgres, hangs: Option<Arc<Notify>>) -> SagaWorker {
-    let endings = EndingStatements { done: Some(DONE.to_owned()), compensated: Some(COMPENSATED.to_owned()) };
+    let endings = EndingStatements {
+        done: Some(EndingStatement::new("DONE", DONE)),
+        compensated: Some(EndingStatement::new("COMPENSATED", COMPENSATED)),
+    };
     let config = SagasConfig {
         lease: Duration::from_secs(2),
         endings: [("order".to_owned(), endings)].into(),

@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::dlq::{DlqChosenArgs, DlqCommand, DlqListArgs, DlqSelection, DlqShowArgs};
 pub(crate) use self::repair::{BackfillArgs, ReconcileArgs, ReindexArgs, ReindexDecision, ReplayArgs};
 pub(crate) use self::workspace::{
-    WorkspaceCleanupArgs, WorkspaceCommand, WorkspaceCreateArgs, WorkspaceDeleteArgs, WorkspaceListArgs,
-    WorkspaceStatusArgs,
+    WorkspaceCleanupArgs, WorkspaceCommand, WorkspaceCreateArgs, WorkspaceDeleteArgs, WorkspaceGiveUpArgs,
+    WorkspaceListArgs, WorkspaceStatusArgs,
 };
 
 /// Keeps a search index true to its database: PostgreSQL outbox to Kafka to Elasticsearch.

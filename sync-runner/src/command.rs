@@ -49,6 +49,7 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Workspace(WorkspaceCommand::List(args)) => args.output.json,
         Command::Workspace(WorkspaceCommand::Status(args)) => args.output.json,
         Command::Workspace(WorkspaceCommand::Delete(args)) => args.output.json,
+        Command::Workspace(WorkspaceCommand::GiveUp(args)) => args.output.json,
         Command::Workspace(WorkspaceCommand::Cleanup(args)) => args.output.json,
         Command::Init(_) | Command::Run(_) | Command::Demo(_) => false,
     };

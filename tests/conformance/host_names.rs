@@ -1,6 +1,7 @@
 //! Host names in a directory on a real disk.
 
-use std::fs;
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
 
 use sync_core::ErrorKind;
 use sync_core::adapter::HostsDirectory;
@@ -41,6 +42,23 @@ async fn files_of_others_in_the_directory_are_left_alone() {
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
     assert_eq!(others.list().await.unwrap(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_file_that_a_process_died_over_is_removed_and_one_that_is_being_written_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let [old, young, other] = [".workspace-0123456789abcdef", ".workspace-fedcba9876543210", ".printers"]
+        .map(|name| directory.path().join(name));
+    let two_hours_ago = SystemTime::now() - Duration::from_secs(7_200);
+    for path in [&old, &young, &other] {
+        fs::write(path, "# workspace-owner: ours").unwrap();
+        if path != &young {
+            File::options().write(true).open(path).unwrap().set_modified(two_hours_ago).unwrap();
+        }
+    }
+    let names = HostsDirectory::new(directory.path().to_owned(), "ours");
+    assert!(names.list().await.unwrap().is_empty());
+    assert_eq!([&old, &young, &other].map(|path| path.exists()), [false, true, true]);
 }
 
 #[tokio::test]

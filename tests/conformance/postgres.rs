@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::Action;
 use sync_core::adapter::postgres::{
-    EndingStatements, PostgresDeadLetters, PostgresPlacements, PostgresProjection, PostgresReindexes, PostgresRuns,
-    PostgresSagas, PostgresSource, PostgresWorkspaces, ProjectionConfig, ReindexesConfig, RunsConfig, SagasConfig,
-    SourceConfig, SyncedAt, WorkspaceStatements,
+    EndingStatement, EndingStatements, PostgresDeadLetters, PostgresPlacements, PostgresProjection, PostgresReindexes,
+    PostgresRuns, PostgresSagas, PostgresSource, PostgresWorkspaces, ProjectionConfig, ReindexesConfig, RunsConfig,
+    SagasConfig, SourceConfig, SyncedAt, WorkspaceStatements,
 };
 use sync_core::port::{
     DeadLetters, LedgerSource, Projection, Reindexes, Runs, SagaLog, Sagas, Source, Versions, WorkspaceState,
@@ -257,7 +257,7 @@ $$";
 
 impl RealSagas {
     fn store(&self, holder: &str) -> Arc<PostgresSagas> {
-        let statement = |outcome| Some(format!("select note($1, '{outcome}')"));
+        let statement = |outcome| Some(EndingStatement::new(outcome, format!("select note($1, '{outcome}')")));
         let endings = EndingStatements { done: statement("done"), compensated: statement("compensated") };
         let endings = [("trip".to_owned(), endings)].into();
         let config = SagasConfig { holder: holder.to_owned(), lease: self.lease, endings };

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use sync_core::adapter::HostsDirectory;
 use sync_core::adapter::docker::{DockerConfig, DockerContainers};
 use sync_core::adapter::postgres::{
-    EndingStatements, Postgres, PostgresConfig, PostgresPlacements, PostgresSagas, PostgresWorkspaces, SagasConfig,
-    WorkspaceStatements,
+    EndingStatement, EndingStatements, Postgres, PostgresConfig, PostgresPlacements, PostgresSagas, PostgresWorkspaces,
+    SagasConfig, WorkspaceStatements,
 };
 use sync_core::policy::backoff::Backoff;
 use sync_core::port::{AddressRange, PastSaga, Placements, SagaOutcome, Sagas};
@@ -136,7 +136,7 @@ impl Workplace {
     }
 
     fn sagas(&self, database: Postgres) -> PostgresSagas {
-        let statement = |name: &str| Some(format!("select public.{name}($1)"));
+        let statement = |name: &str| Some(EndingStatement::new(name, format!("select public.{name}($1)")));
         let endings = [
             (
                 CREATE,

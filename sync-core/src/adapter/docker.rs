@@ -4,6 +4,7 @@ mod config;
 mod containers;
 mod engine;
 mod error;
+mod preflight;
 mod tls;
 
 pub use config::{DockerConfig, DockerTls};

@@ -1,6 +1,6 @@
 //! Host names in a directory of hosts files, one a workspace, as `dnsmasq --hostsdir` reads it.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind as Io, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,6 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the names of our files begin with.
 const PREFIX: &str = "workspace-";
+
+/// What they begin with while they are written. Readers pass over names that begin with a dot.
+const UNFINISHED: &str = ".workspace-";
+
+/// A file that is unfinished for so long was left by a process that died.
+const ABANDONED: Duration = Duration::from_secs(3_600);
 
 /// What their first line says.
 const MARK: &str = "# workspace-owner: ";
@@ -81,8 +87,8 @@ impl HostNames for HostsDirectory {
                 if path.try_exists()? && !this.is_ours(&path)? {
                     return Ok(true);
                 }
-                // Readers see the old file or the new one; they pass over names that begin with a dot.
-                let new = this.directory.join(format!(".{:016x}", rand::random::<u64>()));
+                // Readers see the old file or the new one.
+                let new = this.directory.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
                 let written = File::create_new(&new).and_then(|mut file| {
                     file.write_all(text.as_bytes())?;
                     file.sync_all()?;
@@ -122,6 +128,9 @@ impl HostNames for HostsDirectory {
             for entry in fs::read_dir(&this.directory)? {
                 let entry = entry?;
                 let name = entry.file_name();
+                if name.to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
+                    sweep(&entry);
+                }
                 let Some(workspace) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
                 if this.is_ours(&entry.path())? {
                     workspaces.push(workspace.to_owned());
@@ -131,6 +140,14 @@ impl HostNames for HostsDirectory {
             Ok(workspaces)
         })
         .await
+    }
+}
+
+/// Removes what was left unfinished. That it cannot be is nobody's concern: nobody reads it.
+fn sweep(entry: &DirEntry) {
+    let age = entry.metadata().and_then(|found| found.modified()).map(|at| at.elapsed().unwrap_or_default());
+    if age.is_ok_and(|age| age > ABANDONED) {
+        fs::remove_file(entry.path()).ok();
     }
 }
 

@@ -23,7 +23,7 @@ pub use placements::PostgresPlacements;
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
 pub use reindexes::{PostgresReindexes, ReindexesConfig};
 pub use runs::{PostgresRuns, RunsConfig};
-pub use sagas::{EndingStatements, PostgresSagas, SagasConfig};
+pub use sagas::{EndingStatement, EndingStatements, PostgresSagas, SagasConfig};
 pub use searcher::{PostgresSearcher, PostgresSearcherConfig, SearchIndex, SearchIndexes};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;

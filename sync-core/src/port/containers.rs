@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::placements::AddressRange;
 use crate::error::Error;
 
 /// What a workspace's container is made of.
@@ -66,6 +67,18 @@ pub enum Attached {
 /// that they may have a name that is wanted. Everything may be repeated; dropped half-way, it may have happened.
 #[async_trait]
 pub trait Containers: Debug + Send + Sync + 'static {
+    /// Whether containers can be made of this image here.
+    ///
+    /// # Errors
+    /// `Configuration` when it is not there; `Unavailable`, `Denied`, `Unexplained`.
+    async fn check_image(&self, image: &str) -> Result<(), Error>;
+
+    /// Whether containers can be attached to this network under these addresses.
+    ///
+    /// # Errors
+    /// `Configuration` when there is no such network, or it has not all of these; `Unavailable`, `Denied`, `Unexplained`.
+    async fn check_network(&self, network: &str, addresses: AddressRange) -> Result<(), Error>;
+
     /// Sees to it that a container of this workspace runs, and says its id. A running container of the same saga is kept. Any
     /// other of this workspace, one that has ended or another saga's, is removed first.
     ///

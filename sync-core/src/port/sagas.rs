@@ -106,6 +106,12 @@ pub enum SagaEvent {
         #[serde(rename = "detail")]
         why: String,
     },
+    /// There is nothing more to do, and its end was not taken. Noted once for each reason.
+    EndFailed {
+        /// Why.
+        #[serde(rename = "detail")]
+        why: String,
+    },
 }
 
 /// Why a try did not succeed.
@@ -209,6 +215,13 @@ pub trait Sagas: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn cancel(&self, kind: &str, subject: &str, why: &str) -> Result<bool, Error>;
+
+    /// Has a saga whose end is refused, as its last word [says](SagaEvent::EndFailed), ended without what its kind wants done
+    /// then; says whether there is one. Whoever works on it ends it, and soon.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn end_untold(&self, kind: &str, subject: &str) -> Result<bool, Error>;
 
     /// The sagas about this subject, or about any; the newest first, and no more than `limit`.
     ///

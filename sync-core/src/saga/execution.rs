@@ -44,8 +44,6 @@ pub(super) struct Execution<'a> {
     undoing_since: Option<Instant>,
     /// Tries to end it that were not answered.
     unanswered_ends: u32,
-    /// Why the last of them was not.
-    unended: Option<String>,
 }
 
 impl<'a> Execution<'a> {
@@ -72,7 +70,6 @@ impl<'a> Execution<'a> {
             progress,
             undoing_since: None,
             unanswered_ends: 0,
-            unended: None,
         }
     }
 
@@ -119,7 +116,10 @@ impl<'a> Execution<'a> {
         if !step.may_be_repeated() || !is_tried_again(error.remedy(), tries, self.config.attempts, has_time) {
             let in_vain =
                 if error.remedy() == Remedy::Retry { "; it was tried until the time allowed was over" } else { "" };
-            events.push(SagaEvent::Compensating { why: format!("{name}: {error}{in_vain}") });
+            // A try that is cut short says nothing of what was wrong all the time.
+            let before = self.progress.failure().filter(|_| limit < self.config.step_timeout && !in_vain.is_empty());
+            let before = before.map(|before| format!(", and before that: {before}")).unwrap_or_default();
+            events.push(SagaEvent::Compensating { why: format!("{name}: {error}{in_vain}{before}") });
             return self.record(events).await;
         }
         self.record(events).await?;
@@ -210,7 +210,10 @@ impl<'a> Execution<'a> {
                 return Ok(false);
             }
             // Nothing is left to turn back to: a person has to mend something.
-            Err(error) if self.progress.goes_back() => return Err(error),
+            Err(error) if self.progress.goes_back() => {
+                self.note_unended(error.to_string()).await?;
+                return Err(error);
+            }
             Err(error) => {
                 self.record(vec![SagaEvent::Compensating { why: error.to_string() }]).await?;
                 return Ok(false);
@@ -233,7 +236,7 @@ impl<'a> Execution<'a> {
             return None;
         }
         let late = || {
-            let failure = self.unended.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+            let failure = self.progress.unended().map(|failure| format!(": {failure}")).unwrap_or_default();
             self.time_left().is_zero().then(|| format!("it was not ended in the time allowed{failure}"))
         };
         self.cancellation.why.get().cloned().or_else(late)
@@ -242,10 +245,20 @@ impl<'a> Execution<'a> {
     /// After a try to end it that was not answered. If that did end it, the next one is fenced.
     async fn end_later(&mut self, error: &Error, shutdown: &CancellationToken) {
         self.unanswered_ends += 1;
-        self.unended = Some(error.to_string());
+        if let Err(error) = self.note_unended(error.to_string()).await {
+            tracing::debug!(%error, "{}: that its end was not answered is not written down", self.told());
+        }
         let (tries, pause) = (self.unanswered_ends, self.config.backoff.delay(self.unanswered_ends, rand::random()));
         tracing::warn!(%error, "{}: its end, try {tries}, was not answered; tried again in {pause:?}", self.told());
         self.wait(pause, shutdown).await;
+    }
+
+    /// Lets people see what it waits for.
+    async fn note_unended(&mut self, why: String) -> Result<(), Error> {
+        if self.progress.unended() == Some(&why) {
+            return Ok(());
+        }
+        self.record(vec![SagaEvent::EndFailed { why }]).await
     }
 
     async fn record(&mut self, events: Vec<SagaEvent>) -> Result<(), Error> {

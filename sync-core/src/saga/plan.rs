@@ -45,6 +45,8 @@ pub(super) struct Progress {
     failure: Option<String>,
     /// Why it is taken back.
     why: Option<String>,
+    /// Why its end was not taken.
+    unended: Option<String>,
 }
 
 impl Progress {
@@ -83,6 +85,7 @@ impl Progress {
                 self.left.insert(step.clone(), why.clone());
                 self.turn();
             }
+            SagaEvent::EndFailed { why } => self.unended = Some(why.clone()),
         }
     }
 
@@ -100,7 +103,7 @@ impl Progress {
     /// To another step, or another way.
     fn turn(&mut self) {
         (self.tries, self.counted, self.lost) = (0, 0, 0);
-        (self.is_open, self.failure) = (false, None);
+        (self.is_open, self.failure, self.unended) = (false, None, None);
     }
 
     /// What is to be done next, of a saga with these steps.
@@ -162,6 +165,11 @@ impl Progress {
     /// Why it is taken back.
     pub(super) fn why(&self) -> Option<&str> {
         self.why.as_deref()
+    }
+
+    /// Why its end was not taken, when it was tried last.
+    pub(super) fn unended(&self) -> Option<&str> {
+        self.unended.as_deref()
     }
 }
 

@@ -64,6 +64,17 @@ async fn what_is_away_is_tried_until_the_time_allowed_is_over_and_the_error_says
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_last_try_that_is_cut_short_does_not_hide_what_was_wrong_before_it() {
+    let config = SagaConfig { step_timeout: ALLOWED, ..SagaConfig::default() };
+    let stage = Stage { config, ..Stage::new().await };
+    stage.world.trouble("hotel", Place::BeforeAct, Trouble::Fails(ErrorKind::Unavailable), 1);
+    stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, usize::MAX);
+    stage.until_over().await;
+    let error = stage.ending().1;
+    assert!(error.contains("no end within") && error.ends_with("and before that: hotel is full"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_step_that_says_nothing_is_given_up_after_its_time_and_the_saga_after_its_own() {
     let stage = Stage::new().await;
     stage.world.trouble("hotel", Place::AfterAct, Trouble::Hangs, 1);
@@ -191,9 +202,11 @@ async fn a_saga_whose_end_is_refused_is_taken_back_and_then_ended_however_long_t
     let stage = Stage::new().await;
     stage.refusals.lock().unwrap().push((SagaOutcome::Done, ErrorKind::Contract));
     stage.refusals.lock().unwrap().extend([(SagaOutcome::Compensated, ErrorKind::Contract); 4]);
-    stage.until_over().await;
+    let past = stage.until_over().await;
     assert!(stage.world.booked().is_empty());
     assert_eq!(stage.ending(), (SagaOutcome::Compensated, "the traveller is unknown".to_owned()));
+    let refused = |event: &&SagaEvent| matches!(event, SagaEvent::EndFailed { why } if why.contains("traveller"));
+    assert_eq!(past.saga.log.iter().filter(refused).count(), 1, "said once, however often it was tried");
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,8 +214,9 @@ async fn an_end_that_is_not_answered_is_tried_again_until_it_is() {
     let stage = Stage::new().await;
     stage.refusals.lock().unwrap().extend([(SagaOutcome::Done, ErrorKind::Unavailable); 9]);
     let began = Instant::now();
-    stage.until_over().await;
+    let past = stage.until_over().await;
     assert!(began.elapsed() > Duration::from_secs(10), "with pauses: {:?}", began.elapsed());
+    assert!(matches!(past.saga.log.last(), Some(SagaEvent::EndFailed { .. })), "people saw what it waited for");
     assert_eq!((stage.calls().as_str(), stage.ending()), ("+flight +hotel +car", (SagaOutcome::Done, String::new())));
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum WorkspaceCommand {
     Status(WorkspaceStatusArgs),
     /// Has a workspace deleted, and waits until it is; one that is being created is taken back first.
     Delete(WorkspaceDeleteArgs),
+    /// Ends a creation or deletion whose end the application's statement refuses for ever, without telling the application.
+    GiveUp(WorkspaceGiveUpArgs),
     /// Removes containers, addresses and names that no workspace owns: one round of what the role cleanup does.
     Cleanup(WorkspaceCleanupArgs),
 }
@@ -23,9 +25,10 @@ pub(crate) enum WorkspaceCommand {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The statement workspaces.create is run in the same transaction. This process works on it itself; should \
-                  it end before, a process with the role workspaces goes on.\n\
-                  Exit code 1 when it was taken back, or when this process was interrupted before the end. JSON: workspace, saga, state, host, container, address, host_name, error, \
-                  left, began_at, ended_at."
+                  it end before, a process with the role workspaces goes on. Repeated with the same id and params, it waits for \
+                  what was begun.\n\
+                  Exit code 1 when it was taken back, or when this process was interrupted before the end. JSON: workspace, \
+                  saga, state, host, container, address, host_name, error, left, waits, began_at, ended_at."
 )]
 pub(crate) struct WorkspaceCreateArgs {
     /// What it is called everywhere: letters, digits, `_`, `.` and `-`; a new UUID when not said.
@@ -85,7 +88,8 @@ pub(crate) struct WorkspaceStatusArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The statement workspaces.delete is run in the same transaction. What cannot be removed is left to the \
-                  role cleanup, and told as `left`. Exit code 1 then, or when this process was interrupted before the end. JSON: as for create."
+                  role cleanup, and told as `left`. Exit code 1 then, or when this process was interrupted before the end. \
+                  JSON: as for create."
 )]
 pub(crate) struct WorkspaceDeleteArgs {
     /// The workspace.
@@ -94,6 +98,21 @@ pub(crate) struct WorkspaceDeleteArgs {
     /// Only begins: a process with the role workspaces does the work.
     #[arg(long)]
     pub(crate) detach: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
+}
+
+/// For `workspace give-up`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "`workspace status` shows such a refusal as `waits`. When workspaces.failed or workspaces.deleted can be \
+                  mended, mend it instead: it is tried again until it is taken. JSON and exit codes: as for create."
+)]
+pub(crate) struct WorkspaceGiveUpArgs {
+    /// The workspace.
+    #[arg(value_name = "WORKSPACE")]
+    pub(crate) workspace: String,
     /// How to print.
     #[command(flatten)]
     pub(crate) output: JsonArgs,

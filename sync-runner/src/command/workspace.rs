@@ -6,14 +6,17 @@ mod view;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sync_core::port::{PastSaga, Placements, SagaEvent, Sagas, check_workspace_id};
+use sync_core::port::{PastSaga, Placements, SagaEvent, Sagas, WorkspaceState, Workspaces as _, check_workspace_id};
 use sync_core::workspace::WorkspaceOrder;
 use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::view::Workspace;
-use crate::cli::{WorkspaceCommand, WorkspaceCreateArgs, WorkspaceDeleteArgs, WorkspaceListArgs, WorkspaceStatusArgs};
+use crate::cli::{
+    WorkspaceCommand, WorkspaceCreateArgs, WorkspaceDeleteArgs, WorkspaceGiveUpArgs, WorkspaceListArgs,
+    WorkspaceStatusArgs,
+};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::wire::{Wire, WorkspacesOf};
@@ -34,6 +37,7 @@ pub(super) async fn workspace(config: &Config, command: &WorkspaceCommand) -> Re
         WorkspaceCommand::List(args) => list(&of, args).await,
         WorkspaceCommand::Status(args) => status(&of, args).await,
         WorkspaceCommand::Delete(args) => delete(&of, args).await,
+        WorkspaceCommand::GiveUp(args) => give_up(&of, args).await,
         WorkspaceCommand::Cleanup(args) => cleanup::cleanup(config, &wire, args).await,
     }
 }
@@ -64,8 +68,36 @@ fn params(args: &WorkspaceCreateArgs) -> Value {
 }
 
 async fn delete(of: &WorkspacesOf, args: &WorkspaceDeleteArgs) -> Result<Exit, Failure> {
-    of.workspaces.delete(&args.workspace).await?;
-    finish(of, &args.workspace, args.detach, args.output.json).await
+    let id = &args.workspace;
+    let is_placed = async || of.placements.get(id).await.map(|placement| placement.is_some());
+    let is_written = async || {
+        let seen = of.workspaces.look(std::slice::from_ref(id)).await?;
+        Ok::<_, Error>(!seen.states.contains(&WorkspaceState::Missing))
+    };
+    if past(of, id).await?.is_empty() && !is_placed().await? && !is_written().await? {
+        return Err(unknown(id).into());
+    }
+    of.workspaces.delete(id).await?;
+    finish(of, id, args.detach, args.output.json).await
+}
+
+async fn give_up(of: &WorkspacesOf, args: &WorkspaceGiveUpArgs) -> Result<Exit, Failure> {
+    let id = &args.workspace;
+    let last = past(of, id).await?;
+    let workspace = known(of, id, &last).await?;
+    let mut is_given_up = false;
+    for past in last.iter().filter(|past| view::is_about_workspaces(past)) {
+        is_given_up |= of.sagas.end_untold(&past.saga.kind, id).await?;
+    }
+    if !is_given_up {
+        let what = format!(
+            "workspace {id} is {}, and its end is not refused: there is nothing to give up (`workspace status` says `waits` \
+             where there is)",
+            workspace.state
+        );
+        return Err(Error::new(ErrorKind::Refused, what).into());
+    }
+    finish(of, id, false, args.output.json).await
 }
 
 /// Works on the sagas about a workspace until they are over, unless others are to, and tells what became of it.
@@ -170,11 +202,13 @@ fn events(past: &[PastSaga]) -> impl Iterator<Item = &SagaEvent> {
 
 /// The workspace these sagas are about.
 async fn known(of: &WorkspacesOf, id: &str, past: &[PastSaga]) -> Result<Workspace, Error> {
-    let last = past.iter().find(|past| view::is_about_workspaces(past)).ok_or_else(|| {
-        let what = format!("nothing is known of a workspace {id:?}: `workspace list` shows those there are");
-        Error::new(ErrorKind::Refused, what)
-    })?;
+    let last = past.iter().find(|past| view::is_about_workspaces(past)).ok_or_else(|| unknown(id))?;
     Ok(Workspace::new(last, of.placements.get(id).await?.as_ref()))
+}
+
+fn unknown(id: &str) -> Error {
+    let what = format!("nothing is known of a workspace {id:?}: `workspace list` shows those there are");
+    Error::new(ErrorKind::Refused, what)
 }
 
 fn tell(workspace: &Workspace, json: bool) -> Result<(), Error> {
@@ -188,6 +222,7 @@ fn tell(workspace: &Workspace, json: bool) -> Result<(), Error> {
         ("address", &workspace.address),
         ("name", &workspace.host_name),
         ("error", &workspace.error),
+        ("waits", &workspace.waits),
     ] {
         if let Some(value) = value {
             line = format!("{line}\n  {what} {value}");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sync_core::adapter::HostsDirectory;
 use sync_core::adapter::docker::{DockerConfig, DockerContainers, DockerTls};
 use sync_core::adapter::postgres::{
-    EndingStatements, PostgresPlacements, PostgresSagas, PostgresWorkspaces, SagasConfig, WorkspaceStatements,
+    EndingStatement, EndingStatements, PostgresPlacements, PostgresSagas, PostgresWorkspaces, SagasConfig,
+    WorkspaceStatements,
 };
 use sync_core::port::HostNames;
 use sync_core::saga::{SagaConfig, SagaWorker};
@@ -121,10 +122,14 @@ impl Wire<'_> {
 
     fn sagas_config(&self) -> SagasConfig {
         let statements = &self.config.workspaces.statements;
-        let [creation, deletion] = [
-            EndingStatements { done: statements.ready.clone(), compensated: statements.failed.clone() },
-            EndingStatements { done: statements.deleted.clone(), compensated: None },
-        ];
+        let statement = |key: &str, sql: &Option<String>| {
+            sql.as_ref().map(|sql| EndingStatement::new(format!("workspaces.{key}"), sql))
+        };
+        let creation = EndingStatements {
+            done: statement("ready", &statements.ready),
+            compensated: statement("failed", &statements.failed),
+        };
+        let deletion = EndingStatements { done: statement("deleted", &statements.deleted), compensated: None };
         SagasConfig {
             holder: self.holder.clone(),
             lease: self.config.workspaces.lease,

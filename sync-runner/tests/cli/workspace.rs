@@ -58,8 +58,14 @@ async fn a_workspace_is_created_listed_shown_and_deleted_by_command() {
         (&"ready".into(), &"here".into(), &"10.0.0.10".into())
     );
     assert_eq!(status(&stage, &blue).await, "RUNNING");
-    let again = stage.runner.run(&["workspace", "create", "--id", &blue]);
-    assert_eq!(again.code, Some(1), "{}", again.all());
+    let again = well(&stage.runner.run(&["workspace", "create", "--id", &blue, "--json"]));
+    assert_eq!(
+        (&again["state"], &again["saga"]),
+        (&"ready".into(), &created["saga"]),
+        "repeated, it says what was begun"
+    );
+    let other = stage.runner.run(&["workspace", "create", "--id", &blue, "--host", "here"]);
+    assert!(other.code == Some(1) && other.err.contains("with other params"), "{}", other.all());
     let listed = well(&stage.runner.run(&["workspace", "list", "--json"]));
     assert_eq!(
         (listed["workspaces"].as_array().unwrap().len(), &listed["workspaces"][0]["workspace"]),
@@ -72,8 +78,12 @@ async fn a_workspace_is_created_listed_shown_and_deleted_by_command() {
     assert_eq!(status(&stage, &blue).await, "DELETED");
     let cleaned = stage.runner.run(&["workspace", "cleanup"]);
     assert_eq!((cleaned.code, cleaned.out.trim()), (Some(0), "Nothing is left of any workspace."), "{}", cleaned.all());
-    let unknown = stage.runner.run(&["workspace", "status", &red]);
-    assert_eq!(unknown.code, Some(1), "{}", unknown.all());
+    well(&stage.runner.run(&["workspace", "delete", &blue, "--json"]));
+    assert_eq!(status(&stage, &blue).await, "DELETED", "deleted again, nothing is written again");
+    for verb in ["status", "delete", "give-up"] {
+        let unknown = stage.runner.run(&["workspace", verb, &red]);
+        assert!(unknown.code == Some(1) && unknown.err.contains("nothing is known of"), "{}", unknown.all());
+    }
 }
 
 #[tokio::test]
@@ -118,6 +128,26 @@ async fn a_creation_that_is_interrupted_is_no_success_and_one_that_cannot_be_nam
 }
 
 #[tokio::test]
+async fn an_end_that_the_application_refuses_is_told_with_its_setting_and_can_be_given_up() {
+    let Some(stage) = stage().await else { return };
+    let red = format!("red-{}", stage.name);
+    let setting = "workspaces.failed=select $1::jsonb, 1 / 0";
+    let params = r#"{"setup": [["false"]]}"#;
+    let mut creating = stage.runner.start(&["workspace", "create", "--id", &red, "--params", params, "--set", setting]);
+    creating.until_told("end: not taken: workspaces.failed");
+    let shown = well(&stage.runner.run(&["workspace", "status", &red, "--json"]));
+    let waits = shown["waits"].as_str().unwrap();
+    assert!(shown["state"] == "failing" && waits.contains("division by zero"), "{shown}");
+    creating.signal("INT");
+    assert_eq!(creating.end().0, Some(1));
+    let given_up = stage.runner.run(&["workspace", "give-up", &red, "--set", setting, "--json"]);
+    assert_eq!((given_up.code, &given_up.json()["state"]), (Some(1), &"failed".into()), "{}", given_up.all());
+    assert_eq!(status(&stage, &red).await, "CREATING", "it was not told");
+    let again = stage.runner.run(&["workspace", "give-up", &red]);
+    assert!(again.code == Some(1) && again.err.contains("there is nothing to give up"), "{}", again.all());
+}
+
+#[tokio::test]
 async fn what_was_asked_for_by_sql_is_done_by_the_roles_and_the_cleanup_is_told_before_it_is_done() {
     let Some(stage) = stage().await else { return };
     let [blue, green] = ["blue", "green"].map(|id| format!("{id}-{}", stage.name));
@@ -146,6 +176,7 @@ async fn what_was_asked_for_by_sql_is_done_by_the_roles_and_the_cleanup_is_told_
     assert_eq!((kinds, &told["dry_run"]), (vec![&Value::from("container"), &"placement".into()], &true.into()));
     let done = well(&stage.runner.run(&["workspace", "cleanup", "--json"]));
     assert_eq!(done["removed"], told["removed"]);
+    assert_eq!(well(&stage.runner.run(&["workspace", "status", &green, "--json"]))["state"], "removed");
     assert_eq!(well(&stage.runner.run(&["workspace", "cleanup", "--json"]))["removed"], serde_json::json!([]));
     well(&stage.runner.run(&["workspace", "delete", &blue, "--json"]));
 }
@@ -184,10 +215,13 @@ async fn check_tries_the_hosts_of_workspaces_and_has_the_statements_understood()
     };
     let well = checks(&[]);
     let tried: Vec<_> = well.iter().map(|check| check["check"].as_str().unwrap()).collect();
-    assert_eq!(tried, ["engine", "known", "create", "delete", "ready", "failed", "deleted"]);
+    assert_eq!(tried, ["engine", "image", "known", "create", "delete", "ready", "failed", "deleted"]);
     assert!(well.iter().all(|check| check["verdict"] == "ok"), "{well:?}");
     for (wrong, told) in [
         ("workspaces.hosts.here.engine=unix:///nowhere/docker.sock", "workspaces.hosts.here.engine"),
+        ("workspaces.image=sync-nothing", "workspaces.image"),
+        ("workspaces.hosts.here.network=sync-nowhere", "workspaces.hosts.here.network"),
+        ("workspaces.hosts.here.network=none", "workspaces.hosts.here.addresses"),
         ("workspaces.host_names=/nowhere", "workspaces.host_names"),
         ("workspaces.known=select id from spaces", "workspaces.known"),
         ("workspaces.ready=select no_such_function($1)", "workspaces.ready"),

@@ -22,8 +22,9 @@ use tokio::time::timeout;
 use super::config::DockerConfig;
 use super::engine::Engine;
 use super::error::from_docker;
+use super::preflight;
 use crate::error::{Error, ErrorKind};
-use crate::port::{Attached, Container, ContainerSpec, Containers, Executed, check_workspace_id};
+use crate::port::{AddressRange, Attached, Container, ContainerSpec, Containers, Executed, check_workspace_id};
 
 /// Says whose workspace a container is.
 const WORKSPACE: &str = "workspace-id";
@@ -139,8 +140,7 @@ impl DockerContainers {
             Ok(_) => Ok(()),
             Err(failure) if failure.status() == Some(404) => {
                 let error = failure.into_error(self.engine.host(), "creating a container");
-                let mend = format!("workspaces.image: {:?} must be there: `docker pull` it on that host", spec.image);
-                Err(Error::new(error.kind(), format!("{error}; {mend}")))
+                Err(Error::new(error.kind(), format!("{error}; {}", preflight::wanted(&spec.image))))
             }
             Err(failure) if failure.status() == Some(409) => {
                 let error = failure.into_error(self.engine.host(), "creating a container");
@@ -191,6 +191,14 @@ impl DockerContainers {
 
 #[async_trait]
 impl Containers for DockerContainers {
+    async fn check_image(&self, image: &str) -> Result<(), Error> {
+        preflight::image(&self.engine, image).await
+    }
+
+    async fn check_network(&self, network: &str, addresses: AddressRange) -> Result<(), Error> {
+        preflight::network(&self.engine, network, addresses).await
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         check_workspace_id(&spec.workspace)?;
         match self.find(&spec.workspace).await? {

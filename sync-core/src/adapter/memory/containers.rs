@@ -1,14 +1,15 @@
 //! Containers in memory.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Attached, Container, ContainerSpec, Containers, Executed, check_workspace_id};
+use crate::port::{AddressRange, Attached, Container, ContainerSpec, Containers, Executed, check_workspace_id};
 
 /// Containers in memory. Of commands it knows `true`, `false` and `echo`. Clones share them.
 #[derive(Clone, Debug)]
@@ -36,6 +37,10 @@ struct Kept {
 
 /// The one network there is.
 const NETWORK: &str = "workspaces";
+
+/// Its addresses.
+const ADDRESSES: RangeInclusive<IpAddr> =
+    IpAddr::V4(Ipv4Addr::new(10, 213, 0, 0))..=IpAddr::V4(Ipv4Addr::new(10, 213, 0, 255));
 
 /// The one image there is.
 const IMAGE: &str = "sync-busybox";
@@ -65,17 +70,30 @@ fn refused(what: &str) -> Error {
 
 #[async_trait]
 impl Containers for MemoryContainers {
+    async fn check_image(&self, image: &str) -> Result<(), Error> {
+        if image == IMAGE {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Configuration, format!("workspaces.image: no {image:?}")))
+    }
+
+    async fn check_network(&self, network: &str, addresses: AddressRange) -> Result<(), Error> {
+        let has_all = ADDRESSES.contains(&addresses.first) && ADDRESSES.contains(&addresses.last);
+        if network == NETWORK && has_all {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Configuration, format!("workspaces.network: no {network} with all of {addresses:?}")))
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         check_workspace_id(&spec.workspace)?;
+        self.check_image(&spec.image).await?;
         let mut engine = self.engine();
         match engine.containers.get(&spec.workspace) {
             Some(kept) if kept.owner != self.owner => return Err(refused("somebody else has the name")),
             Some(kept) if kept.saga == spec.saga => return Ok(kept.id.clone()),
             Some(_) => drop(engine.containers.remove(&spec.workspace)),
             None => {}
-        }
-        if spec.image != IMAGE {
-            return Err(Error::new(ErrorKind::Configuration, format!("workspaces.image: no {:?}", spec.image)));
         }
         if spec.command.first().is_none_or(|command| command != "sleep") {
             return Err(refused("it has ended"));

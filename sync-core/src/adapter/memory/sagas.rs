@@ -32,6 +32,8 @@ struct Kept {
     deadline: Instant,
     /// Until then nobody takes it up.
     held_until: Option<Instant>,
+    /// Whether nothing is done when it ends.
+    is_untold: bool,
 }
 
 impl std::fmt::Debug for MemorySagas {
@@ -129,6 +131,7 @@ impl Sagas for MemorySagas {
             begun_at: Instant::now(),
             deadline: Instant::now() + *time_allowed,
             held_until: None,
+            is_untold: false,
         });
         Ok(id)
     }
@@ -139,6 +142,20 @@ impl Sagas for MemorySagas {
             return Ok(false);
         };
         kept.past.saga.cancelled.get_or_insert_with(|| why.to_owned());
+        Ok(true)
+    }
+
+    async fn end_untold(&self, kind: &str, subject: &str) -> Result<bool, Error> {
+        let mut shelf = self.shelf();
+        let is_refused = |kept: &&mut Kept| {
+            let is_last = matches!(kept.past.saga.log.last(), Some(SagaEvent::EndFailed { .. }));
+            kept.is_of(kind, subject) && !kept.is_over() && is_last
+        };
+        let Some(kept) = shelf.iter_mut().find(is_refused) else { return Ok(false) };
+        kept.is_untold = true;
+        if kept.past.holder.is_none() {
+            kept.held_until = None;
+        }
         Ok(true)
     }
 
@@ -204,7 +221,9 @@ impl SagaLog for MemorySagas {
 
     async fn end(&self, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
         self.change(claim, |kept| {
-            (self.ending)(&kept.past.saga, ending)?;
+            if !kept.is_untold {
+                (self.ending)(&kept.past.saga, ending)?;
+            }
             let past = &mut kept.past;
             (past.outcome, past.ended_at, past.holder) = (Some(ending.outcome), Some(Timestamp::now()), None);
             Ok(())

@@ -36,9 +36,25 @@ impl Default for SagasConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndingStatements {
     /// When all of it is done. Where it is refused, the saga is taken back.
-    pub done: Option<String>,
+    pub done: Option<EndingStatement>,
     /// When all of it was taken back.
-    pub compensated: Option<String>,
+    pub compensated: Option<EndingStatement>,
+}
+
+/// SQL of the application's, and what whoever wrote it calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndingStatement {
+    /// Where it is found, a setting say; errors name it.
+    pub name: String,
+    /// The statement.
+    pub sql: String,
+}
+
+impl EndingStatement {
+    /// This statement under this name.
+    pub fn new(name: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self { name: name.into(), sql: sql.into() }
+    }
 }
 
 /// Keeps sagas in PostgreSQL.
@@ -56,11 +72,11 @@ impl PostgresSagas {
     }
 
     /// The statement of a saga's kind for this outcome.
-    fn statement(&self, kind: &str, outcome: SagaOutcome) -> Option<&str> {
+    fn statement(&self, kind: &str, outcome: SagaOutcome) -> Option<&EndingStatement> {
         let statements = self.config.endings.get(kind)?;
         match outcome {
-            SagaOutcome::Done => statements.done.as_deref(),
-            SagaOutcome::Compensated => statements.compensated.as_deref(),
+            SagaOutcome::Done => statements.done.as_ref(),
+            SagaOutcome::Compensated => statements.compensated.as_ref(),
         }
     }
 
@@ -69,9 +85,10 @@ impl PostgresSagas {
         let holder = &self.config.holder;
         let held = client.query_opt(ENDING, &[&claim.id, &claim.term, holder]).await.map_err(failed)?;
         let row = held.ok_or_else(|| gone(claim))?;
-        let kind: String = row.try_get(0).map_err(unreadable)?;
+        let (kind, is_untold): (String, bool) =
+            (row.try_get(0).map_err(unreadable)?, row.try_get(3).map_err(unreadable)?);
         // The application's rows first, the saga's then: in this order the application locks them too.
-        if let Some(statement) = self.statement(&kind, ending.outcome) {
+        if let Some(statement) = self.statement(&kind, ending.outcome).filter(|_| !is_untold) {
             let (subject, params): (String, Value) =
                 (row.try_get(1).map_err(unreadable)?, row.try_get(2).map_err(unreadable)?);
             let told = storable(&json!({
@@ -84,12 +101,11 @@ impl PostgresSagas {
                 "left": ending.left,
             }))?;
             let refused = |error| {
-                let what =
-                    format!("the application's statement for {kind} of {subject} that is {}", ending.outcome.name());
-                from_postgres(what, error)
+                let EndingStatement { name, .. } = statement;
+                from_postgres(format!("{name}, for {kind} of {subject} that is {}", ending.outcome.name()), error)
             };
             // Typed, so that the statement need not say what its parameter is.
-            client.query_typed(statement, &[(&told, Type::JSONB)]).await.map_err(refused)?;
+            client.query_typed(&statement.sql, &[(&told, Type::JSONB)]).await.map_err(refused)?;
         }
         let ended =
             client.execute(END, &[&claim.id, &claim.term, holder, &ending.outcome.name()]).await.map_err(failed)?;
@@ -113,6 +129,12 @@ impl Sagas for PostgresSagas {
         let client = self.database.timed().await?;
         let cancelled = client.query_one("select outbox.cancel_saga($1, $2, $3)", &[&kind, &subject, &why]).await;
         cancelled.map_err(|error| from_postgres("cancelling a saga", error))?.try_get(0).map_err(unreadable)
+    }
+
+    async fn end_untold(&self, kind: &str, subject: &str) -> Result<bool, Error> {
+        let client = self.database.timed().await?;
+        let ended = client.query_one("select outbox.end_saga_untold($1, $2)", &[&kind, &subject]).await;
+        ended.map_err(|error| from_postgres("ending a saga untold", error))?.try_get(0).map_err(unreadable)
     }
 
     async fn list(&self, subject: Option<&str>, limit: usize) -> Result<Vec<PastSaga>, Error> {
@@ -305,7 +327,7 @@ select held.id, told.event, told.step, told.attempt, told.detail
  order by told.place";
 
 const ENDING: &str = "
-select kind, subject, params from outbox.sagas where id = $1 and term = $2 and holder = $3 and ended_at is null";
+select kind, subject, params, untold from outbox.sagas where id = $1 and term = $2 and holder = $3 and ended_at is null";
 
 const END: &str = "
 update outbox.sagas set outcome = $4, holder = null, held_until = null, ended_at = clock_timestamp()

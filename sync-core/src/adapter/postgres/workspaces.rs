@@ -67,7 +67,8 @@ impl PostgresWorkspaces {
     }
 
     /// Writes a workspace and has it created, in one transaction; says the saga's number. `params` say what it is like,
-    /// `details` are the application's own. Dropped half-way, it may have happened.
+    /// `details` are the application's own. Repeated with the same params it says the same number, and runs the statement
+    /// once. Dropped half-way, it may have happened.
     ///
     /// # Errors
     /// `Contract` when the application refuses it, when it was begun with other params, or when its id is used up;
@@ -80,7 +81,8 @@ impl PostgresWorkspaces {
         time_allowed: Duration,
     ) -> Result<i64, Error> {
         let told = json!({ "workspace": workspace, "params": params, "details": details });
-        self.begin("creating a workspace", self.statements.create.as_deref(), &told, async |client| {
+        let statement = self.statements.create.as_deref().map(|sql| ("workspaces.create", sql));
+        self.begin(("workspace-create", workspace), statement, &told, async |client| {
             let sql = "select outbox.create_workspace($1, $2, make_interval(secs => $3))";
             let begun = client.query_one(sql, &[&workspace, params, &time_allowed.as_secs_f64()]).await;
             begun.map_err(|error| from_postgres("creating a workspace", error))
@@ -95,26 +97,33 @@ impl PostgresWorkspaces {
     /// `Contract` when the application refuses it; `Unavailable`, `Denied`, `Configuration`.
     pub async fn delete(&self, workspace: &str) -> Result<i64, Error> {
         let told = json!({ "workspace": workspace });
-        self.begin("deleting a workspace", self.statements.delete.as_deref(), &told, async |client| {
+        let statement = self.statements.delete.as_deref().map(|sql| ("workspaces.delete", sql));
+        self.begin(("workspace-delete", workspace), statement, &told, async |client| {
             let begun = client.query_one("select outbox.delete_workspace($1)", &[&workspace]).await;
             begun.map_err(|error| from_postgres("deleting a workspace", error))
         })
         .await
     }
 
+    /// Runs the application's statement, unless the saga was begun before, and begins it.
     async fn begin(
         &self,
-        doing: &str,
-        statement: Option<&str>,
+        (kind, workspace): (&str, &str),
+        statement: Option<(&str, &str)>,
         told: &Value,
         saga: impl AsyncFnOnce(&Timed) -> Result<Row, Error>,
     ) -> Result<i64, Error> {
+        let doing = "beginning what was asked of a workspace";
         let failed = |error| from_postgres(doing, error);
         let client = self.database.timed().await?;
         client.begin().await.map_err(failed)?;
         let begun = async {
-            if let Some(statement) = statement {
-                client.query_typed(statement, &[(told, Type::JSONB)]).await.map_err(failed)?;
+            if let Some((setting, sql)) = statement {
+                let earlier = client.query_one(WAS_BEGUN, &[&kind, &workspace]).await.map_err(failed)?;
+                if !earlier.try_get(0).map_err(|error| from_postgres(doing, error))? {
+                    let refused = |error| from_postgres(setting, error);
+                    client.query_typed(sql, &[(told, Type::JSONB)]).await.map_err(refused)?;
+                }
             }
             let row = saga(&client).await?;
             client.commit().await.map_err(failed)?;
@@ -127,6 +136,8 @@ impl PostgresWorkspaces {
         begun
     }
 }
+
+const WAS_BEGUN: &str = "select exists (select from outbox.sagas where kind = $1 and subject = $2)";
 
 #[async_trait]
 impl Workspaces for PostgresWorkspaces {

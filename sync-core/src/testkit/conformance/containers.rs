@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::ErrorKind;
-use crate::port::{Attached, ContainerSpec, Containers};
+use crate::port::{AddressRange, Attached, ContainerSpec, Containers};
 
 /// A host that has the image `sync-busybox` and the network `workspaces`, 10.213.0.0/24.
 #[async_trait]
@@ -30,6 +30,7 @@ pub async fn containers(host: &impl ContainersHarness) {
     what_cannot_run_is_refused_and_leaves_nothing_behind_that_is_not_removed(host).await;
     nothing_of_another_owner_is_seen_or_touched(host).await;
     a_container_has_the_address_it_was_given_and_nobody_else_has_it(host).await;
+    what_is_missing_here_is_told_before_anything_is_made(host).await;
     a_container_grows_old(host).await;
     a_container_of_another_saga_is_not_taken_and_one_that_was_removed_takes_no_other_with_it(host).await;
 }
@@ -162,6 +163,24 @@ async fn a_container_has_the_address_it_was_given_and_nobody_else_has_it(host: &
     for workspace in [one, two] {
         containers.remove(&workspace).await.unwrap();
         containers.detach(&workspace).await.unwrap();
+    }
+}
+
+async fn what_is_missing_here_is_told_before_anything_is_made(host: &impl ContainersHarness) {
+    let containers = host.of(&host.name("owner"));
+    let range = |first: &str, last: &str| AddressRange { first: first.parse().unwrap(), last: last.parse().unwrap() };
+    containers.check_image("sync-busybox").await.unwrap();
+    containers.check_network("workspaces", range("10.213.0.5", "10.213.0.200")).await.unwrap();
+    let missing = containers.check_image("sync-nothing").await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Configuration, "{missing}");
+    for (network, first, last) in [
+        ("nowhere", "10.213.0.5", "10.213.0.200"),
+        ("workspaces", "10.213.0.5", "10.213.1.5"),
+        ("workspaces", "10.212.255.255", "10.213.0.5"),
+        ("workspaces", "fd00::1", "fd00::2"),
+    ] {
+        let error = containers.check_network(network, range(first, last)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{network} {first}: {error}");
     }
 }
 

@@ -44,6 +44,7 @@ pub async fn sagas<H: SagaHarness>(make: impl AsyncFn(Duration) -> H) {
     a_saga_is_given_only_to_those_who_know_its_kind_and_ask_for_its_subject(&make(long).await).await;
     of_many_who_claim_at_once_each_gets_another(&make(long).await).await;
     what_is_done_at_the_end_is_done_with_it_or_not_at_all(&make(long).await).await;
+    a_saga_whose_end_is_refused_can_be_ended_untold_and_no_other(&make(long).await).await;
     a_cancelled_saga_says_so_to_whoever_holds_it(&make(long).await).await;
     a_saga_says_how_much_time_it_has(&make(long).await).await;
     what_ended_long_ago_is_forgotten_and_may_be_begun_anew(&make(long).await).await;
@@ -159,6 +160,7 @@ async fn every_kind_of_event_comes_back_as_it_was(store: &impl SagaHarness) {
         SagaEvent::UndoFailed { step: step(), attempt: 3, failure: SagaFailure { counts: false, ..failure() } },
         SagaEvent::Undone { step: step() },
         SagaEvent::Left { step: step(), why: why() },
+        SagaEvent::EndFailed { why: why() },
     ];
     let held = claimed(&*worker).await;
     worker.record(held.claim(), &first).await.unwrap();
@@ -236,6 +238,25 @@ async fn what_is_done_at_the_end_is_done_with_it_or_not_at_all(store: &impl Saga
     assert_eq!(store.endings().await, ["anna compensated the hotel is full"]);
     let past = store.people().list(None, 1).await.unwrap().remove(0);
     assert_eq!((past.outcome, past.ended_at.is_some()), (Some(SagaOutcome::Compensated), true));
+}
+
+async fn a_saga_whose_end_is_refused_can_be_ended_untold_and_no_other(store: &impl SagaHarness) {
+    let ([worker, _], people) = (store.workers(), store.people());
+    assert!(!people.end_untold(KIND, "anna").await.unwrap(), "there is none");
+    people.begin(&order(KIND, "anna")).await.unwrap();
+    store.refuse_endings(true).await;
+    let held = claimed(&*worker).await;
+    worker.record(held.claim(), &[acting("flight")]).await.unwrap();
+    assert!(!people.end_untold(KIND, "anna").await.unwrap(), "it has more to do");
+    worker.end(held.claim(), &done()).await.unwrap_err();
+    worker.record(held.claim(), &[SagaEvent::EndFailed { why: "refused".to_owned() }]).await.unwrap();
+    worker.release(held.claim(), Duration::from_secs(600)).await.unwrap();
+    assert!(people.end_untold(KIND, "anna").await.unwrap());
+    let held = claimed(&*worker).await;
+    worker.end(held.claim(), &done()).await.unwrap();
+    assert_eq!(store.endings().await, [""; 0], "nobody was told");
+    assert_eq!(people.list(None, 1).await.unwrap()[0].outcome, Some(SagaOutcome::Done));
+    assert!(!people.end_untold(KIND, "anna").await.unwrap(), "it is over");
 }
 
 async fn a_cancelled_saga_says_so_to_whoever_holds_it(store: &impl SagaHarness) {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::adapter::HostsDirectory;
 use crate::adapter::memory::{MemoryContainers, MemoryHostNames, MemoryPlacements, MemoryWorkspaces};
-use crate::port::{Attached, Container, ContainerSpec, Containers, Executed, Placements};
+use crate::port::{AddressRange, Attached, Container, ContainerSpec, Containers, Executed, Placements};
 use crate::workspace::{Host, WorkspaceOrder};
 
 /// Containers of which each removal waits until it is let go.
@@ -22,6 +22,14 @@ struct Slow {
 
 #[async_trait]
 impl Containers for Slow {
+    async fn check_image(&self, image: &str) -> Result<(), Error> {
+        self.containers.check_image(image).await
+    }
+
+    async fn check_network(&self, network: &str, addresses: AddressRange) -> Result<(), Error> {
+        self.containers.check_network(network, addresses).await
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error> {
         self.containers.create(spec).await
     }

@@ -5,7 +5,7 @@ use sync_core::workspace::{Host, Site};
 use sync_core::{Error, ErrorKind};
 use tokio_postgres::types::Type;
 
-use super::finding::Finding;
+use super::finding::{Finding, Verdict};
 use super::in_time;
 use crate::config::{Config, WorkspaceStatements};
 use crate::render;
@@ -22,14 +22,36 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
         Ok(site) => site,
         Err(error) => return vec![Finding::failed(PART, "settings", &error)],
     };
-    let hosts = join_all(site.hosts.iter().map(async |host| {
-        let part = format!("workspaces.hosts.{}", host.name);
-        in_time(&part, async { vec![engine(&part, host).await] }).await
+    let image = site.defaults.image.as_deref();
+    let hosts = join_all(site.hosts.iter().map(async |found| {
+        let part = format!("workspaces.hosts.{}", found.name);
+        in_time(&part, host(&part, found, image)).await
     }));
     let names = in_time(PART, names(&site));
     let database = in_time(PART, statements(&site, &config.workspaces.statements, wire));
     let (hosts, names, database) = tokio::join!(hosts, names, database);
     hosts.into_iter().flatten().chain(names).chain(database).collect()
+}
+
+/// What is asked for on a host; one whose engine does not answer is asked for nothing else.
+async fn host(part: &str, host: &Host, image: Option<&str>) -> Vec<Finding> {
+    let mut findings = vec![engine(part, host).await];
+    if findings.iter().any(|finding| finding.verdict != Verdict::Ok) {
+        return findings;
+    }
+    if let Some(image) = image {
+        findings.push(match host.containers.check_image(image).await {
+            Ok(()) => Finding::ok(part, "image", format!("{image} is there")),
+            Err(error) => Finding::failed(part, "image", &error),
+        });
+    }
+    if let (Some(network), Some(addresses)) = (&host.network, host.addresses) {
+        findings.push(match host.containers.check_network(network, addresses).await {
+            Ok(()) => Finding::ok(part, "network", format!("{network} has all of the addresses")),
+            Err(error) => Finding::failed(part, "network", &error),
+        });
+    }
+    findings
 }
 
 async fn engine(part: &str, host: &Host) -> Finding {

@@ -22,6 +22,8 @@ pub(super) struct Workspace {
     pub(super) error: Option<String>,
     /// What could not be undone, and why.
     pub(super) left: BTreeMap<String, String>,
+    /// Why its end is not taken; it is tried again until it is.
+    pub(super) waits: Option<String>,
     pub(super) began_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
 }
@@ -37,7 +39,7 @@ impl Workspace {
             let SagaEvent::Left { step, why } = event else { return None };
             Some((step.clone(), why.clone()))
         });
-        let state = state(past);
+        let state = state(past, placement);
         Self {
             workspace: saga.subject.clone(),
             saga: saga.id,
@@ -48,6 +50,7 @@ impl Workspace {
             host_name: placement.and_then(|placement| placement.host_name.clone()),
             error: error(past),
             left: left.collect(),
+            waits: waits(past),
             began_at: past.began_at,
             ended_at: past.ended_at,
         }
@@ -69,12 +72,14 @@ pub(super) fn is_about_workspaces(past: &PastSaga) -> bool {
     [CREATE, DELETE].contains(&past.saga.kind.as_str())
 }
 
-fn state(past: &PastSaga) -> &'static str {
+/// What the cleanup has removed, because the application knew nothing of it any more, is not there although it was.
+fn state(past: &PastSaga, placement: Option<&Placement>) -> &'static str {
     match (past.saga.kind.as_str(), past.outcome) {
         (DELETE, None) => "deleting",
         (DELETE, Some(_)) => "deleted",
         (_, None) if error(past).is_some() => "failing",
         (_, None) => "creating",
+        (_, Some(SagaOutcome::Done)) if placement.is_none() => "removed",
         (_, Some(SagaOutcome::Done)) => "ready",
         (_, Some(SagaOutcome::Compensated)) => "failed",
     }
@@ -83,6 +88,11 @@ fn state(past: &PastSaga) -> &'static str {
 fn error(past: &PastSaga) -> Option<String> {
     let why = |event: &SagaEvent| if let SagaEvent::Compensating { why } = event { Some(why.clone()) } else { None };
     past.saga.log.iter().find_map(why)
+}
+
+fn waits(past: &PastSaga) -> Option<String> {
+    let Some(SagaEvent::EndFailed { why }) = past.saga.log.last() else { return None };
+    past.outcome.is_none().then(|| why.clone())
 }
 
 /// What happened, in words for a line.
@@ -97,6 +107,7 @@ pub(super) fn told(event: &SagaEvent) -> [String; 3] {
         SagaEvent::Undone { step } => [step.clone(), "undone".to_owned(), String::new()],
         SagaEvent::UndoFailed { step, failure, .. } => [step.clone(), "not undone".to_owned(), failure.error.clone()],
         SagaEvent::Left { step, why } => [step.clone(), "left for the cleanup".to_owned(), why.clone()],
+        SagaEvent::EndFailed { why } => ["end".to_owned(), "not taken".to_owned(), why.clone()],
     }
 }
 
