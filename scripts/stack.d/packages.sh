@@ -93,7 +93,7 @@ install_packages() {
         # Two scripts on a fresh machine would trip over each other's package lists.
         flock 8
         no_system_cluster
-        no_system_engine
+        no_system_servers
         export DEBIAN_FRONTEND=noninteractive
         apt_get update || exit 1
         offered_java
@@ -113,9 +113,10 @@ no_system_cluster() {
     echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no-main-cluster.conf
 }
 
-# Debian's package would otherwise start an engine of the system, which changes the machine's firewall.
-no_system_engine() {
-    [[ " ${packages[*]} " == *" docker.io "* && ! -e /usr/sbin/policy-rc.d ]] || return 0
+# Debian's packages would otherwise start an engine of the system, which changes the machine's firewall, or Prometheus, of
+# which only a tool is wanted.
+no_system_servers() {
+    [[ " ${packages[*]} " =~ " docker.io "|" prometheus " && ! -e /usr/sbin/policy-rc.d ]] || return 0
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod +x /usr/sbin/policy-rc.d

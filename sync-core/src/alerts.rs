@@ -1,4 +1,5 @@
-//! Dead letters → people: each is told of, and never more at a time than people can read.
+//! Dead letters → people: each is told of, and never more at a time than people can read. How the pipeline stands → people:
+//! when a [condition](conditions) begins and when it ends.
 //!
 //! ```text
 //!  dead letters nobody was told of ──claim──▶ plan (so many a minute) ──▶ handlers ──▶ announced
@@ -7,7 +8,9 @@
 //! What is told is kept beside the letters, so that it survives a crash and is shared by all processes: a crash between
 //! telling and noting it tells once more. What comes too fast waits, or is told of together.
 
+pub mod conditions;
 mod plan;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +19,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::plan::plan;
+pub use self::watch::ConditionWatch;
 use crate::error::{Error, Remedy};
 use crate::policy::rate::Rate;
-use crate::port::{Alert, AlertHandler, Unannounced};
+use crate::port::{Alert, AlertHandler, LetterAlert, Unannounced};
 
 /// Letters claimed at once, and so at most told of together.
 const LETTERS: usize = 100;
@@ -74,9 +78,9 @@ impl Alerts {
         shutdown.run_until_cancelled(work).await.unwrap_or_default()
     }
 
-    async fn tell(&self, alert: &Alert) -> Result<(), Error> {
+    async fn tell(&self, alert: &LetterAlert) -> Result<(), Error> {
         for handler in &self.handlers {
-            handler.alert(alert).await?;
+            handler.alert(&Alert::Letters(alert.clone())).await?;
         }
         Ok(())
     }

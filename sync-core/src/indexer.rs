@@ -111,7 +111,7 @@ impl Indexer {
     ) -> Self {
         // No batch would ever begin.
         let config = IndexerConfig { batch_messages: config.batch_messages.max(1), ..config };
-        let progress = IndexerProgress::default();
+        let progress = IndexerProgress::of(parking.followed().reader);
         let IndexerConfig { batch_messages, batch_bytes, in_flight, breaker, .. } = config;
         let applier = ApplierConfig { page_keys: batch_messages, batch_bytes, in_flight, breaker };
         let worker = Arc::new(Worker {

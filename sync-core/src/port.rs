@@ -10,6 +10,7 @@ mod dead_letters;
 mod history;
 mod host_names;
 mod inventory;
+mod leases;
 mod ledger;
 mod placements;
 mod projection;
@@ -23,7 +24,7 @@ mod transactor;
 mod versions;
 mod workspaces;
 
-pub use alerts::{Alert, AlertHandler, Unannounced};
+pub use alerts::{Alert, AlertHandler, ConditionAlert, ConditionState, LetterAlert, Severity, Unannounced};
 pub use bus::{
     Acknowledgement, Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Publisher, Subscriber,
 };
@@ -34,6 +35,7 @@ pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selec
 pub use history::History;
 pub use host_names::{HostNames, check_host_name};
 pub use inventory::{Inventoried, Inventory, InventoryCursor};
+pub use leases::Leases;
 pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use placements::{AddressRange, Placement, Placements};
 pub use projection::{Current, Projection};

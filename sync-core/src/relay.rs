@@ -96,6 +96,12 @@ impl Relay {
         Self { way, parking: None, config, progress: RelayProgress::default() }
     }
 
+    /// What its metrics call it.
+    #[must_use]
+    pub fn named(self, subscription: impl Into<String>) -> Self {
+        Self { progress: RelayProgress::of(subscription.into()), ..self }
+    }
+
     /// Events the bus will never take, because they are too large, go to `letters` in the name of `subscription`, and
     /// the relay goes on behind them. Without this it ends at the first one.
     #[must_use]
@@ -165,6 +171,7 @@ impl Relay {
                 // Published or parked something.
                 failures = if got_further { 1 } else { failures + 1 };
                 let delay = self.config.backoff.delay(failures, rand::random());
+                self.progress.failed(&error);
                 tracing::warn!(%error, failures, "the relay tries again in {delay:?}");
                 delay
             };

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use metrics::counter;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,8 @@ use self::execution::{Cancellation, Execution};
 pub use self::step::{SagaDefinition, SagaStep, StepContext};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
-use crate::port::{HeldSaga, SagaClaim, SagaLog};
+use crate::port::{HeldSaga, SagaClaim, SagaLog, SagaOutcome};
+use crate::telemetry::metrics::{SAGA_ENDED, SAGA_FAILED_TRIES, SAGA_LEFT};
 
 /// How long letting a saga go may take.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -84,6 +86,16 @@ impl SagaWorker {
     /// Does nothing until it is run.
     #[must_use]
     pub fn new(log: Arc<dyn SagaLog>, definitions: Vec<SagaDefinition>, config: SagaConfig) -> Self {
+        for definition in &definitions {
+            let kind = || definition.kind.clone();
+            for outcome in [SagaOutcome::Done, SagaOutcome::Compensated] {
+                counter!(SAGA_ENDED.name, "kind" => kind(), "outcome" => outcome.name()).increment(0);
+            }
+            for step in definition.names() {
+                counter!(SAGA_FAILED_TRIES.name, "kind" => kind(), "step" => step).increment(0);
+            }
+            counter!(SAGA_LEFT.name, "kind" => kind()).increment(0);
+        }
         Self { log, definitions, config }
     }
 

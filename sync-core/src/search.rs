@@ -9,6 +9,7 @@
 mod answer;
 mod gate;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub struct Search {
     config: SearchConfig,
     /// When it was told last that the index had failed.
     told: Mutex<Option<Instant>>,
+    /// Searches the database answered.
+    fallbacks: AtomicU64,
 }
 
 /// Why the database answers.
@@ -101,6 +104,11 @@ impl Search {
         rows: Arc<dyn Projection>,
         config: SearchConfig,
     ) -> Self {
+        for reason in [Reason::Open, Reason::Failed, Reason::Late, Reason::Unseen] {
+            counter!(SEARCH_FALLBACK.name, "index" => name.to_owned(), "reason" => reason.name()).increment(0);
+        }
+        let unavailable = ErrorKind::Unavailable.name();
+        counter!(SEARCH_FAILED.name, "index" => name.to_owned(), "kind" => unavailable).increment(0);
         Self {
             name: name.to_owned(),
             index,
@@ -109,6 +117,7 @@ impl Search {
             gate: Gate::new(name, config),
             config,
             told: Mutex::default(),
+            fallbacks: AtomicU64::new(0),
         }
     }
 
@@ -116,6 +125,12 @@ impl Search {
     #[must_use]
     pub fn breaker(&self) -> BreakerState {
         self.gate.state()
+    }
+
+    /// How many searches the database has answered.
+    #[must_use]
+    pub fn fallbacks(&self) -> u64 {
+        self.fallbacks.load(Ordering::Relaxed)
     }
 
     /// Searches. Dropped half-way, it is given up, and says nothing about the index.
@@ -128,6 +143,7 @@ impl Search {
         let answered = match self.in_index(query).await {
             Ok(found) => found.map(|found| (found, false)),
             Err(reason) => {
+                self.fallbacks.fetch_add(1, Ordering::Relaxed);
                 counter!(SEARCH_FALLBACK.name, "index" => self.name.clone(), "reason" => reason.name()).increment(1);
                 self.database.search(query).await.map(|found| (found, true))
             }

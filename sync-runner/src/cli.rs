@@ -120,7 +120,7 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "relay,indexer,reconciler,search,workspaces,cleanup",
+        default_value = "relay,indexer,reconciler,search,workspaces,cleanup,admin",
         value_name = "ROLES"
     )]
     pub(crate) roles: Vec<RoleName>,
@@ -141,6 +141,23 @@ pub(crate) enum RoleName {
     Workspaces,
     /// Removes what no workspace owns from the hosts that are configured, each minute.
     Cleanup,
+    /// A status page, metrics, health and alerts.
+    Admin,
+}
+
+impl RoleName {
+    /// The word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Indexer => "indexer",
+            Self::Reconciler => "reconciler",
+            Self::Search => "search",
+            Self::Workspaces => "workspaces",
+            Self::Cleanup => "cleanup",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// For `status`.

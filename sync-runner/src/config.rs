@@ -3,6 +3,7 @@
 //! Keys are asked for one by one, each with its type and range, and what nobody asked for is unknown. So every problem
 //! is told at once, with the file's line, the variable or the flag it came from.
 
+mod admin;
 mod alerts;
 mod elasticsearch;
 mod index;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::admin::Admin;
 pub(crate) use self::alerts::Alerts;
 pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
 pub(crate) use self::index::{Index, SourceFile, SyncedAt};
@@ -41,6 +43,7 @@ use self::reader::{Reader, Section};
 pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, Delivery, Relay};
 pub(crate) use self::search::{Search, Searchable};
+pub(crate) use self::secret::Secret;
 pub(crate) use self::workspaces::{Host as WorkspaceHost, Statements as WorkspaceStatements, Workspaces};
 
 /// The file that is read when none is named.
@@ -70,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) search: Search,
     /// Containers with an address and a name.
     pub(crate) workspaces: Workspaces,
+    /// What operators see of a process.
+    pub(crate) admin: Admin,
     /// Who is told of dead letters.
     pub(crate) alerts: Alerts,
     /// What is told on standard error.
@@ -114,6 +119,7 @@ impl Config {
             reconcile: Reconcile::read(reader.section("reconcile")),
             search: Search::read(reader.section("search")),
             workspaces: Workspaces::read(&mut reader),
+            admin: Admin::read(reader.section("admin")),
             alerts: Alerts::read(reader.section("alerts")),
             log: Log::read(reader.section("log")),
         };

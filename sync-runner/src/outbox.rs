@@ -138,6 +138,31 @@ pub(crate) async fn subscription(database: &Postgres, name: &str) -> Result<Opti
     Ok(row.map(|row| Subscription { holder: row.get(0), term: row.get(1), position: row.get(2), mirrored: row.get(3) }))
 }
 
+/// The highest number an event was given; `None` before the first, and where we may not ask.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn last_event(database: &Postgres) -> Result<Option<i64>, Error> {
+    let client = database.client().await?;
+    let sql = "select pg_sequence_last_value(sequence) \
+               from pg_get_serial_sequence('outbox.events', 'id') as name, cast(name as regclass) as sequence";
+    let row = client.query_one(sql, &[]).await.map_err(|error| failed("asking for the last event", error))?;
+    Ok(row.get(0))
+}
+
+/// How many days ahead the outbox has leaves for.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn leaves_ahead(database: &Postgres) -> Result<i64, Error> {
+    let client = database.client().await?;
+    let sql = "select count(*) from pg_inherits i join pg_class c on c.oid = i.inhrelid \
+               where i.inhparent = 'outbox.events'::regclass and c.relname ~ '^events_\\d{8}$' \
+               and to_date(right(c.relname, 8), 'YYYYMMDD') > (clock_timestamp() at time zone 'UTC')::date";
+    let row = client.query_one(sql, &[]).await.map_err(|error| failed("asking for leaves of the outbox", error))?;
+    Ok(row.get(0))
+}
+
 /// How much of the outbox is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Retained {

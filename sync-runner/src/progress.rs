@@ -1,5 +1,6 @@
 //! A line in the log now and then, when something moved: how much was done, and how much is left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use sync_core::port::{Source, Subscriber};
 use sync_core::relay::{RelayCounts, RelayProgress};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::http::SearchedIndex;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(10);
@@ -20,8 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) struct Progress {
     /// Of the relay, where it runs here.
     pub(crate) relay: Option<(RelayProgress, Arc<dyn Source>)>,
-    /// Of the indexer of each index, where it runs here.
-    pub(crate) indexers: Vec<(IndexerProgress, Arc<dyn Subscriber>)>,
+    /// Of the indexers, each with its index, where they run here.
+    pub(crate) indexers: Vec<(String, IndexerProgress, Arc<dyn Subscriber>)>,
+    /// The indexes that are searched here.
+    pub(crate) searched: Arc<BTreeMap<String, SearchedIndex>>,
 }
 
 /// What was done so far.
@@ -83,7 +88,7 @@ impl Progress {
         if let Some((relay, _)) = &self.relay {
             counts.relayed = relay.counts();
         }
-        for (indexer, _) in &self.indexers {
+        for (_, indexer, _) in &self.indexers {
             let one = indexer.counts();
             let all = &mut counts.indexed;
             all.messages += one.messages;
@@ -106,7 +111,7 @@ impl Progress {
     /// Messages on the bus that are not indexed, all indexes together; `None` as above.
     async fn messages_behind(&self) -> Option<u64> {
         let mut behind = None;
-        for (_, subscriber) in &self.indexers {
+        for (_, _, subscriber) in &self.indexers {
             let lag = timeout(PATIENCE, subscriber.lag()).await.ok()?.ok()?;
             *behind.get_or_insert(0) += lag.iter().map(|partition| partition.behind).sum::<u64>();
         }

@@ -10,17 +10,19 @@ mod workspaces;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::{self, ClusterReport, ElasticsearchSink, IndexConfig};
 use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
 use sync_core::adapter::postgres::{
-    Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, SyncedAt,
+    Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+    SyncedAt,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
-use sync_core::alerts::{Alerts, AlertsConfig};
+use sync_core::alerts::{Alerts, AlertsConfig, ConditionWatch};
 use sync_core::indexer::IndexerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{AlertHandler, Clock, Source};
@@ -31,6 +33,9 @@ pub(crate) use self::indexers::{IndexerOf, IndexersOf};
 pub(crate) use self::repairs::Replayer;
 pub(crate) use self::workspaces::WorkspacesOf;
 use crate::config::{Bus, Config, Delivery, Index, Retries};
+
+/// A look at all stages takes no longer, unless they are away.
+const LONG_LOOK: Duration = Duration::from_secs(45);
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
@@ -110,7 +115,8 @@ impl<'a> Wire<'a> {
             }
         };
         let letters = Arc::new(self.dead_letters());
-        Ok((relay.with_dead_letters(&self.config.relay.subscription, letters, clock()), source))
+        let subscription = &self.config.relay.subscription;
+        Ok((relay.named(subscription).with_dead_letters(subscription, letters, clock()), source))
     }
 
     fn transactor_names(&self) -> TransactorConfig {
@@ -162,11 +168,33 @@ impl<'a> Wire<'a> {
         PostgresDeadLetters::new(self.database.clone())
     }
 
+    /// Who this process is.
+    pub(crate) fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// What keeps watch over the conditions of the pipeline.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn conditions(&self) -> Result<ConditionWatch, Error> {
+        let leases = Arc::new(PostgresLeases::new(self.database.clone(), self.holder.clone()));
+        let lease = (3 * self.config.admin.interval).max(LONG_LOOK);
+        Ok(ConditionWatch::new(leases, self.alert_handlers()?, self.config.alerts.thresholds, lease))
+    }
+
     /// Who tells people of dead letters, unless nobody is to.
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn alerts(&self) -> Result<Option<Alerts>, Error> {
+        let (settings, handlers) = (&self.config.alerts, self.alert_handlers()?);
+        let config = AlertsConfig { per_minute: settings.per_minute, poll_interval: settings.poll_interval };
+        let letters = Arc::new(self.dead_letters());
+        Ok((!handlers.is_empty()).then(|| Alerts::new(letters, handlers, config)))
+    }
+
+    fn alert_handlers(&self) -> Result<Vec<Arc<dyn AlertHandler>>, Error> {
         let settings = &self.config.alerts;
         let mut handlers: Vec<Arc<dyn AlertHandler>> = Vec::new();
         if let Some(webhook) = &settings.webhook {
@@ -181,9 +209,7 @@ impl<'a> Wire<'a> {
         if settings.log {
             handlers.push(Arc::new(LogAlerts));
         }
-        let config = AlertsConfig { per_minute: settings.per_minute, poll_interval: settings.poll_interval };
-        let letters = Arc::new(self.dead_letters());
-        Ok((!handlers.is_empty()).then(|| Alerts::new(letters, handlers, config)))
+        Ok(handlers)
     }
 
     /// What the documents of an index are made of.

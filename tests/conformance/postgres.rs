@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::Action;
 use sync_core::adapter::postgres::{
-    EndingStatement, EndingStatements, PostgresDeadLetters, PostgresPlacements, PostgresProjection, PostgresReindexes,
-    PostgresRuns, PostgresSagas, PostgresSource, PostgresWorkspaces, ProjectionConfig, ReindexesConfig, RunsConfig,
-    SagasConfig, SourceConfig, SyncedAt, WorkspaceStatements,
+    EndingStatement, EndingStatements, PostgresDeadLetters, PostgresLeases, PostgresPlacements, PostgresProjection,
+    PostgresReindexes, PostgresRuns, PostgresSagas, PostgresSource, PostgresWorkspaces, ProjectionConfig,
+    ReindexesConfig, RunsConfig, SagasConfig, SourceConfig, SyncedAt, WorkspaceStatements,
 };
 use sync_core::port::{
     DeadLetters, LedgerSource, Projection, Reindexes, Runs, SagaLog, Sagas, Source, Versions, WorkspaceState,
@@ -294,6 +294,13 @@ async fn sagas_in_postgresql_keep_every_promise_of_sagas() {
         RealSagas { client, url, lease }
     })
     .await;
+}
+
+#[tokio::test]
+async fn leases_in_postgresql_keep_every_promise_of_leases() {
+    let (_, url) = fresh_outbox().await;
+    let [one, other] = ["one", "other"].map(|holder| PostgresLeases::new(database(&url), holder.to_owned()));
+    conformance::leases(&one, &other).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use sync_core::adapter::memory::MemoryDeadLetters;
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::alerts::{Alerts, AlertsConfig};
-use sync_core::port::{Alert, AlertHandler, DeadLetter, DeadLetters, Kept, Origin};
+use sync_core::port::{
+    Alert, AlertHandler, ConditionAlert, ConditionState, DeadLetter, DeadLetters, Kept, LetterAlert, Origin, Severity,
+};
 use sync_core::testkit::{HttpReply, HttpRequest, HttpResponder};
 use sync_core::{Error, ErrorKind};
 use tokio::time::{Instant, sleep};
@@ -57,6 +59,7 @@ impl Person {
 #[async_trait]
 impl AlertHandler for Person {
     async fn alert(&self, alert: &Alert) -> Result<(), Error> {
+        let Alert::Letters(alert) = alert else { panic!("{alert}") };
         let offsets: Vec<_> = alert.letters.iter().map(|kept| kept.letter.origin.offset).collect();
         if offsets == [POISON] {
             return Err(Error::new(ErrorKind::Configuration, "413 Payload Too Large"));
@@ -148,7 +151,7 @@ async fn an_alert_has_a_length_that_chats_take_whatever_is_in_the_letters() {
     let config = WebhookConfig { url: server.url(), headers: Vec::new(), timeout: Duration::from_secs(20) };
     let long = |id| DeadLetter { key: Some("k".repeat(900_000)), error: "größer ".repeat(100_000), ..letter(id) };
     let letters = (1..=100).map(|id| Kept { id, letter: long(id) }).collect();
-    Webhook::new(&config).unwrap().alert(&Alert { letters }).await.unwrap();
+    Webhook::new(&config).unwrap().alert(&Alert::Letters(LetterAlert { letters })).await.unwrap();
     let request = seen.lock().unwrap().remove(0);
     assert!(request.body.len() < 40_000, "{} bytes", request.body.len());
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
@@ -172,7 +175,7 @@ async fn a_webhook_gets_the_letters_and_a_line_that_chats_show() {
     };
     let webhook = Webhook::new(&config).unwrap();
     let kept = |id| Kept { id, letter: letter(id) };
-    webhook.alert(&Alert { letters: vec![kept(5), kept(6)] }).await.unwrap();
+    webhook.alert(&Alert::Letters(LetterAlert { letters: vec![kept(5), kept(6)] })).await.unwrap();
     let request = seen.lock().unwrap().remove(0);
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/hooks/secret"));
     for (name, value) in [("authorization", "Bearer secret"), ("content-type", "application/json")] {
@@ -188,7 +191,7 @@ async fn a_webhook_gets_the_letters_and_a_line_that_chats_show() {
     });
     assert_eq!(body["dead_letters"][1], expected);
 
-    let alert = Alert { letters: vec![kept(1)] };
+    let alert = Alert::Letters(LetterAlert { letters: vec![kept(1)] });
     let expected = [ErrorKind::Configuration, ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::Configuration];
     for kind in expected {
         let error = webhook.alert(&alert).await.unwrap_err();
@@ -199,4 +202,36 @@ async fn a_webhook_gets_the_letters_and_a_line_that_chats_show() {
     let error = webhook.alert(&alert).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_webhook_gets_a_condition_with_what_tells_its_beginning_from_its_end() {
+    let seen: Arc<Mutex<Vec<HttpRequest>>> = Arc::default();
+    let requests = Arc::clone(&seen);
+    let server = HttpResponder::start(move |request| {
+        requests.lock().unwrap().push(request.clone());
+        HttpReply::Answer { status: 200, body: String::new() }
+    })
+    .await;
+    let config = WebhookConfig { url: server.url(), headers: Vec::new(), timeout: Duration::from_secs(20) };
+    let webhook = Webhook::new(&config).unwrap();
+    let alert = |state| ConditionAlert {
+        name: "SyncLagHigh",
+        subject: "jobs".to_owned(),
+        severity: Severity::Warning,
+        state,
+        since: Timestamp::UNIX_EPOCH,
+        summary: "jobs: a change waits for 400 s (more than 300 s)".to_owned(),
+        is_local: false,
+    };
+    for state in [ConditionState::Firing, ConditionState::Resolved] {
+        webhook.alert(&Alert::Condition(alert(state))).await.unwrap();
+    }
+    let bodies: Vec<serde_json::Value> =
+        seen.lock().unwrap().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
+    let [firing, resolved] = &bodies[..] else { panic!("{bodies:?}") };
+    assert_eq!((&firing["state"], &resolved["state"]), (&"firing".into(), &"resolved".into()));
+    assert_eq!((&firing["key"], &resolved["key"]), (&"SyncLagHigh/jobs".into(), &"SyncLagHigh/jobs".into()));
+    assert_eq!((&firing["severity"], &firing["runbook"]), (&"warning".into(), &"docs/runbook.md#synclaghigh".into()));
+    assert!(resolved["text"].as_str().unwrap().starts_with("resolved: SyncLagHigh"), "{resolved}");
 }

@@ -237,6 +237,10 @@ impl Projection for Slow {
         self.0.estimate().await
     }
 
+    async fn count(&self) -> Result<u64, Error> {
+        self.0.count().await
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.0.mark_synced(keys).await
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
-use sync_core::telemetry::metrics::ALL;
+use serde_json::Value;
+use sync_core::alerts::conditions::CONDITIONS;
+use sync_core::telemetry::metrics::{ALL, Metric, MetricKind};
 
 use super::{SOURCES, assert_none, below, read, root};
 
@@ -159,11 +161,64 @@ fn every_sql_function_the_documents_call_is_in_the_migrations() {
 }
 
 #[test]
-fn every_metric_is_documented_and_nothing_else_is() {
-    let texts = ["docs/sagas.md", "docs/search.md", "docs/workspaces.md"].map(read);
-    let sections = texts.iter().map(|text| text.split_once("## Metrics").expect("a section of metrics").1);
-    let rows =
-        sections.flat_map(|section| section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')));
-    let documented: BTreeSet<&str> = rows.map(|(name, _)| name).collect();
-    assert_eq!(documented, ALL.iter().map(|metric| metric.name).collect());
+fn every_metric_is_documented_with_its_kind_and_in_the_same_words_and_nothing_else_is() {
+    let text = read("docs/operations.md");
+    let section = text.split_once("## Metrics").expect("a section of metrics").1;
+    let documented: Vec<_> = section.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+    let row = |metric: &Metric| {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        format!("| `{}` | {kind} | {} |", metric.exported(), metric.what)
+    };
+    assert_eq!(documented, ALL.iter().map(row).collect::<Vec<_>>());
+}
+
+/// What of a text may be the name of a metric, without what Prometheus adds to the name of a histogram.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let first: BTreeSet<_> = ALL.iter().filter_map(|metric| metric.name.split('.').next()).collect();
+    let is_one = |word: &&str| word.split_once('_').is_some_and(|(begin, _)| first.contains(begin));
+    let histogram = |word: &str| {
+        ["_bucket", "_count", "_sum"].iter().find_map(|end| {
+            let name = word.strip_suffix(end)?;
+            ALL.iter()
+                .any(|metric| metric.exported() == name && metric.kind == MetricKind::Histogram)
+                .then(|| name.to_owned())
+        })
+    };
+    words.filter(is_one).map(|word| histogram(word).unwrap_or_else(|| word.to_owned())).collect()
+}
+
+#[test]
+fn rules_and_dashboard_use_only_metrics_that_there_are_and_the_dashboard_shows_all() {
+    let all: BTreeSet<_> = ALL.iter().map(Metric::exported).collect();
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana/sync-runner.json")).unwrap();
+    let shown = metrics_in(&expressions(&dashboard).join("\n"));
+    assert_eq!(shown, all);
+    let rules = read("deploy/prometheus/alerts.yml");
+    let used: BTreeSet<_> = metrics_in(&rules).into_iter().filter(|word| !all.contains(word)).collect();
+    assert_none("alerts.yml names what is no metric", used);
+}
+
+fn expressions(json: &Value) -> Vec<&str> {
+    match json {
+        Value::Object(fields) => {
+            let own = fields.get("expr").and_then(Value::as_str).into_iter();
+            own.chain(fields.values().flat_map(expressions)).collect()
+        }
+        Value::Array(all) => all.iter().flat_map(expressions).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn every_alert_has_its_section_in_the_runbook_and_every_condition_its_rule() {
+    let (rules, runbook) = (read("deploy/prometheus/alerts.yml"), read("docs/runbook.md"));
+    let alerts: BTreeSet<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let sections: BTreeSet<_> =
+        runbook.lines().filter_map(|line| line.strip_prefix("## ")).filter(|name| !name.contains(' ')).collect();
+    assert_eq!(alerts, sections);
+    assert_none(
+        "a condition without a rule",
+        CONDITIONS.iter().filter(|name| !alerts.contains(*name)).copied().map(str::to_owned),
+    );
 }

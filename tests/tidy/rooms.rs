@@ -17,12 +17,12 @@ const KNOWS: [(&str, &[&str]); 17] = [
     ("policy", &["error", "version", "event"]),
     ("telemetry", &[]),
     // The rooms: ports, never an adapter and never each other.
-    ("relay", &["error", "version", "event", "port", "policy"]),
+    ("relay", &["error", "version", "event", "port", "policy", "telemetry"]),
     // What two of them share.
     ("applier", &["error", "version", "event", "port", "policy"]),
-    ("indexer", &["error", "version", "event", "port", "policy", "applier"]),
+    ("indexer", &["error", "version", "event", "port", "policy", "telemetry", "applier"]),
     ("repair", &["error", "version", "event", "port", "policy", "applier"]),
-    ("alerts", &["error", "version", "event", "port", "policy"]),
+    ("alerts", &["error", "version", "event", "port", "policy", "telemetry"]),
     ("search", &["error", "version", "event", "query", "port", "policy", "telemetry"]),
     ("saga", &["error", "port", "policy", "telemetry"]),
     // Which is about sagas.

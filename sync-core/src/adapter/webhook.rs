@@ -10,7 +10,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Alert, AlertHandler, Kept};
+use crate::port::{Alert, AlertHandler, ConditionAlert, Kept, LetterAlert};
 
 /// Where alerts are sent.
 #[derive(Clone)]
@@ -35,7 +35,9 @@ const LISTED: usize = 20;
 /// Sends each alert as a POST of JSON: `alert` (`"dead_letters"`), `text` (one line for people, which chats show),
 /// `count`, and the first twenty `dead_letters`, each with `id`, `reader`, `topic`, `partition` and `offset` (null of an
 /// event that was never published), `event`, `key`, `error_kind`, `error`, `attempts`, `parked_at`. Long keys and errors
-/// are cut. Any answer from 200 to 299 is a yes; redirects are not followed.
+/// are cut. Of a condition: `alert` (its name), `text`, `state` (`"firing"` or `"resolved"`), `severity`, `key` (the same for
+/// all that is told of it), `subject`, `summary`, `since`, `runbook`. Any answer from 200 to 299 is a yes; redirects are not
+/// followed.
 pub struct Webhook {
     client: Client,
     url: Url,
@@ -76,9 +78,14 @@ impl Webhook {
 #[async_trait]
 impl AlertHandler for Webhook {
     async fn alert(&self, alert: &Alert) -> Result<(), Error> {
-        let letters: Vec<_> = alert.letters.iter().take(LISTED).map(shown).collect();
-        let (text, count) = (alert.to_string(), alert.letters.len());
-        let body = json!({ "alert": "dead_letters", "text": text, "count": count, "dead_letters": letters });
+        let body = match alert {
+            Alert::Letters(LetterAlert { letters }) => {
+                let (text, count) = (alert.to_string(), letters.len());
+                let letters: Vec<_> = letters.iter().take(LISTED).map(shown).collect();
+                json!({ "alert": "dead_letters", "text": text, "count": count, "dead_letters": letters })
+            }
+            Alert::Condition(condition) => condition_of(condition),
+        };
         let request = self.client.post(self.url.clone()).body(body.to_string());
         let answer = request.send().await.map_err(|error| {
             // Its address may be a secret.
@@ -94,6 +101,20 @@ impl AlertHandler for Webhook {
         };
         Err(Error::new(kind, format!("alerts.webhook.url: it answered {status}")))
     }
+}
+
+fn condition_of(alert: &ConditionAlert) -> Value {
+    json!({
+        "alert": alert.name,
+        "text": alert.to_string(),
+        "state": alert.state,
+        "severity": alert.severity,
+        "key": alert.key(),
+        "subject": alert.subject,
+        "summary": alert.summary,
+        "since": alert.since,
+        "runbook": alert.runbook(),
+    })
 }
 
 fn shown(Kept { id, letter }: &Kept) -> Value {

@@ -1,15 +1,15 @@
 //! Which letters are told of together. Pure.
 
-use crate::port::{Alert, Kept};
+use crate::port::{Kept, LetterAlert};
 
 /// At most `free` alerts, at least one: each letter in one of its own while that suffices, the rest in the last one.
-pub(super) fn plan(letters: Vec<Kept>, free: usize) -> Vec<Alert> {
+pub(super) fn plan(letters: Vec<Kept>, free: usize) -> Vec<LetterAlert> {
     let alone = if letters.len() <= free { letters.len() } else { free.saturating_sub(1) };
     let mut letters = letters.into_iter();
-    let mut alerts: Vec<_> = letters.by_ref().take(alone).map(|kept| Alert { letters: vec![kept] }).collect();
+    let mut alerts: Vec<_> = letters.by_ref().take(alone).map(|kept| LetterAlert { letters: vec![kept] }).collect();
     let rest: Vec<_> = letters.collect();
     if !rest.is_empty() {
-        alerts.push(Alert { letters: rest });
+        alerts.push(LetterAlert { letters: rest });
     }
     alerts
 }
@@ -37,7 +37,7 @@ mod tests {
     }
 
     fn planned(letters: i64, free: usize) -> Vec<Vec<i64>> {
-        let ids = |alert: Alert| alert.letters.iter().map(|kept| kept.id).collect();
+        let ids = |alert: LetterAlert| alert.letters.iter().map(|kept| kept.id).collect();
         plan((1..=letters).map(kept).collect(), free).into_iter().map(ids).collect()
     }
 

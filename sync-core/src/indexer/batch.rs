@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use super::failure::Failure;
 use super::message::{About, Message, Provenance};
 use crate::port::Partition;
@@ -14,6 +16,8 @@ pub(super) struct Batch {
     pub(super) next: i64,
     /// How many messages.
     pub(super) messages: u64,
+    /// When the last of them was written of which that was read.
+    pub(super) written: Option<Timestamp>,
     /// Each key once: a message is settled with its key's last one, because the row is read as it is now.
     pub(super) keys: HashMap<String, Provenance>,
     /// Messages about which nothing can be done.
@@ -23,16 +27,18 @@ pub(super) struct Batch {
 /// Makes one batch of these messages, which are in order; `None` of none.
 pub(super) fn gather(partition: &Partition, messages: impl IntoIterator<Item = Message>) -> Option<Batch> {
     let mut batch: Option<Batch> = None;
-    for Message { about, provenance, .. } in messages {
+    for Message { about, provenance, written, .. } in messages {
         let batch = batch.get_or_insert_with(|| Batch {
             partition: partition.clone(),
             next: 0,
             messages: 0,
+            written: None,
             keys: HashMap::new(),
             poison: Vec::new(),
         });
         batch.next = provenance.offset + 1;
         batch.messages += 1;
+        batch.written = written.or(batch.written);
         match about {
             About::Key(key) => drop(batch.keys.insert(key, provenance)),
             About::Others => {}
@@ -45,8 +51,6 @@ pub(super) fn gather(partition: &Partition, messages: impl IntoIterator<Item = M
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use jiff::Timestamp;
 
     use super::*;
     use crate::indexer::message::Followed;

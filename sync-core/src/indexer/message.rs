@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
 use crate::port::{Incoming, Origin, Partition};
@@ -54,6 +55,8 @@ pub(super) struct Message {
     pub(super) provenance: Provenance,
     /// How long to wait before it is worked on.
     pub(super) wait: Duration,
+    /// When its event was written, where that was looked for.
+    pub(super) written: Option<Timestamp>,
 }
 
 /// What a message is about.
@@ -119,8 +122,19 @@ impl Message {
                 attempts: retry(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or_default(),
             },
             wait: wait.min(longest),
+            written: None,
         }
     }
+}
+
+/// When its event was written, as the standard value says; of a payload nobody knows.
+pub(super) fn written(message: &Incoming) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Value {
+        timestamp: Timestamp,
+    }
+    let value = message.value.as_ref().filter(|value| value.len() <= SHOWN)?;
+    serde_json::from_slice::<Value>(value).ok().map(|value| value.timestamp)
 }
 
 /// What a stranger wrote there is stored with a dead letter, and must be something that can be stored.

@@ -33,6 +33,7 @@ impl<'a> Patience<'a> {
     /// How long to wait after this error, which is told.
     pub(super) fn after(&mut self, error: &Error) -> Duration {
         let partition = &self.partition;
+        self.progress.failed(error);
         match error.remedy() {
             Remedy::Retry => {
                 self.outages = self.outages.saturating_add(1);

@@ -1,12 +1,22 @@
 //! Counters of a running indexer, and which partitions stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use metrics::{counter, gauge, histogram};
 
 use crate::applier::Written;
 use crate::error::{Error, ErrorKind};
 use crate::port::Partition;
+use crate::telemetry::metrics::{
+    INDEXER_BATCH_KEYS, INDEXER_FAILURES, INDEXER_LATENCY_SECONDS, INDEXER_MESSAGES, INDEXER_SETTLED,
+    INDEXER_STOPPED_PARTITIONS, seconds_since,
+};
+
+/// What becomes of a key.
+const VERDICTS: [&str; 5] = ["applied", "deleted", "stale", "retried", "parked"];
 
 /// Counts since the indexer was made. Cheap to clone; all clones show the same.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +24,8 @@ pub struct IndexerProgress(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
+    /// What the metrics call it.
+    index: String,
     messages: AtomicU64,
     applied: AtomicU64,
     deleted: AtomicU64,
@@ -51,6 +63,18 @@ pub struct Stopped {
 }
 
 impl IndexerProgress {
+    pub(super) fn of(index: &str) -> Self {
+        let progress = Self(Arc::new(Counters { index: index.to_owned(), ..Counters::default() }));
+        counter!(INDEXER_MESSAGES.name, "index" => progress.index()).increment(0);
+        for verdict in VERDICTS {
+            counter!(INDEXER_SETTLED.name, "index" => progress.index(), "verdict" => verdict).increment(0);
+        }
+        let kind = ErrorKind::Unavailable.name();
+        counter!(INDEXER_FAILURES.name, "index" => progress.index(), "kind" => kind).increment(0);
+        gauge!(INDEXER_STOPPED_PARTITIONS.name, "index" => progress.index()).increment(0.0);
+        progress
+    }
+
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> IndexerCounts {
@@ -72,35 +96,75 @@ impl IndexerProgress {
         stopped.iter().rev().map(|((partition, _), why)| (partition.clone(), why.clone())).collect()
     }
 
-    pub(super) fn messages(&self, count: u64) {
+    /// A batch is done, of which the last message was written then.
+    pub(super) fn messages(&self, count: u64, written: Option<Timestamp>) {
         self.0.messages.fetch_add(count, Ordering::Relaxed);
+        counter!(INDEXER_MESSAGES.name, "index" => self.index()).increment(count);
+        if let Some(written) = written {
+            histogram!(INDEXER_LATENCY_SECONDS.name, "index" => self.index()).record(seconds_since(written));
+        }
+    }
+
+    pub(super) fn begun(&self, keys: usize) {
+        histogram!(INDEXER_BATCH_KEYS.name, "index" => self.index()).record(keys as f64);
     }
 
     pub(super) fn written(&self, written: Written) {
         self.0.applied.fetch_add(written.applied, Ordering::Relaxed);
         self.0.deleted.fetch_add(written.deleted, Ordering::Relaxed);
         self.0.stale.fetch_add(written.stale, Ordering::Relaxed);
+        let [applied, deleted, stale, ..] = VERDICTS;
+        for (verdict, count) in [(applied, written.applied), (deleted, written.deleted), (stale, written.stale)] {
+            self.settled(verdict, count);
+        }
     }
 
     pub(super) fn retried(&self, count: u64) {
         self.0.retried.fetch_add(count, Ordering::Relaxed);
+        self.settled("retried", count);
     }
 
     pub(super) fn parked(&self) {
         self.0.parked.fetch_add(1, Ordering::Relaxed);
+        self.settled("parked", 1);
     }
 
     pub(super) fn stopped(&self, partition: &Partition, next: i64, error: &Error) {
         let stopped = Stopped { kind: error.kind(), error: error.to_string() };
-        self.lock().insert((partition.clone(), next), stopped);
+        self.change(|all| drop(all.insert((partition.clone(), next), stopped)));
     }
 
     pub(super) fn going(&self, partition: &Partition, next: i64) {
-        self.lock().remove(&(partition.clone(), next));
+        self.change(|all| drop(all.remove(&(partition.clone(), next))));
     }
 
     pub(super) fn handed_over(&self, partition: &Partition) {
-        self.lock().retain(|(stopped, _), _| stopped != partition);
+        self.change(|all| all.retain(|(stopped, _), _| stopped != partition));
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        counter!(INDEXER_FAILURES.name, "index" => self.index(), "kind" => error.kind().name()).increment(1);
+    }
+
+    fn settled(&self, verdict: &'static str, keys: u64) {
+        if keys > 0 {
+            counter!(INDEXER_SETTLED.name, "index" => self.index(), "verdict" => verdict).increment(keys);
+        }
+    }
+
+    /// Changes which batches stopped; several indexers of one index count together.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<(Partition, i64), Stopped>)) {
+        let mut all = self.lock();
+        let partitions = |all: &BTreeMap<(Partition, i64), Stopped>| {
+            all.keys().map(|(partition, _)| partition).collect::<BTreeSet<_>>().len() as f64
+        };
+        let before = partitions(&all);
+        change(&mut all);
+        gauge!(INDEXER_STOPPED_PARTITIONS.name, "index" => self.index()).increment(partitions(&all) - before);
+    }
+
+    fn index(&self) -> String {
+        self.0.index.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Partition, i64), Stopped>> {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::lane::{Lane, Waiting};
-use super::message::Message;
+use super::message::{self, Message};
 use super::note;
 use super::parking::Parking;
 use super::patience::Patience;
@@ -39,6 +39,8 @@ struct Begun {
     generation: u64,
     next: i64,
     messages: u64,
+    /// When the last of them was written, of those of which that was read.
+    written: Option<Timestamp>,
 }
 
 /// A step of a batch that is done.
@@ -98,8 +100,12 @@ impl Session {
         match polled {
             Polled::Messages(messages) => {
                 let (now, time) = (Instant::now(), self.parking.clock().now());
-                for message in messages {
-                    self.receive(message, now, time)?;
+                // Of a poll one is enough to tell how long it took.
+                let written = messages.last().and_then(message::written);
+                let last = messages.len().saturating_sub(1);
+                for (place, message) in messages.into_iter().enumerate() {
+                    let written = written.filter(|_| place == last);
+                    self.receive(message, now, time, written)?;
                 }
             }
             Polled::Assigned(partitions) => {
@@ -122,13 +128,19 @@ impl Session {
         Ok(())
     }
 
-    fn receive(&mut self, message: Incoming, now: Instant, time: Timestamp) -> Result<(), Error> {
+    fn receive(
+        &mut self,
+        message: Incoming,
+        now: Instant,
+        time: Timestamp,
+        written: Option<Timestamp>,
+    ) -> Result<(), Error> {
         let partition = message.partition.clone();
         let Some(lane) = self.lanes.get_mut(&partition) else {
             return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
         };
         let longest = 2 * self.worker.config.retries.longest_delay();
-        let message = Message::read(&message, self.parking.followed(), time, longest);
+        let message = Message { written, ..Message::read(&message, self.parking.followed(), time, longest) };
         lane.buffer.push_back(Waiting { due: now + message.wait, message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
             self.consumer.pause(&partition)?;
@@ -147,8 +159,8 @@ impl Session {
         // In a retry topic are only those that failed before: that all of them fail says nothing.
         let is_retry = self.parking.followed().is_retry(partition);
         let suspicious = if is_retry { 0 } else { self.worker.config.suspicious };
-        let Batch { next, messages, .. } = batch;
-        let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages };
+        let Batch { next, messages, written, .. } = batch;
+        let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages, written };
         let worker = Arc::clone(&self.worker);
         let work = async move { Step::Applied(begun, worker.work(batch, suspicious, permit).await) };
         self.working.spawn(unless(lane.abandoned.clone(), work));
@@ -187,7 +199,7 @@ impl Session {
     /// A batch is done: commits what is safe now.
     fn settle(&mut self, begun: Begun) -> Result<(), Error> {
         let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
-        self.worker.progress.messages(begun.messages);
+        self.worker.progress.messages(begun.messages, begun.written);
         let Some(next) = lane.settle.done(begun.next) else { return Ok(()) };
         match self.consumer.commit(&[OffsetCommit { partition: begun.partition, next }]) {
             Ok(()) => Ok(()),

@@ -31,6 +31,7 @@ impl Worker {
         let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
         // Neighbours in the table's index and in the sink's are near each other there, too.
         keys.sort_unstable();
+        self.progress.begun(keys.len());
         let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
         let mut taken = 0;
         let mut permit = Some(permit);

@@ -4,20 +4,106 @@ use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::dead_letters::Kept;
 use crate::error::Error;
 
 /// What people are told at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alert {
+pub enum Alert {
+    /// What could not be applied.
+    Letters(LetterAlert),
+    /// How the pipeline stands.
+    Condition(ConditionAlert),
+}
+
+impl fmt::Display for Alert {
+    /// One line for people, of a length that chats take.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Letters(alert) => fmt::Display::fmt(alert, f),
+            Self::Condition(alert) => fmt::Display::fmt(alert, f),
+        }
+    }
+}
+
+/// A condition of the pipeline that began or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionAlert {
+    /// Its name, as rules and runbook have it.
+    pub name: &'static str,
+    /// The index it is about; empty when it is about all.
+    pub subject: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// Whether it began or ended.
+    pub state: ConditionState,
+    /// When it began.
+    pub since: Timestamp,
+    /// What was seen last of it, in words.
+    pub summary: String,
+    /// Whether only this process sees it.
+    pub is_local: bool,
+}
+
+/// How grave a condition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// To be known.
+    Info,
+    /// To be looked at.
+    Warning,
+    /// To be mended now.
+    Critical,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConditionState {
+    /// It does, and people are to know.
+    Firing,
+    /// It does, not for long enough yet.
+    Pending,
+    /// It does no more.
+    Resolved,
+}
+
+impl ConditionAlert {
+    /// The same for all alerts about one thing, so that whoever gets them can tell repeats.
+    #[must_use]
+    pub fn key(&self) -> String {
+        if self.subject.is_empty() { self.name.to_owned() } else { format!("{}/{}", self.name, self.subject) }
+    }
+
+    /// Where the project says what to do about it.
+    #[must_use]
+    pub fn runbook(&self) -> String {
+        format!("docs/runbook.md#{}", self.name.to_lowercase())
+    }
+}
+
+impl fmt::Display for ConditionAlert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state {
+            ConditionState::Resolved => write!(f, "resolved: {}: it was: {}", self.name, self.summary),
+            ConditionState::Firing | ConditionState::Pending => write!(f, "{}: {}", self.name, self.summary),
+        }
+    }
+}
+
+/// Dead letters people are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterAlert {
     /// One letter, or several that came faster than people want to be told. Never none; their
     /// [values](super::DeadLetter::value) are left out.
     pub letters: Vec<Kept>,
 }
 
-impl fmt::Display for Alert {
-    /// One line for people, of a length that chats take.
+impl fmt::Display for LetterAlert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Kept { id, letter }) = self.letters.first() else { return f.write_str("no dead letter") };
         match self.letters.len() - 1 {

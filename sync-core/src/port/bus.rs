@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::event::Outgoing;
@@ -81,6 +82,8 @@ pub struct PartitionLag {
     pub committed: Option<i64>,
     /// Messages between there and the end. Transaction markers may count as messages.
     pub behind: u64,
+    /// When the first of them came onto the bus; `None` when there is none, and of a bus that does not tell.
+    pub oldest: Option<Timestamp>,
 }
 
 /// What a consumer learns from one poll.

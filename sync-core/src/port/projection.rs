@@ -61,6 +61,12 @@ pub trait Projection: Debug + Send + Sync + 'static {
     /// As for [`load`](Self::load).
     async fn estimate(&self) -> Result<u64, Error>;
 
+    /// How many keys there are. Reads them all.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    async fn count(&self) -> Result<u64, Error>;
+
     /// Notes at the source that these keys' documents are in the index, and says of which it did not, because somebody
     /// holds their rows: it never waits for a row. A projection that keeps no such note does nothing. May be repeated.
     ///

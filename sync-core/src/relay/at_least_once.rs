@@ -6,6 +6,7 @@
 
 use futures::FutureExt;
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ use crate::port::{Acknowledgement, Batch, Feed, Position, Publisher, Source};
 struct InFlight {
     acknowledgement: Acknowledgement,
     events: u64,
+    /// When the last of them was written.
+    written: Option<Timestamp>,
     position: Position,
 }
 
@@ -34,6 +37,7 @@ pub(super) async fn session(
 ) -> Result<(), Error> {
     let opened = opened_or_given_back(source.open(), |feed| feed.cursor, shutdown).await?;
     let Some(Feed { mut reader, cursor, epoch }) = opened else { return Ok(()) };
+    let _active = relay.progress.active();
     tracing::info!(epoch, "the relay holds the lease and reads");
     let (batches, mut read) = mpsc::channel::<Batch>(1);
     let (sent, mut in_flight) = mpsc::channel::<InFlight>(relay.config.in_flight.max(1));
@@ -41,6 +45,7 @@ pub(super) async fn session(
     let reading = read_batches(reader.as_mut(), batches, shutdown);
     let publishing = async {
         while let Some(batch) = read.recv().await {
+            let written = batch.events.last().map(|event| event.created_at);
             let (acknowledgement, events) = match &relay.parking {
                 Some(parking) if suspects.take() => {
                     publish_singly(relay, publisher, batch.events, epoch, parking).await?
@@ -51,7 +56,7 @@ pub(super) async fn session(
                     (publisher.publish(messages).await?, events)
                 }
             };
-            let message = InFlight { acknowledgement, events, position: batch.position };
+            let message = InFlight { acknowledgement, events, written, position: batch.position };
             if sent.send(message).await.is_err() {
                 break;
             }
@@ -63,7 +68,7 @@ pub(super) async fn session(
         while let Some(batch) = in_flight.recv().await {
             batch.acknowledgement.await?;
             cursor.advance(&batch.position).await?;
-            relay.progress.published(batch.events);
+            relay.progress.published(batch.events, batch.written);
         }
         Ok(())
     };

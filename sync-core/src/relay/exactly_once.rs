@@ -10,6 +10,7 @@
 //! of the last transaction, and events are neither repeated nor skipped. The source's own position follows behind: for
 //! lag and retention, for a relay of the other kind, and for a history in which the mark means nothing.
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,7 @@ pub(super) async fn session(
             () = shutdown.cancelled() => return Ok(()),
             opened = opening => opened?,
         };
+        let _active = relay.progress.active();
         tracing::info!(epoch, "the relay holds the lease and reads, to publish exactly once");
         suspects.forget_epochs_before(epoch);
         let (batches, mut read) = mpsc::channel::<Batch>(1);
@@ -81,7 +83,7 @@ pub(super) async fn session(
                     outcome?;
                 }
                 passed.send_replace(parcel.position);
-                relay.progress.published(events);
+                relay.progress.published(events, parcel.written);
                 suspects.forget_parked(epoch, parcel.parked);
             }
             drop(passed);
@@ -103,6 +105,8 @@ struct Parcel {
     parked: Vec<i64>,
     /// Of the last batch that has events.
     mark: Option<Mark>,
+    /// When the last of them was written.
+    written: Option<Timestamp>,
     /// Of the last batch.
     position: Option<Position>,
 }
@@ -124,6 +128,7 @@ impl Parcel {
 
     fn add(&mut self, batch: Batch, epoch: i32, suspects: &Suspects) {
         self.batches += 1;
+        self.written = batch.events.last().map(|event| event.created_at).or(self.written);
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {
                 self.parked.push(event.id);
@@ -182,14 +187,14 @@ async fn publish_singly(
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
     let mut parked = Vec::new();
     for event in batch.events {
-        let id = event.id;
+        let (id, written) = (event.id, event.created_at);
         if suspects.is_parked(epoch, id) {
             parked.push(id);
             continue;
         }
         let here = Mark { last: Some(id), ..mark.clone() };
         match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
-            Ok(()) => relay.progress.published(1),
+            Ok(()) => relay.progress.published(1, Some(written)),
             Err(error) if error.remedy() == Remedy::Park => {
                 parking.park(event, &error).await?;
                 suspects.note_parked(epoch, id);

@@ -3,12 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
+use metrics::{counter, gauge, histogram};
+
+use crate::error::{Error, ErrorKind};
+use crate::telemetry::metrics::{
+    RELAY_ACTIVE, RELAY_BATCH_EVENTS, RELAY_FAILURES, RELAY_LATENCY_SECONDS, RELAY_PARKED, RELAY_PUBLISHED,
+    seconds_since,
+};
+
 /// Counts since the relay was made. Cheap to clone; all clones show the same.
 #[derive(Clone, Debug, Default)]
 pub struct RelayProgress(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
+    /// What the metrics call it.
+    subscription: String,
     published: AtomicU64,
     parked: AtomicU64,
 }
@@ -23,6 +34,17 @@ pub struct RelayCounts {
 }
 
 impl RelayProgress {
+    pub(super) fn of(subscription: String) -> Self {
+        let progress = Self(Arc::new(Counters { subscription, ..Counters::default() }));
+        for metric in [RELAY_PUBLISHED, RELAY_PARKED] {
+            counter!(metric.name, "subscription" => progress.subscription()).increment(0);
+        }
+        let kind = ErrorKind::Unavailable.name();
+        counter!(RELAY_FAILURES.name, "subscription" => progress.subscription(), "kind" => kind).increment(0);
+        gauge!(RELAY_ACTIVE.name, "subscription" => progress.subscription()).set(0.0);
+        progress
+    }
+
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> RelayCounts {
@@ -30,11 +52,44 @@ impl RelayProgress {
         RelayCounts { published: read(&self.0.published), parked: read(&self.0.parked) }
     }
 
-    pub(super) fn published(&self, events: u64) {
+    /// The bus has acknowledged a batch, of which the last event was written then.
+    pub(super) fn published(&self, events: u64, written: Option<Timestamp>) {
         self.0.published.fetch_add(events, Ordering::Relaxed);
+        counter!(RELAY_PUBLISHED.name, "subscription" => self.subscription()).increment(events);
+        if let Some(written) = written {
+            histogram!(RELAY_BATCH_EVENTS.name, "subscription" => self.subscription()).record(events as f64);
+            histogram!(RELAY_LATENCY_SECONDS.name, "subscription" => self.subscription())
+                .record(seconds_since(written));
+        }
     }
 
     pub(super) fn parked(&self) {
         self.0.parked.fetch_add(1, Ordering::Relaxed);
+        counter!(RELAY_PARKED.name, "subscription" => self.subscription()).increment(1);
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        let kind = error.kind().name();
+        counter!(RELAY_FAILURES.name, "subscription" => self.subscription(), "kind" => kind).increment(1);
+    }
+
+    /// It holds the lease and publishes, until what this returns is dropped.
+    pub(super) fn active(&self) -> Active {
+        gauge!(RELAY_ACTIVE.name, "subscription" => self.subscription()).set(1.0);
+        Active(self.clone())
+    }
+
+    fn subscription(&self) -> String {
+        self.0.subscription.clone()
+    }
+}
+
+/// A relay that publishes.
+#[derive(Debug)]
+pub(super) struct Active(RelayProgress);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        gauge!(RELAY_ACTIVE.name, "subscription" => self.0.subscription()).set(0.0);
     }
 }

@@ -1,5 +1,10 @@
-//! Every metric there is, in one table. They go to the recorder the process has installed (crate `metrics`); without one
-//! they cost next to nothing.
+//! Every metric there is, in one table. They go to the recorder the process has installed (crate `metrics`) before the rooms
+//! are made; without one they cost next to nothing.
+//!
+//! Counters are there, at zero, from the beginning on, as far as it is known what will be counted: the first of something
+//! would not be seen as one more otherwise.
+
+use jiff::Timestamp;
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +20,7 @@ pub enum MetricKind {
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name. Prometheus has `_` for each dot.
+    /// Its name.
     pub name: &'static str,
     /// What kind of number it is.
     pub kind: MetricKind,
@@ -23,94 +28,102 @@ pub struct Metric {
     pub what: &'static str,
 }
 
-/// Searches that the database answered instead of the index.
-pub const SEARCH_FALLBACK: Metric = Metric {
-    name: "search.fallback.postgres",
-    kind: MetricKind::Counter,
-    what: "searches the database answered, by `index` and `reason`: open (the breaker), failed, late, unseen (a write)",
-};
+impl Metric {
+    /// Its name as Prometheus has it.
+    #[must_use]
+    pub fn exported(&self) -> String {
+        let suffix = if self.kind == MetricKind::Counter { "_total" } else { "" };
+        format!("{}{suffix}", self.name.replace('.', "_"))
+    }
+}
 
-/// How long searches took.
-pub const SEARCH_SECONDS: Metric = Metric {
-    name: "search.seconds",
-    kind: MetricKind::Histogram,
-    what: "seconds a search took in all, by `index` and `source`",
-};
+/// How long ago that was; nothing when another clock is ahead of this one.
+#[must_use]
+pub fn seconds_since(then: Timestamp) -> f64 {
+    Timestamp::now().duration_since(then).as_secs_f64().max(0.0)
+}
 
-/// Searches that failed.
-pub const SEARCH_FAILED: Metric = Metric {
-    name: "search.failed",
-    kind: MetricKind::Counter,
-    what: "searches without an answer, by `index` and `kind` of error",
-};
+/// The table: a constant for each, and all of them.
+macro_rules! table {
+    ($($constant:ident: $kind:ident $name:literal = $what:literal;)*) => {
+        $(
+            #[doc = $what]
+            pub const $constant: Metric = Metric { name: $name, kind: MetricKind::$kind, what: $what };
+        )*
 
-/// Whether the index is asked.
-pub const SEARCH_BREAKER_STATE: Metric = Metric {
-    name: "search.breaker.state",
-    kind: MetricKind::Gauge,
-    what: "0 closed (the index is asked), 1 recovering (by a part of the searches, which grows), 2 half open (some try it), 3 open, by `index`",
-};
+        /// All of them.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
 
-/// How often that changed.
-pub const SEARCH_BREAKER_TRANSITIONS: Metric = Metric {
-    name: "search.breaker.transitions",
-    kind: MetricKind::Counter,
-    what: "changes of the breaker, by `index` and the state it came `to`",
-};
+table! {
+    RELAY_PUBLISHED: Counter "relay.published" = "events the bus acknowledged, by `subscription`";
+    RELAY_PARKED: Counter "relay.parked" = "events the bus would never take, parked as dead letters, by `subscription`";
+    RELAY_FAILURES: Counter "relay.failures" = "failures after which the relay tries again, by `subscription` and `kind` of error";
+    RELAY_ACTIVE: Gauge "relay.active" = "1 while this process holds the lease and publishes, by `subscription`";
+    RELAY_BATCH_EVENTS: Histogram "relay.batch.events" = "events of a batch, by `subscription`";
+    RELAY_LATENCY_SECONDS: Histogram "relay.latency.seconds" = "seconds from the writing of an event until the bus has acknowledged it, of the last event of each batch, by `subscription`";
 
-/// Searches that were turned away.
-pub const SEARCH_REJECTED: Metric = Metric {
-    name: "search.rejected",
-    kind: MetricKind::Counter,
-    what: "searches that were turned away because too many were under way",
-};
+    INDEXER_MESSAGES: Counter "indexer.messages" = "messages whose keys are done, by `index`";
+    INDEXER_SETTLED: Counter "indexer.settled" = "what became of keys, by `index` and `verdict`: applied, deleted, stale, retried (tried again later), parked (a dead letter)";
+    INDEXER_FAILURES: Counter "indexer.failures" = "tries of a batch that found a system away, full or closed, by `index` and `kind` of error";
+    INDEXER_STOPPED_PARTITIONS: Gauge "indexer.stopped.partitions" = "partitions that wait for a person, by `index`";
+    INDEXER_BATCH_KEYS: Histogram "indexer.batch.keys" = "keys of a batch, by `index`";
+    INDEXER_LATENCY_SECONDS: Histogram "indexer.latency.seconds" = "seconds from the writing of an event until it is in the index, of the last message of each batch, by `index`";
 
-/// Sagas that ended.
-pub const SAGA_ENDED: Metric = Metric {
-    name: "saga.ended",
-    kind: MetricKind::Counter,
-    what: "sagas that ended, by `kind` and `outcome`: done, compensated",
-};
+    RECONCILIATION_FIXED: Gauge "reconciliation.fixed" = "documents the last reconciliation put right, by `index`";
+    RECONCILIATION_DIFFERENCES: Gauge "reconciliation.differences" = "what the last reconciliation found, by `index` and `kind`: missing, stale, orphan, ahead, drifted";
+    RECONCILIATION_ENDED: Gauge "reconciliation.ended.timestamp.seconds" = "when the last reconciliation ended, in seconds since 1970, by `index`";
 
-/// Tries of steps, and of what undoes them, that failed.
-pub const SAGA_FAILED_TRIES: Metric = Metric {
-    name: "saga.failed_tries",
-    kind: MetricKind::Counter,
-    what: "tries of a step, or of what undoes it, that failed, by `kind` and `step`",
-};
+    OUTBOX_LAG_EVENTS: Gauge "outbox.lag.events" = "committed events that are not published (a million stands for more), by `subscription`";
+    OUTBOX_LAG_SECONDS: Gauge "outbox.lag.seconds" = "age of the oldest of them, by `subscription`";
+    OUTBOX_LEASE_HELD: Gauge "outbox.lease.held" = "1 when some relay holds the lease, by `subscription`";
+    OUTBOX_RETAINED_BYTES: Gauge "outbox.retained.bytes" = "bytes the outbox keeps";
+    OUTBOX_RETAINED_DAYS: Gauge "outbox.retained.days" = "days they are of";
+    OUTBOX_LEAVES_AHEAD: Gauge "outbox.leaves.ahead" = "days ahead for which the outbox has a partition";
+    BUS_LAG_MESSAGES: Gauge "bus.lag.messages" = "consumer lag: messages that are not indexed, by `index`";
+    BUS_LAG_SECONDS: Gauge "bus.lag.seconds" = "age of the oldest of them, by `index`";
+    BUS_RETRY_MESSAGES: Gauge "bus.retry.messages" = "messages that failed and wait to be tried again, by `index`";
+    SYNC_LAG_SECONDS: Gauge "sync.lag.seconds" = "age of the oldest change that is not in the index, wherever it waits, by `index`";
+    INDEX_DOCUMENTS: Gauge "index.documents" = "documents in the index, by `index`";
+    INDEX_ROWS: Gauge "index.rows" = "rows of the projection, which should be documents, by `index`";
+    INDEX_HEALTH: Gauge "index.health" = "0 green, 1 yellow, 2 red, of the cluster, by `index`";
+    DEAD_LETTERS_COUNT: Gauge "dead.letters.count" = "dead letters that wait for a person";
+    DEAD_LETTERS_OLDEST_SECONDS: Gauge "dead.letters.oldest.seconds" = "age of the oldest";
+    SAGA_UNFINISHED: Gauge "saga.unfinished" = "sagas under way, by `kind`";
 
-/// Steps that could not be undone.
-pub const SAGA_LEFT: Metric = Metric {
-    name: "saga.left",
-    kind: MetricKind::Counter,
-    what: "steps that could not be undone and were left for the cleanup, by `kind`",
-};
+    SEARCH_FALLBACK: Counter "search.fallback.postgres" = "searches the database answered, by `index` and `reason`: open (the breaker), failed, late, unseen (a write)";
+    SEARCH_SECONDS: Histogram "search.seconds" = "seconds a search took in all, by `index` and `source`";
+    SEARCH_FAILED: Counter "search.failed" = "searches without an answer, by `index` and `kind` of error";
+    SEARCH_BREAKER_STATE: Gauge "search.breaker.state" = "0 closed (the index is asked), 1 recovering (by a part of the searches, which grows), 2 half open (some try it), 3 open, by `index`";
+    SEARCH_BREAKER_TRANSITIONS: Counter "search.breaker.transitions" = "changes of the breaker, by `index` and the state it came `to`";
+    SEARCH_REJECTED: Counter "search.rejected" = "searches that were turned away because too many were under way";
 
-/// What the cleanup removed.
-pub const CLEANUP_REMOVED: Metric = Metric {
-    name: "cleanup.removed",
-    kind: MetricKind::Counter,
-    what: "what nobody owned and was removed, by `kind` (container, host_name, placement) and `why` (gone, missing)",
-};
+    SAGA_ENDED: Counter "saga.ended" = "sagas that ended, by `kind` and `outcome`: done, compensated";
+    SAGA_FAILED_TRIES: Counter "saga.failed_tries" = "tries of a step, or of what undoes it, that failed, by `kind` and `step`";
+    SAGA_LEFT: Counter "saga.left" = "steps that could not be undone and were left for the cleanup, by `kind`";
+    CLEANUP_REMOVED: Counter "cleanup.removed" = "what nobody owned and was removed, by `kind` (`container`, `host_name`, `placement`) and `why` (gone, missing)";
+    CLEANUP_FAILED: Counter "cleanup.failed" = "removals that failed and are tried again, by `kind`";
 
-/// What the cleanup could not remove.
-pub const CLEANUP_FAILED: Metric = Metric {
-    name: "cleanup.failed",
-    kind: MetricKind::Counter,
-    what: "removals that failed and are tried again, by `kind`",
-};
+    POSTGRES_POOL_CONNECTIONS: Gauge "postgres.pool.connections" = "connections of this process";
+    POSTGRES_POOL_IDLE: Gauge "postgres.pool.idle" = "those of them that nobody uses";
+    POSTGRES_POOL_WAITING: Gauge "postgres.pool.waiting" = "how many wait for one";
+    MONITOR_FAILED: Counter "monitor.failed" = "looks at a stage that failed, by `part`";
+    ALERT_FIRING: Gauge "alert.firing" = "1 while an alert of this process fires, by `alert`";
+    RUNNER_INFO: Gauge "runner.info" = "always 1, by `version` and `roles`";
+}
 
-/// All of them.
-pub const ALL: [Metric; 11] = [
-    SEARCH_FALLBACK,
-    SEARCH_SECONDS,
-    SEARCH_FAILED,
-    SEARCH_BREAKER_STATE,
-    SEARCH_BREAKER_TRANSITIONS,
-    SEARCH_REJECTED,
-    SAGA_ENDED,
-    SAGA_FAILED_TRIES,
-    SAGA_LEFT,
-    CLEANUP_REMOVED,
-    CLEANUP_FAILED,
-];
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_metrics_have_one_name_and_units_are_told_by_it() {
+        let names: BTreeSet<_> = ALL.iter().map(Metric::exported).collect();
+        assert_eq!(names.len(), ALL.len());
+        let published = names.contains("relay_published_total") && names.contains("search_fallback_postgres_total");
+        assert!(published && names.contains("outbox_lag_seconds"), "{names:?}");
+    }
+}

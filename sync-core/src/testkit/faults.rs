@@ -241,6 +241,10 @@ impl<P: Projection> Projection for Faulty<P> {
         self.inner.estimate().await
     }
 
+    async fn count(&self) -> Result<u64, Error> {
+        self.inner.count().await
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.inner.mark_synced(keys).await
     }

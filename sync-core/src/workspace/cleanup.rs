@@ -60,6 +60,12 @@ impl Cleanup {
     /// Does nothing until it is run.
     #[must_use]
     pub fn new(site: Arc<Site>, config: CleanupConfig) -> Self {
+        for kind in [Kind::Container, Kind::HostName, Kind::Placement] {
+            for why in ["gone", "missing"] {
+                counter!(CLEANUP_REMOVED.name, "kind" => kind.name(), "why" => why).increment(0);
+            }
+            counter!(CLEANUP_FAILED.name, "kind" => kind.name()).increment(0);
+        }
         Self { site, config, missed: Mutex::default() }
     }
 

@@ -66,7 +66,7 @@ async fn act(
     let tally = Tally::default();
     let began = Instant::now();
     let relay = progress.relay.as_ref().map(|(relay, _)| relay.clone()).unwrap_or_default();
-    let indexer = progress.indexers.first().map(|(indexer, _)| indexer.clone()).unwrap_or_default();
+    let indexer = progress.indexers.first().map(|(_, indexer, _)| indexer.clone()).unwrap_or_default();
     let written = {
         let writing = workload::write(&scene.database, args.jobs, &tally);
         let telling = tell(story, &tally, &relay, &indexer, began);

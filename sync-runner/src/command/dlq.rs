@@ -7,15 +7,15 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use sync_core::adapter::postgres::PostgresDeadLetters;
 use sync_core::port::{DeadLetters, Kept, Selection};
-use sync_core::repair::{Replayed, replay};
 use sync_core::{Error, ErrorKind};
 
-use self::show::{Letter, Listed};
+use self::show::Listed;
 use crate::cli::{DlqChosenArgs, DlqCommand, DlqListArgs, DlqSelection, DlqShowArgs};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::letters::{Letter, replay_one};
 use crate::render;
-use crate::wire::{self, Replayer, Wire};
+use crate::wire::{self, Wire};
 
 /// Letters read at a time.
 const PAGE: usize = 500;
@@ -156,32 +156,6 @@ async fn replay_all(
     }
     outcome?;
     Ok(if failed { Exit::Failed } else { Exit::Success })
-}
-
-/// `None` when the letter is gone, otherwise why it is not. An error is not the letter's fault.
-async fn replay_one(
-    kept: &Kept,
-    replayers: &[Replayer],
-    subscription: &str,
-    letters: &PostgresDeadLetters,
-) -> Result<Option<Error>, Error> {
-    let its_fault = |error: Error| if error.kind() == ErrorKind::Contract { Ok(Some(error)) } else { Err(error) };
-    if kept.letter.origin.partition < 0 && kept.letter.reader == subscription {
-        return letters.emit_again(kept).await.map_or_else(its_fault, |_| Ok(None));
-    }
-    let Some(Replayer { projection, sink, .. }) = replayers.iter().find(|its| its.index == kept.letter.reader) else {
-        let what = format!(
-            "dead letter {}: no index {:?} is configured here, so nobody knows its projection; discard it, or use the \
-             configuration it was parked under",
-            kept.id, kept.letter.reader
-        );
-        return Ok(Some(Error::new(ErrorKind::Configuration, what)));
-    };
-    match replay(kept, projection, sink, letters, &*wire::clock()).await {
-        Ok(Replayed::Done) => Ok(None),
-        Ok(Replayed::Refused(error)) => Ok(Some(error)),
-        Err(error) => its_fault(error),
-    }
 }
 
 #[derive(Debug, Default, Serialize)]

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{RoleName, RunArgs};
 use crate::config::{Bus, Config, Problems};
 use crate::exit::{Exit, Failure};
-use crate::http::{Http, SearchedIndex};
+use crate::http::{AdminServer, LetterDesk, Metrics, SearchServer, SearchedIndex};
+use crate::monitor::{Local, Monitor, Process};
 use crate::progress::Progress;
 use crate::signals;
 use crate::tasks::{self, Role};
@@ -26,10 +27,29 @@ const FORGET: Duration = Duration::from_secs(3_600);
 /// Runs them. What ends them has been logged when it returns.
 pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure> {
     refuse_what_cannot_work(config, &args.roles)?;
-    let (roles, progress) = start(&Wire::new(config)?, config, &args.roles)?;
+    let metrics = Metrics::install()?;
+    let wire = Wire::new(config)?;
+    let (mut roles, progress) = start(&wire, config, &args.roles)?;
+    let monitor = if args.roles.contains(&RoleName::Admin) {
+        let monitor = Monitor::new(config, &wire, local(&wire, &args.roles, &progress))?;
+        let (letters, replayers) = (wire.dead_letters(), wire.replayers()?);
+        let desk = LetterDesk { letters, replayers, subscription: config.relay.subscription.clone() };
+        let server = AdminServer::new(config.admin.clone(), monitor.seen(), metrics.clone(), desk);
+        roles.push(Role::new("admin".to_owned(), move |shutdown| server.run(shutdown)));
+        Some(monitor)
+    } else {
+        None
+    };
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
-    let (outcome, ()) = tokio::join!(tasks::run_all(roles, &shutdown), progress.report(&shutdown));
+    let monitoring = async {
+        if let Some(monitor) = monitor {
+            monitor.run(&shutdown).await;
+        }
+    };
+    let running = tasks::run_all(roles, &shutdown);
+    let (outcome, (), (), ()) =
+        tokio::join!(running, progress.report(&shutdown), monitoring, metrics.keep_up(&shutdown));
     Ok(outcome.map_or_else(|error| Exit::of(error.kind()), |()| Exit::Success))
 }
 
@@ -86,7 +106,7 @@ pub(super) fn start(
     for (name, index) in config.indexes.iter().filter(|_| indexes) {
         let indexers = wire.indexers(name, index)?;
         for IndexerOf { topic, indexer, subscriber } in indexers.configured()? {
-            progress.indexers.push((indexer.progress(), subscriber));
+            progress.indexers.push((name.clone(), indexer.progress(), subscriber));
             let role = format!("indexer of {name} from {topic}");
             roles.push(Role::new(role, move |shutdown| async move { indexer.run(shutdown).await }));
         }
@@ -102,10 +122,13 @@ pub(super) fn start(
             Ok(())
         }));
     }
-    if named.contains(&RoleName::Search)
-        && let Some(http) = searches(wire, config)?
-    {
-        roles.push(Role::new("search".to_owned(), move |shutdown| http.run(shutdown)));
+    if named.contains(&RoleName::Search) {
+        let searched = Arc::new(searched(wire, config)?);
+        if !searched.is_empty() {
+            progress.searched = Arc::clone(&searched);
+            let server = SearchServer::new(config.search.listen, searched, config.search.concurrency);
+            roles.push(Role::new("search".to_owned(), move |shutdown| server.run(shutdown)));
+        }
     }
     if !config.workspaces.hosts.is_empty() {
         roles.extend(workspaces(wire, config, named)?);
@@ -156,8 +179,18 @@ async fn forget(sagas: &dyn Sagas, retention: Duration, shutdown: &CancellationT
     shutdown.run_until_cancelled(forgetting).await.unwrap_or_default()
 }
 
-/// What answers searches, where an index can be searched.
-fn searches(wire: &Wire<'_>, config: &Config) -> Result<Option<Http>, sync_core::Error> {
+/// What of this process is looked at beside the stages.
+fn local(wire: &Wire<'_>, roles: &[RoleName], progress: &Progress) -> Local {
+    let indexers = progress.indexers.iter().map(|(index, progress, _)| (index.clone(), progress.clone()));
+    Local {
+        process: Process::new(wire.holder(), roles),
+        indexers: indexers.collect(),
+        searched: Arc::clone(&progress.searched),
+    }
+}
+
+/// What answers searches of the indexes that can be searched.
+fn searched(wire: &Wire<'_>, config: &Config) -> Result<BTreeMap<String, SearchedIndex>, sync_core::Error> {
     let mut indexes = BTreeMap::new();
     for (name, index) in &config.indexes {
         if let Some(searchable) = &index.search {
@@ -165,8 +198,5 @@ fn searches(wire: &Wire<'_>, config: &Config) -> Result<Option<Http>, sync_core:
             indexes.insert(name.clone(), SearchedIndex { search, fields: Arc::clone(&searchable.fields) });
         }
     }
-    if indexes.is_empty() {
-        return Ok(None);
-    }
-    Http::new(config.search.listen, indexes, config.search.concurrency).map(Some)
+    Ok(indexes)
 }

@@ -1,6 +1,8 @@
-//! `[alerts]`: who is told of dead letters.
+//! `[alerts]`: who is told of dead letters, and from when on of the pipeline's conditions.
 
 use std::time::Duration;
+
+use sync_core::alerts::conditions::Thresholds;
 
 use super::reader::Section;
 use super::secret::Secret;
@@ -14,6 +16,8 @@ pub(crate) struct Alerts {
     pub(crate) per_minute: usize,
     /// How often to look for new letters.
     pub(crate) poll_interval: Duration,
+    /// From when on people are told how the pipeline stands.
+    pub(crate) thresholds: Thresholds,
     /// Where they are sent.
     pub(crate) webhook: Option<Webhook>,
 }
@@ -34,7 +38,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Default for Alerts {
     fn default() -> Self {
-        Self { log: true, per_minute: 10, poll_interval: Duration::from_secs(5), webhook: None }
+        Self {
+            log: true,
+            per_minute: 10,
+            poll_interval: Duration::from_secs(5),
+            thresholds: Thresholds::default(),
+            webhook: None,
+        }
     }
 }
 
@@ -46,8 +56,24 @@ impl Alerts {
             log: section.boolean("log").unwrap_or(default.log),
             per_minute: section.integer("per_minute", 1..=1_000).unwrap_or(default.per_minute),
             poll_interval: section.duration("poll_interval", intervals).unwrap_or(default.poll_interval),
+            thresholds: thresholds(section.section("conditions")),
             webhook: Webhook::read(section.section("webhook")),
         }
+    }
+}
+
+fn thresholds(mut section: Section<'_>) -> Thresholds {
+    let default = Thresholds::default();
+    let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3_600));
+    let fallbacks: Option<u32> = section.integer("fallbacks_per_minute", 0..=1_000_000_000);
+    Thresholds {
+        sync_lag: section.duration("sync_lag", second..=day).unwrap_or(default.sync_lag),
+        sync_lag_noticed: section.duration("sync_lag_noticed", second..=day).unwrap_or(default.sync_lag_noticed),
+        fallbacks_per_minute: fallbacks.map_or(default.fallbacks_per_minute, f64::from),
+        dead_letters: section.integer("dead_letters", 0..=1_000_000_000).unwrap_or(default.dead_letters),
+        consumer_lag: section.integer("consumer_lag", 0..=1_000_000_000).unwrap_or(default.consumer_lag),
+        hold: section.duration("hold", Duration::ZERO..=day).unwrap_or(default.hold),
+        settle: section.duration("settle", Duration::ZERO..=day).unwrap_or(default.settle),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Promises of the binary, kept by running it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod admin;
 mod backfill;
 mod configuration;
 mod dead_letters;
+mod http;
 mod outage;
+mod page;
 mod reconcile;
 mod reindex;
 mod replay;

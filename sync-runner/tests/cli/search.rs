@@ -1,11 +1,9 @@
 //! Searches over HTTP, answered by a runner.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
+use crate::http::get;
 use crate::runner::{BOUND, Running, closed_port};
 use crate::servers::Stage;
 
@@ -15,37 +13,6 @@ const PROJECTION: &str =
 
 const MAPPING: &str = r#"{"mappings":{"dynamic":"strict","properties":{"id":{"type":"keyword"},"title":{"type":"text"},
     "tags":{"type":"keyword"},"n":{"type":"integer"}}}}"#;
-
-/// What was answered.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
-    }
-
-    fn keys(&self) -> Vec<String> {
-        let json = self.json();
-        let hits = json["hits"].as_array().unwrap_or_else(|| panic!("{json}")).iter();
-        hits.map(|hit| hit["key"].as_str().unwrap().to_owned()).collect()
-    }
-}
-
-fn get(port: u16, path: &str) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(BOUND)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
-}
 
 /// A stage whose index can be searched, and rows in it.
 async fn searchable() -> Stage {
@@ -107,7 +74,9 @@ async fn searches_are_answered_by_the_index_and_in_the_same_shape_by_the_databas
 
     // Nobody is there where Elasticsearch was; the cursor of the index goes on in the database.
     let nowhere = format!("elasticsearch.url=http://127.0.0.1:{}", closed_port());
-    let (other, away) = start(&stage, "search", &["--set", &nowhere]);
+    let operators = closed_port();
+    let admin = format!("admin.listen=127.0.0.1:{operators}");
+    let (other, away) = start(&stage, "search,admin", &["--set", &nowhere, "--set", &admin]);
     let same = get(away, "/search?q=invoice+tags:t1&limit=5&sort=-n&facets=tags").json();
     assert_eq!((&same["source"], &same["degraded"]), (&"postgres".into(), &true.into()), "{same}");
     assert_eq!(same["banner"], "Search results may be delayed");
@@ -118,13 +87,13 @@ async fn searches_are_answered_by_the_index_and_in_the_same_shape_by_the_databas
     for _ in 0..12 {
         assert_eq!(get(away, "/search").status, 200);
     }
-    let metrics = get(away, "/metrics").body;
+    let metrics = get(operators, "/metrics").body;
     let counted = |line: &str| metrics.lines().any(|told| told.starts_with(line));
     for line in [
-        "search_fallback_postgres{index=\"jobs\",reason=\"failed\"} 10",
-        "search_fallback_postgres{index=\"jobs\",reason=\"open\"} 4",
+        "search_fallback_postgres_total{index=\"jobs\",reason=\"failed\"} 10",
+        "search_fallback_postgres_total{index=\"jobs\",reason=\"open\"} 4",
         "search_breaker_state{index=\"jobs\"} 3",
-        "search_breaker_transitions{index=\"jobs\",to=\"open\"} 1",
+        "search_breaker_transitions_total{index=\"jobs\",to=\"open\"} 1",
         "search_seconds_count{index=\"jobs\",source=\"postgres\"} 14",
     ] {
         assert!(counted(line), "{line} is not in:\n{metrics}");

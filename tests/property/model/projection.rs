@@ -43,6 +43,10 @@ impl Projection for StormyProjection {
         self.inner.estimate().await
     }
 
+    async fn count(&self) -> Result<u64, Error> {
+        self.inner.count().await
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         self.weather.call(self.inner.mark_synced(keys)).await
     }

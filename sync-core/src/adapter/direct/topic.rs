@@ -214,6 +214,7 @@ impl Topic {
             partition: self.partition(*number),
             committed: line.committed,
             behind: line.behind() as u64,
+            oldest: None,
         };
         self.state().lines.iter().map(lag).collect()
     }

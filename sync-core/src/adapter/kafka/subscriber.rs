@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopicOrPartition};
@@ -208,44 +210,61 @@ impl Observer {
                 let (begin, end) = (offset_of(&begin, &self.topic, number), offset_of(&end, &self.topic, number));
                 let next = committed.max(begin).unwrap_or(0);
                 let behind = u64::try_from(end.unwrap_or(next) - next).unwrap_or(0);
-                PartitionLag { partition: Partition { topic: Arc::clone(&self.topic), number }, committed, behind }
+                let partition = Partition { topic: Arc::clone(&self.topic), number };
+                PartitionLag { partition, committed, behind, oldest: None }
             })
             .collect();
         lags.sort_unstable_by_key(|lag| lag.partition.number);
         let deadline = Instant::now() + LOOKING;
-        for lag in lags.iter_mut().filter(|lag| (1..=FEW).contains(&lag.behind)) {
+        for lag in lags.iter_mut().filter(|lag| lag.behind > 0) {
             let next = offset_of(&end, &self.topic, lag.partition.number).unwrap_or_default();
             let next = next.saturating_sub_unsigned(lag.behind);
-            if !self.has_message(consumer, lag.partition.number, next, deadline)? {
-                lag.behind = 0;
+            match self.first(consumer, lag.partition.number, next, deadline)? {
+                First::Of(came) => lag.oldest = came,
+                First::None if lag.behind <= FEW => lag.behind = 0,
+                First::None | First::Unknown => {}
             }
         }
         consumer.unassign()?;
         Ok(lags)
     }
 
-    /// Whether there is a message from `next` on. Transactions leave marks and what was taken back, which no consumer
-    /// gets and whose offsets none commits.
-    fn has_message(
+    /// The first message from `next` on. Transactions leave marks and what was taken back, which no consumer gets and
+    /// whose offsets none commits.
+    fn first(
         &self,
         consumer: &BaseConsumer<Reporter>,
         number: i32,
         next: i64,
         deadline: Instant,
-    ) -> Result<bool, KafkaError> {
+    ) -> Result<First, KafkaError> {
         let mut place = TopicPartitionList::new();
         place.add_partition_offset(&self.topic, number, Offset::Offset(next))?;
         consumer.assign(&place)?;
         while Instant::now() < deadline {
             match consumer.poll(SHORT) {
-                Some(Ok(_)) => return Ok(true),
-                Some(Err(KafkaError::PartitionEOF(ended))) if ended == number => return Ok(false),
+                // One of the partition before may still have been on its way.
+                Some(Ok(message)) if message.partition() == number => {
+                    let came = message.timestamp().to_millis().and_then(|at| Timestamp::from_millisecond(at).ok());
+                    return Ok(First::Of(came));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == number => return Ok(First::None),
                 // Passing, or said of another partition before.
                 Some(Err(_)) | None => {}
             }
         }
-        Ok(true)
+        Ok(First::Unknown)
     }
+}
+
+/// The first message that waits in a partition.
+enum First {
+    /// It came onto the bus then, where that is known.
+    Of(Option<Timestamp>),
+    None,
+    /// It was not looked for long enough.
+    Unknown,
 }
 
 /// An offset the brokers named; `None` where they named none.

@@ -135,7 +135,8 @@ impl Subscriber for MemorySubscriber {
             let partition = Partition { topic: self.topic.as_str().into(), number };
             let committed = group.and_then(|group| group.committed.get(&number)).copied();
             let end = logs.and_then(|logs| logs.get(&number)).map_or(0, |log| offset(log.len()));
-            PartitionLag { partition, committed, behind: u64::try_from(end - committed.unwrap_or(0)).unwrap_or(0) }
+            let behind = u64::try_from(end - committed.unwrap_or(0)).unwrap_or(0);
+            PartitionLag { partition, committed, behind, oldest: None }
         };
         Ok((0..self.shared.partitions).map(lag).collect())
     }

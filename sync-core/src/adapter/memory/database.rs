@@ -221,6 +221,10 @@ impl Projection for MemoryDatabase {
         Ok(self.readable()?.rows.len() as u64)
     }
 
+    async fn count(&self) -> Result<u64, Error> {
+        Ok(self.readable()?.rows.len() as u64)
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         let mut state = self.lock();
         let (held, free): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|key| state.held.contains(key));

@@ -78,6 +78,17 @@ pub struct Postgres {
     limit: Duration,
 }
 
+/// How a pool is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Connections there are.
+    pub connections: usize,
+    /// Those of them nobody uses.
+    pub idle: usize,
+    /// How many wait for one.
+    pub waiting: usize,
+}
+
 /// A pooled connection is given out again only while its server takes writes: it may have become a standby behind a
 /// proxy that keeps connections. Divides by zero on a standby, whose rows are older than the messages about them.
 const TAKES_WRITES: &str = "select 1 / (current_setting('transaction_read_only') = 'off')::int";
@@ -185,6 +196,13 @@ impl Postgres {
             .build()
             .map_err(|error| Error::new(ErrorKind::Internal, "building the connection pool").with_source(error))?;
         Ok(Self { name, hosts, pool, limit })
+    }
+
+    /// How the pool is used.
+    #[must_use]
+    pub fn usage(&self) -> PoolUsage {
+        let status = self.pool.status();
+        PoolUsage { connections: status.size, idle: status.available, waiting: status.waiting }
     }
 
     /// A pooled connection for short statements. The server ends them as [`PostgresConfig::statement_timeout`] says

@@ -221,6 +221,14 @@ impl Projection for PostgresProjection {
         Ok(rows.unwrap_or_default() as u64)
     }
 
+    async fn count(&self) -> Result<u64, Error> {
+        let client = self.database.timed().await?;
+        let statements = self.statements(&client).await?;
+        let rows = self.query(&client, &statements.count, &[]).await?;
+        let keys: Option<i64> = rows.first().map(|row| self.read(row, KEY)).transpose()?;
+        Ok(keys.unwrap_or_default().unsigned_abs())
+    }
+
     async fn mark_synced(&self, keys: &[String]) -> Result<Vec<String>, Error> {
         if keys.is_empty() || self.config.synced_at.is_none() {
             return Ok(Vec::new());

@@ -81,6 +81,7 @@ async fn keys_are_scanned_without_documents_and_counted_roughly(rows: &dyn Rows)
     assert_eq!(keys(None, 2).await, all[..2]);
     assert_eq!(keys(Some(&all[1]), 10).await, all[2..]);
     rows.projection().estimate().await.expect("the database is up");
+    assert_eq!(rows.projection().count().await.expect("the database is up"), all.len() as u64);
 }
 
 async fn a_version_grows_with_every_change_and_a_delete_has_one_too(rows: &dyn Rows) {

@@ -1,10 +1,8 @@
 //! Dead letters as they are printed.
 
-use jiff::Timestamp;
-use serde::Serialize;
-use sync_core::port::{DeadLetter, Kept, Origin};
-
+use crate::letters::Letter;
 use crate::render;
+use serde::Serialize;
 
 /// Of an error, this many characters fit beside the rest in a list.
 const SHORT: usize = 200;
@@ -16,45 +14,7 @@ pub(super) struct Listed<'a> {
     pub(super) of: u64,
 }
 
-/// One letter.
-#[derive(Debug, Serialize)]
-pub(super) struct Letter<'a> {
-    id: i64,
-    reader: &'a str,
-    key: Option<&'a str>,
-    error_kind: &'a str,
-    error: &'a str,
-    attempts: u32,
-    parked_at: Timestamp,
-    topic: &'a str,
-    /// Absent of an event that was never published.
-    partition: Option<i32>,
-    offset: Option<i64>,
-    event: Option<i64>,
-    value: Option<&'a str>,
-}
-
-impl<'a> Letter<'a> {
-    pub(super) fn of(kept: &'a Kept) -> Self {
-        let DeadLetter { reader, origin, event, key, value, error_kind, error, attempts, parked_at } = &kept.letter;
-        let Origin { topic, partition, offset } = origin;
-        let was_published = *partition >= 0;
-        Self {
-            id: kept.id,
-            reader,
-            key: key.as_deref(),
-            error_kind,
-            error,
-            attempts: *attempts,
-            parked_at: *parked_at,
-            topic,
-            partition: was_published.then_some(*partition),
-            offset: was_published.then_some(*offset),
-            event: *event,
-            value: value.as_deref(),
-        }
-    }
-
+impl Letter<'_> {
     /// Everything, a line each.
     pub(super) fn text(&self) -> String {
         let origin = match (self.partition, self.offset) {

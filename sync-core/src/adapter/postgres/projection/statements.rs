@@ -19,6 +19,7 @@ pub(super) struct Statements {
     pub(super) possible: String,
     pub(super) keys: String,
     pub(super) plan: String,
+    pub(super) count: String,
     pub(super) synced_at: Option<SyncedAtStatement>,
 }
 
@@ -102,10 +103,11 @@ impl Statements {
              where $1::text is null or key > $1::text::{key_type}\norder by key limit $2"
         );
         let plan = format!("explain (format json) select from (\n{sql}\n) as projection");
+        let count = format!("select count(*) from (\n{sql}\n) as projection where document is not null");
         let synced_at = match &config.synced_at {
             Some(synced_at) => Some(SyncedAtStatement::new(synced_at, &config.index, client).await?),
             None => None,
         };
-        Ok(Self { load, scan, states, scan_states, possible, keys, plan, synced_at })
+        Ok(Self { load, scan, states, scan_states, possible, keys, plan, count, synced_at })
     }
 }

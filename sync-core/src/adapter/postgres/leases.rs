@@ -1,0 +1,42 @@
+//! Leases in the table `outbox.leases`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::connect::Postgres;
+use super::error::from_postgres;
+use crate::error::Error;
+use crate::port::Leases;
+
+/// Keeps leases in PostgreSQL, on its clock.
+#[derive(Debug)]
+pub struct PostgresLeases {
+    database: Postgres,
+    holder: String,
+}
+
+impl PostgresLeases {
+    /// Connects when it is used. `holder` is who this process is.
+    #[must_use]
+    pub fn new(database: Postgres, holder: String) -> Self {
+        Self { database, holder }
+    }
+}
+
+#[async_trait]
+impl Leases for PostgresLeases {
+    async fn hold(&self, name: &str, lease: Duration) -> Result<bool, Error> {
+        let client = self.database.timed().await?;
+        let held = client.execute(HOLD, &[&name, &self.holder, &lease.as_secs_f64()]).await;
+        held.map(|rows| rows > 0).map_err(|error| from_postgres("holding a lease", error))
+    }
+}
+
+/// One that ends long from now is of before the clock was set back.
+const HOLD: &str = "
+insert into outbox.leases as l (name, holder, held_until)
+values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until
+ where l.holder = excluded.holder or l.held_until <= clock_timestamp()
+    or l.held_until > clock_timestamp() + greatest(interval '1 hour', 2 * make_interval(secs => $3))";

@@ -1,0 +1,368 @@
+//! Which conditions of the pipeline people are told of, and when. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::port::{ConditionAlert, ConditionState, Severity};
+
+/// From when on people are told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// A change that is not in the index for longer.
+    pub sync_lag: Duration,
+    /// The same, where it is only noticed.
+    pub sync_lag_noticed: Duration,
+    /// More searches in a minute that the database answers.
+    pub fallbacks_per_minute: f64,
+    /// More dead letters.
+    pub dead_letters: u64,
+    /// More messages of a topic that are not indexed.
+    pub consumer_lag: u64,
+    /// How long the cluster, and a lag that is only noticed, may be so before people are told.
+    pub hold: Duration,
+    /// How long a condition has to be over before people are told that it is.
+    pub settle: Duration,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            sync_lag: Duration::from_secs(300),
+            sync_lag_noticed: Duration::from_secs(60),
+            fallbacks_per_minute: 10.0,
+            dead_letters: 100,
+            consumer_lag: 10_000,
+            hold: Duration::from_secs(60),
+            settle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What was seen of the pipeline; `None` is what could not be asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// By index.
+    pub indexes: BTreeMap<String, ObservedIndex>,
+    /// Dead letters.
+    pub dead_letters: Option<u64>,
+}
+
+/// What was seen of one index.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObservedIndex {
+    /// `green`, `yellow` or `red`, of the cluster.
+    pub health: Option<String>,
+    /// Age of the oldest change that is not in it.
+    pub sync_lag: Option<Duration>,
+    /// Messages that are not indexed.
+    pub consumer_lag: Option<u64>,
+    /// Searches of this process in the last minute that the database answered.
+    pub fallbacks_per_minute: Option<f64>,
+}
+
+/// One condition, about one index or all.
+#[derive(Clone, Debug, PartialEq)]
+struct Reading {
+    name: &'static str,
+    subject: String,
+    severity: Severity,
+    hold: Duration,
+    /// Whether only this process sees it.
+    is_local: bool,
+    is_met: Option<bool>,
+    summary: String,
+}
+
+/// The conditions there are.
+pub const CONDITIONS: [&str; 6] = [
+    "SearchIndexUnhealthy",
+    "SyncLagHigh",
+    "SyncLagNoticed",
+    "FallbackActivated",
+    "DeadLettersGrowing",
+    "ConsumerLagHigh",
+];
+
+fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
+    let [unhealthy, late, noticed, fallback, letters, consumer] = CONDITIONS;
+    let Thresholds { hold, .. } = *thresholds;
+    let mut readings = Vec::new();
+    for (index, seen) in &observed.indexes {
+        let reading = |name, severity, hold, is_met, summary| Reading {
+            name,
+            subject: index.clone(),
+            severity,
+            hold,
+            is_local: name == fallback,
+            is_met,
+            summary: format!("{index}: {summary}"),
+        };
+        let health = seen.health.as_deref();
+        let summary = format!("the cluster is {}", health.unwrap_or("silent"));
+        let is_met = health.map(|health| health != "green");
+        readings.push(reading(unhealthy, Severity::Critical, hold, is_met, summary));
+        let lag = seen.sync_lag.unwrap_or_default();
+        for (name, severity, hold, most) in [
+            (late, Severity::Warning, Duration::ZERO, thresholds.sync_lag),
+            (noticed, Severity::Info, hold, thresholds.sync_lag_noticed),
+        ] {
+            let summary = format!("a change waits for {} s (more than {} s)", lag.as_secs(), most.as_secs());
+            readings.push(reading(name, severity, hold, seen.sync_lag.map(|lag| lag > most), summary));
+        }
+        let (count, most) = (seen.fallbacks_per_minute.unwrap_or_default(), thresholds.fallbacks_per_minute);
+        let summary = format!("PostgreSQL answered {count:.0} searches in the last minute (more than {most:.0})");
+        let is_met = seen.fallbacks_per_minute.map(|count| count > most);
+        readings.push(reading(fallback, Severity::Warning, Duration::ZERO, is_met, summary));
+        let (behind, most) = (seen.consumer_lag.unwrap_or_default(), thresholds.consumer_lag);
+        let summary = format!("{behind} messages are not indexed yet (more than {most})");
+        let is_met = seen.consumer_lag.map(|behind| behind > most);
+        readings.push(reading(consumer, Severity::Warning, Duration::ZERO, is_met, summary));
+    }
+    let (count, most) = (observed.dead_letters.unwrap_or_default(), thresholds.dead_letters);
+    readings.push(Reading {
+        name: letters,
+        subject: String::new(),
+        severity: Severity::Critical,
+        hold: Duration::ZERO,
+        is_local: false,
+        is_met: observed.dead_letters.map(|count| count > most),
+        summary: format!("{count} dead letters wait for a person (more than {most})"),
+    });
+    readings
+}
+
+/// How a condition stands that is met, or of which people were told.
+#[derive(Clone, Debug, PartialEq)]
+struct Standing {
+    reading: Reading,
+    /// When it was met first.
+    since: Timestamp,
+    /// When it was seen as over first.
+    over_since: Option<Timestamp>,
+    /// When it began to fire.
+    fires_since: Option<Timestamp>,
+    is_told: bool,
+}
+
+/// How all conditions stand.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    standing: BTreeMap<(&'static str, String), Standing>,
+    /// What is over, and people were told of when it was not.
+    resolved: Vec<(Timestamp, ConditionAlert)>,
+}
+
+impl Conditions {
+    /// Takes in what was seen. What could not be asked stays as it was.
+    pub fn observe(&mut self, observed: &Observation, thresholds: &Thresholds, now: Timestamp) {
+        for reading in readings(observed, thresholds) {
+            let key = (reading.name, reading.subject.clone());
+            match (reading.is_met, self.standing.get_mut(&key)) {
+                (Some(true), known) => {
+                    let hold = SignedDuration::try_from(reading.hold).unwrap_or(SignedDuration::MAX);
+                    let fresh = || Standing {
+                        reading: reading.clone(),
+                        since: now,
+                        over_since: None,
+                        fires_since: None,
+                        is_told: false,
+                    };
+                    let standing = match known {
+                        Some(known) => known,
+                        None => self.standing.entry(key).or_insert_with(fresh),
+                    };
+                    (standing.reading, standing.over_since) = (reading, None);
+                    if standing.fires_since.is_none() && now.duration_since(standing.since) >= hold {
+                        standing.fires_since = Some(now);
+                    }
+                }
+                (Some(false), Some(known)) => {
+                    let over_since = *known.over_since.get_or_insert(now);
+                    let settle = SignedDuration::try_from(thresholds.settle).unwrap_or(SignedDuration::MAX);
+                    if known.fires_since.is_none() || now.duration_since(over_since) >= settle {
+                        let over = self.standing.remove(&key).filter(|over| over.is_told);
+                        self.resolved.extend(over.map(|over| (now, over.alert(ConditionState::Resolved))));
+                    }
+                }
+                (Some(false), None) | (None, _) => {}
+            }
+        }
+    }
+
+    /// Those that are met, the gravest first: firing, or pending until they have been met for long enough.
+    #[must_use]
+    pub fn met(&self) -> Vec<ConditionAlert> {
+        let state = |standing: &Standing| match standing.fires_since {
+            Some(_) => ConditionState::Firing,
+            None => ConditionState::Pending,
+        };
+        let mut all: Vec<_> = self.standing.values().map(|standing| standing.alert(state(standing))).collect();
+        all.sort_by_key(|alert| (alert.state, std::cmp::Reverse(alert.severity)));
+        all
+    }
+
+    /// What people have yet to be told.
+    #[must_use]
+    pub fn untold(&self) -> Vec<ConditionAlert> {
+        let firing = self.standing.values().filter(|standing| standing.fires_since.is_some() && !standing.is_told);
+        let firing = firing.map(|standing| standing.alert(ConditionState::Firing));
+        firing.chain(self.resolved.iter().map(|(_, alert)| alert.clone())).collect()
+    }
+
+    /// People know of this.
+    pub fn told(&mut self, alert: &ConditionAlert) {
+        match alert.state {
+            ConditionState::Resolved => self.resolved.retain(|(_, resolved)| resolved.key() != alert.key()),
+            ConditionState::Firing | ConditionState::Pending => {
+                let told = self.standing.values_mut().find(|standing| standing.is_about(alert));
+                told.into_iter().for_each(|standing| standing.is_told = true);
+            }
+        }
+    }
+
+    /// Another process tells people of what all of them see: what came longer ago than `after` has been told.
+    pub fn leave_to_others(&mut self, now: Timestamp, after: Duration) {
+        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        let is_old = |at: Timestamp| now.duration_since(at) >= after;
+        for standing in self.standing.values_mut().filter(|standing| !standing.reading.is_local) {
+            standing.is_told |= standing.fires_since.is_some_and(is_old);
+        }
+        self.resolved.retain(|(at, alert)| alert.is_local || !is_old(*at));
+    }
+}
+
+impl Standing {
+    fn alert(&self, state: ConditionState) -> ConditionAlert {
+        let Reading { name, subject, severity, is_local, summary, .. } = &self.reading;
+        ConditionAlert {
+            name,
+            subject: subject.clone(),
+            severity: *severity,
+            state,
+            since: self.since,
+            summary: summary.clone(),
+            is_local: *is_local,
+        }
+    }
+
+    fn is_about(&self, alert: &ConditionAlert) -> bool {
+        (self.reading.name, &self.reading.subject) == (alert.name, &alert.subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    fn healthy() -> ObservedIndex {
+        ObservedIndex {
+            health: Some("green".to_owned()),
+            sync_lag: Some(Duration::ZERO),
+            consumer_lag: Some(0),
+            fallbacks_per_minute: Some(0.0),
+        }
+    }
+
+    fn observed(index: ObservedIndex, dead_letters: Option<u64>) -> Observation {
+        Observation { indexes: [("jobs".to_owned(), index)].into(), dead_letters }
+    }
+
+    fn told(conditions: &Conditions) -> Vec<(&'static str, ConditionState)> {
+        conditions.untold().iter().map(|alert| (alert.name, alert.state)).collect()
+    }
+
+    fn watched(steps: &[(i64, ObservedIndex, Option<u64>)]) -> Conditions {
+        let mut conditions = Conditions::default();
+        for (seconds, index, letters) in steps {
+            conditions.observe(&observed(index.clone(), *letters), &Thresholds::default(), at(*seconds));
+        }
+        conditions
+    }
+
+    #[test]
+    fn each_condition_fires_just_above_its_threshold_and_not_at_it() {
+        let lag = |seconds| ObservedIndex { sync_lag: Some(Duration::from_secs(seconds)), ..healthy() };
+        let consumer = |behind| ObservedIndex { consumer_lag: Some(behind), ..healthy() };
+        let fallbacks = |count| ObservedIndex { fallbacks_per_minute: Some(count), ..healthy() };
+        for (at_it, above, letters, name) in [
+            (lag(300), lag(301), [0, 0], "SyncLagHigh"),
+            (consumer(10_000), consumer(10_001), [0, 0], "ConsumerLagHigh"),
+            (fallbacks(10.0), fallbacks(11.0), [0, 0], "FallbackActivated"),
+            (healthy(), healthy(), [100, 101], "DeadLettersGrowing"),
+        ] {
+            let quiet = watched(&[(0, at_it, Some(letters[0]))]);
+            assert!(!told(&quiet).iter().any(|(fires, _)| *fires == name), "{name} at its threshold");
+            let loud = watched(&[(0, above, Some(letters[1]))]);
+            assert_eq!(told(&loud), [(name, ConditionState::Firing)]);
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_green_and_a_lag_of_a_minute_are_told_when_they_last() {
+        let ill = ObservedIndex { health: Some("yellow".to_owned()), ..healthy() };
+        let late = ObservedIndex { sync_lag: Some(Duration::from_secs(61)), ..healthy() };
+        for (seen, name) in [(ill, "SearchIndexUnhealthy"), (late, "SyncLagNoticed")] {
+            let pending = watched(&[(0, seen.clone(), Some(0)), (59, seen.clone(), Some(0))]);
+            assert!(told(&pending).is_empty());
+            assert_eq!(pending.met()[0].state, ConditionState::Pending);
+            let firing = watched(&[(0, seen.clone(), Some(0)), (60, seen.clone(), Some(0))]);
+            assert_eq!(told(&firing), [(name, ConditionState::Firing)]);
+            let passing = watched(&[(0, seen.clone(), Some(0)), (30, healthy(), Some(0)), (60, seen, Some(0))]);
+            assert!(told(&passing).is_empty(), "{name} began anew");
+        }
+    }
+
+    #[test]
+    fn what_fires_is_told_once_and_its_end_once_it_has_been_over_for_a_while() {
+        let late = ObservedIndex { sync_lag: Some(Duration::from_secs(400)), ..healthy() };
+        let mut conditions = watched(&[(0, late.clone(), Some(0))]);
+        let alert = conditions.untold().remove(0);
+        conditions.told(&alert);
+        let mut see = |seconds, index: &ObservedIndex| {
+            conditions.observe(&observed(index.clone(), Some(0)), &Thresholds::default(), at(seconds));
+            told(&conditions).into_iter().filter(|(name, _)| *name == "SyncLagHigh").collect::<Vec<_>>()
+        };
+        assert!(see(5, &late).is_empty(), "people know");
+        assert!(see(10, &healthy()).is_empty(), "for how long?");
+        assert!(see(20, &late).is_empty(), "it was not over");
+        assert!(see(30, &healthy()).is_empty() && see(89, &healthy()).is_empty());
+        assert_eq!(see(90, &healthy()), [("SyncLagHigh", ConditionState::Resolved)]);
+        assert_eq!(see(95, &healthy()).len(), 1, "until it was told");
+        let over = conditions.untold().remove(0);
+        conditions.told(&over);
+        assert!(told(&conditions).is_empty() && conditions.met().is_empty());
+    }
+
+    #[test]
+    fn what_was_over_before_anybody_was_told_is_not_told() {
+        let late = ObservedIndex { sync_lag: Some(Duration::from_secs(400)), ..healthy() };
+        assert!(told(&watched(&[(0, late, Some(0)), (10, healthy(), Some(0)), (70, healthy(), Some(0))])).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_asked_neither_fires_nor_is_over() {
+        let late = ObservedIndex { sync_lag: Some(Duration::from_secs(400)), ..healthy() };
+        let silent = ObservedIndex::default();
+        let conditions = watched(&[(0, late, Some(500)), (600, silent, None)]);
+        let names: Vec<_> = conditions.met().iter().map(|alert| alert.name).collect();
+        assert!(names.contains(&"SyncLagHigh") && names.contains(&"DeadLettersGrowing"), "{names:?}");
+        assert_eq!(names[0], "DeadLettersGrowing", "the gravest first");
+    }
+
+    #[test]
+    fn what_another_process_tells_is_not_told_again_but_for_what_only_this_one_sees() {
+        let both =
+            ObservedIndex { sync_lag: Some(Duration::from_secs(400)), fallbacks_per_minute: Some(20.0), ..healthy() };
+        let mut conditions = watched(&[(0, both.clone(), Some(0))]);
+        conditions.leave_to_others(at(5), Duration::from_secs(15));
+        assert_eq!(conditions.untold().len(), 2, "the other one may have died before it told");
+        conditions.leave_to_others(at(15), Duration::from_secs(15));
+        assert_eq!(told(&conditions), [("FallbackActivated", ConditionState::Firing)]);
+    }
+}

@@ -1,0 +1,19 @@
+//! Who of several processes does what one is to do.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+
+/// Keeps leases by name. A lease is one holder's until it has not been held for as long as it was told.
+#[async_trait]
+pub trait Leases: Debug + Send + Sync + 'static {
+    /// Takes this lease or keeps it, for so long from now on; says whether it is this holder's. May be repeated; dropped
+    /// half-way, it may have been taken.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn hold(&self, name: &str, lease: Duration) -> Result<bool, Error>;
+}

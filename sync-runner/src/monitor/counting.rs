@@ -1,0 +1,48 @@
+//! Rows and documents side by side, counted now and then: it takes as long as it takes.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::{counter, gauge};
+use sync_core::port::Projection as _;
+use sync_core::telemetry::metrics::{INDEX_DOCUMENTS, INDEX_ROWS, MONITOR_FAILED};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::config::{Config, Index};
+use crate::wire::Wire;
+
+/// How many rows there are that should be documents, by index.
+#[derive(Debug, Default)]
+pub(super) struct Counting(Mutex<BTreeMap<String, u64>>);
+
+impl Counting {
+    /// As they were counted last.
+    pub(super) fn rows(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts for ever.
+    pub(super) async fn run(&self, config: &Config, wire: &Wire<'_>) {
+        let mut tick = interval(config.admin.count_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            for (name, index) in &config.indexes {
+                if let Err(error) = self.count(wire, name, index).await {
+                    counter!(MONITOR_FAILED.name, "part" => "count").increment(1);
+                    tracing::debug!(index = name, %error, "rows and documents are not counted now");
+                }
+            }
+        }
+    }
+
+    /// Both at about one time: while many are written, they would seem to differ otherwise.
+    async fn count(&self, wire: &Wire<'_>, name: &str, index: &Index) -> Result<(), sync_core::Error> {
+        let rows = wire.projection(name, index).count().await?;
+        let documents = wire.sink(index)?.documents().await?;
+        gauge!(INDEX_ROWS.name, "index" => name.to_owned()).set(rows as f64);
+        gauge!(INDEX_DOCUMENTS.name, "index" => name.to_owned()).set(documents.unwrap_or_default() as f64);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), rows);
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! What was seen, as metrics. What could not be asked has no number.
+
+use std::collections::BTreeMap;
+
+use metrics::{counter, gauge};
+use sync_core::adapter::postgres::PoolUsage;
+use sync_core::port::{PastRun, RunKind};
+use sync_core::telemetry::metrics::{
+    BUS_LAG_MESSAGES, BUS_LAG_SECONDS, BUS_RETRY_MESSAGES, DEAD_LETTERS_COUNT, DEAD_LETTERS_OLDEST_SECONDS,
+    INDEX_HEALTH, MONITOR_FAILED, Metric, OUTBOX_LAG_EVENTS, OUTBOX_LAG_SECONDS, OUTBOX_LEASE_HELD,
+    OUTBOX_LEAVES_AHEAD, OUTBOX_RETAINED_BYTES, OUTBOX_RETAINED_DAYS, POSTGRES_POOL_CONNECTIONS, POSTGRES_POOL_IDLE,
+    POSTGRES_POOL_WAITING, RECONCILIATION_DIFFERENCES, RECONCILIATION_ENDED, RECONCILIATION_FIXED, RUNNER_INFO,
+    SAGA_UNFINISHED, SYNC_LAG_SECONDS, seconds_since,
+};
+use sync_core::workspace::{CREATE, DELETE};
+
+use super::past::Past;
+use super::{Local, sync_lag};
+use crate::report::{Documents, Queue, Report, Told};
+
+/// What a reconciliation can find, as its run records it.
+const DIFFERENCES: [&str; 5] = ["missing", "stale", "orphan", "ahead", "drifted"];
+
+const PARTS: [&str; 8] = ["outbox", "bus", "index", "dead_letters", "retained", "runs", "workspaces", "count"];
+
+/// Who this process is; and counters that are there before there is anything to count, so that the first of it is seen as
+/// one more.
+pub(super) fn begin(local: &Local) {
+    let (version, roles) = (local.process.version, local.process.roles.join(","));
+    gauge!(RUNNER_INFO.name, "version" => version, "roles" => roles).set(1.0);
+    for part in PARTS {
+        counter!(MONITOR_FAILED.name, "part" => part).increment(0);
+    }
+}
+
+/// Sets all of them.
+pub(super) fn set(report: &Report, past: &Past, pool: PoolUsage) {
+    outbox(report);
+    for (index, queue) in &report.bus {
+        bus(index, queue);
+    }
+    for (index, told) in &report.indexes {
+        health(index, told);
+        set_of(SYNC_LAG_SECONDS, index, sync_lag(report, index).map(|lag| lag.as_secs_f64()));
+    }
+    failed("dead_letters", &report.dead_letters);
+    let letters = report.dead_letters.said();
+    gauge!(DEAD_LETTERS_COUNT.name).set(or_nan(letters.map(|letters| letters.letters as f64)));
+    let oldest = letters.map(|letters| letters.oldest.map_or(0.0, seconds_since));
+    gauge!(DEAD_LETTERS_OLDEST_SECONDS.name).set(or_nan(oldest));
+    retained(report, past);
+    failed("runs", &past.runs);
+    past.runs.said().into_iter().for_each(|runs| reconciliations(runs));
+    if let Some(told) = &past.workspaces {
+        failed("workspaces", told);
+        let count = |state| told.said().map(|states| states.get(state).copied().unwrap_or_default() as f64);
+        gauge!(SAGA_UNFINISHED.name, "kind" => CREATE).set(or_nan(count("creating")));
+        gauge!(SAGA_UNFINISHED.name, "kind" => DELETE).set(or_nan(count("deleting")));
+    }
+    gauge!(POSTGRES_POOL_CONNECTIONS.name).set(pool.connections as f64);
+    gauge!(POSTGRES_POOL_IDLE.name).set(pool.idle as f64);
+    gauge!(POSTGRES_POOL_WAITING.name).set(pool.waiting as f64);
+}
+
+fn outbox(report: &Report) {
+    failed("outbox", &report.outbox);
+    let Some(outbox) = report.outbox.said() else { return };
+    let of = |metric: Metric, value: f64| gauge!(metric.name, "subscription" => outbox.subscription.clone()).set(value);
+    let reading = outbox.reading.as_ref();
+    of(OUTBOX_LAG_EVENTS, reading.map_or(0.0, |reading| reading.events_behind as f64));
+    of(OUTBOX_LAG_SECONDS, reading.map_or(0.0, |reading| reading.seconds_behind));
+    let is_held = reading.is_some_and(|reading| reading.place.holder.is_some());
+    of(OUTBOX_LEASE_HELD, f64::from(u8::from(is_held)));
+}
+
+fn bus(index: &str, told: &Told<Queue>) {
+    failed("bus", told);
+    let queue = told.said();
+    set_of(BUS_LAG_MESSAGES, index, queue.map(|queue| queue.messages_behind as f64));
+    set_of(BUS_LAG_SECONDS, index, queue.map(|queue| queue.seconds_behind));
+    set_of(BUS_RETRY_MESSAGES, index, queue.map(|queue| queue.waiting_for_retry as f64));
+}
+
+/// An index that cannot be asked is as ill as one can be.
+fn health(index: &str, told: &Told<Documents>) {
+    failed("index", told);
+    let health = match told {
+        Told::Failed { .. } => Some(2.0),
+        Told::Said(said) => said.health.as_deref().map(|health| match health {
+            "green" => 0.0,
+            "yellow" => 1.0,
+            _ => 2.0,
+        }),
+    };
+    set_of(INDEX_HEALTH, index, health);
+}
+
+fn retained(report: &Report, past: &Past) {
+    failed("retained", &report.retained);
+    let retained = report.retained.said();
+    gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(retained.map(|retained| retained.bytes as f64)));
+    gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(retained.map(|retained| retained.days as f64)));
+    gauge!(OUTBOX_LEAVES_AHEAD.name).set(or_nan(past.leaves_ahead.said().map(|leaves| *leaves as f64)));
+}
+
+/// Of each index the reconciliation that ended last, whichever process ran it.
+fn reconciliations(runs: &[PastRun]) {
+    let ended = runs.iter().filter(|past| past.kind == RunKind::Reconcile.name() && !past.was_abandoned);
+    let mut last: BTreeMap<&str, &PastRun> = BTreeMap::new();
+    for past in ended.filter(|past| past.ended_at.is_some()) {
+        last.entry(&past.index).or_insert(past);
+    }
+    for (index, past) in last {
+        let count = |name: &str| past.run.counts.get(name).copied().unwrap_or_default() as f64;
+        set_of(RECONCILIATION_FIXED, index, Some(count("fixed")));
+        set_of(RECONCILIATION_ENDED, index, past.ended_at.map(|at| at.as_second() as f64));
+        for kind in DIFFERENCES {
+            let gauge = gauge!(RECONCILIATION_DIFFERENCES.name, "index" => index.to_owned(), "kind" => kind);
+            gauge.set(count(kind));
+        }
+    }
+}
+
+fn failed<T>(part: &'static str, told: &Told<T>) {
+    if told.said().is_none() {
+        counter!(MONITOR_FAILED.name, "part" => part).increment(1);
+    }
+}
+
+fn set_of(metric: Metric, index: &str, value: Option<f64>) {
+    gauge!(metric.name, "index" => index.to_owned()).set(or_nan(value));
+}
+
+fn or_nan(value: Option<f64>) -> f64 {
+    value.unwrap_or(f64::NAN)
+}

@@ -1,0 +1,141 @@
+//! What was seen, as JSON for the status page and for scripts.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sync_core::port::{ConditionAlert, PastRun};
+
+use super::history::History;
+use super::past::Past;
+use super::{Local, sync_lag};
+use crate::cli::RoleName;
+use crate::report::{Refusal, Report};
+
+/// Runs the page shows.
+const RUNS: usize = 10;
+
+/// Who a process is.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Process {
+    /// As leases name it.
+    pub(crate) name: String,
+    /// Of the program.
+    pub(crate) version: &'static str,
+    /// What it does.
+    pub(crate) roles: Vec<&'static str>,
+    /// Since when.
+    pub(crate) started_at: Timestamp,
+}
+
+impl Process {
+    /// This one, with these roles.
+    pub(crate) fn new(name: &str, roles: &[RoleName]) -> Self {
+        let roles = roles.iter().map(|role| role.name()).collect();
+        Self { name: name.to_owned(), version: env!("CARGO_PKG_VERSION"), roles, started_at: Timestamp::now() }
+    }
+
+    /// Whether it has this role.
+    pub(crate) fn has(&self, role: RoleName) -> bool {
+        self.roles.contains(&role.name())
+    }
+
+    /// Whether it has a role beside search and admin.
+    pub(crate) fn does_more_than_search(&self) -> bool {
+        let others = [RoleName::Search, RoleName::Admin].map(RoleName::name);
+        self.roles.iter().any(|role| !others.contains(role))
+    }
+}
+
+/// Everything that is told.
+pub(super) struct Told<'a> {
+    pub(super) report: &'a Report,
+    pub(super) past: &'a Past,
+    pub(super) local: &'a Local,
+    /// Rows that should be documents, by index.
+    pub(super) rows: BTreeMap<String, u64>,
+    /// Searches of the last minute the database answered, by index.
+    pub(super) fallbacks: &'a BTreeMap<String, u64>,
+    pub(super) history: &'a History,
+    pub(super) alerts: Vec<ConditionAlert>,
+}
+
+impl Told<'_> {
+    /// On one line.
+    pub(super) fn to_json(&self, at: Timestamp) -> String {
+        let mut told = json!(self.report);
+        let rates = self.history.rates();
+        told["at"] = json!(at);
+        told["process"] = json!(self.local.process);
+        told["outbox"]["events_per_second"] = json!(rates.events);
+        for (name, rate) in &rates.indexed {
+            if let Some(queue) = told["bus"].get_mut(name) {
+                queue["messages_per_second"] = json!(rate);
+            }
+        }
+        for name in self.report.indexes.keys() {
+            let index = &mut told["indexes"][name];
+            let searched = self.local.searched.get(name);
+            index["rows"] = json!(self.rows.get(name));
+            index["breaker"] = json!(searched.map(|searched| searched.search.breaker().name()));
+            index["fallback_per_minute"] = json!(self.fallbacks.get(name).copied().unwrap_or_default());
+            index["stopped_partitions"] = json!(self.stopped(name));
+            index["indexed_per_second"] = json!(rates.indexed.get(name));
+            index["sync_lag_seconds"] = json!(sync_lag(self.report, name).map(|lag| lag.as_secs_f64()));
+        }
+        told["runs"] = match &self.past.runs {
+            crate::report::Told::Said(runs) => runs.iter().take(RUNS).map(run).collect(),
+            crate::report::Told::Failed { error } => refused(error),
+        };
+        told["workspaces"] = match &self.past.workspaces {
+            None => Value::Null,
+            Some(crate::report::Told::Said(states)) => json!(states),
+            Some(crate::report::Told::Failed { error }) => refused(error),
+        };
+        told["alerts"] = self.alerts.iter().map(alert).collect();
+        told["history"] = self.history.to_json();
+        told.to_string()
+    }
+
+    fn stopped(&self, index: &str) -> usize {
+        let ours = self.local.indexers.iter().filter(|(name, _)| name == index);
+        ours.map(|(_, indexer)| indexer.partitions_stopped().len()).sum()
+    }
+}
+
+fn refused(error: &Refusal) -> Value {
+    json!({ "error": error })
+}
+
+fn run(past: &PastRun) -> Value {
+    let state = match (past.ended_at, past.was_abandoned) {
+        (None, _) => "unfinished",
+        (Some(_), false) => "finished",
+        (Some(_), true) => "given up",
+    };
+    let counts: Vec<_> = past.run.counts.iter().filter(|(name, _)| *name != "since").collect();
+    let summary: Vec<_> =
+        counts.into_iter().map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
+    json!({
+        "id": past.run.id,
+        "kind": past.kind,
+        "index": past.index,
+        "state": state,
+        "began_at": past.run.began_at,
+        "ended_at": past.ended_at,
+        "summary": summary.join(", "),
+    })
+}
+
+fn alert(alert: &ConditionAlert) -> Value {
+    json!({
+        "name": alert.name,
+        "subject": alert.subject,
+        "severity": alert.severity,
+        "state": alert.state,
+        "since": alert.since,
+        "summary": alert.summary,
+        "runbook": alert.runbook(),
+    })
+}
