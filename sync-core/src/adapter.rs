@@ -10,6 +10,8 @@ mod hosts_directory;
 pub mod kafka;
 mod log_alerts;
 pub mod memory;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod partition;
 #[cfg(feature = "postgres")]
 pub mod postgres;

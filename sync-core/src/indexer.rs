@@ -24,6 +24,7 @@ mod patience;
 mod progress;
 mod session;
 pub mod settle;
+mod traces;
 mod work;
 
 use std::sync::Arc;
@@ -36,13 +37,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::parking::Parking;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
 use self::session::Session;
+use self::traces::Traces;
 use self::work::Worker;
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::retries::RetryPolicy;
-use crate::port::{Projection, Sink, Subscriber};
+use crate::port::{Projection, Sink, Subscriber, Tracer};
 
 /// How long leaving the group may take at a shutdown.
 const CLOSE: Duration = Duration::from_secs(4);
@@ -119,8 +121,19 @@ impl Indexer {
             config,
             permits: Arc::new(Semaphore::new(in_flight.max(1))),
             progress: progress.clone(),
+            traces: Traces(None),
         });
         Self { subscriber, worker, parking: Arc::new(parking), config, progress }
+    }
+
+    /// What is done for messages whose emitter is traced is told there.
+    #[must_use]
+    pub fn traced(mut self, tracer: Arc<dyn Tracer>) -> Self {
+        // Nobody else has it before it is run.
+        if let Some(worker) = Arc::get_mut(&mut self.worker) {
+            worker.traces = Traces(Some(tracer));
+        }
+        self
     }
 
     /// Counters that stay up to date while it runs.

@@ -20,6 +20,7 @@ mod sagas;
 mod searcher;
 mod sink;
 mod source;
+mod tracer;
 mod transactor;
 mod versions;
 mod workspaces;
@@ -47,6 +48,7 @@ pub use sagas::{
 pub use searcher::{AwaitedWrite, Counted, Facet, Found, Hit, Searcher, Total};
 pub use sink::{Outcome, Sink, Stored, Write};
 pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
+pub use tracer::{Span, SpanKind, Tracer};
 pub use transactor::{Transactions, Transactor};
 pub use versions::{Changed, KeyState, Versions};
 pub use workspaces::{Sighting, WorkspaceState, Workspaces, check_workspace_id};

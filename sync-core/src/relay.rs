@@ -17,6 +17,7 @@ mod lease;
 mod parking;
 mod progress;
 mod suspects;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use self::parking::Parking;
 pub use self::progress::{RelayCounts, RelayProgress};
 use self::suspects::Suspects;
+use self::traces::Traces;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::backoff::Backoff;
-use crate::port::{Batch, Clock, DeadLetters, LedgerSource, Publisher, Reader, Source, Transactor};
+use crate::port::{Batch, Clock, DeadLetters, LedgerSource, Publisher, Reader, Source, Tracer, Transactor};
 
 /// Batches between the reader and the publisher, at most: one read, one in the channel, one being published.
 const READ_AHEAD: usize = 3;
@@ -67,6 +69,7 @@ pub struct Relay {
     parking: Option<Parking>,
     config: RelayConfig,
     progress: RelayProgress,
+    traces: Traces,
 }
 
 /// Where the position is kept, which decides what a crash repeats.
@@ -93,7 +96,13 @@ impl Relay {
     }
 
     fn by(way: Way, config: RelayConfig) -> Self {
-        Self { way, parking: None, config, progress: RelayProgress::default() }
+        Self { way, parking: None, config, progress: RelayProgress::default(), traces: Traces::default() }
+    }
+
+    /// What is done for events whose emitter is traced is told there.
+    #[must_use]
+    pub fn traced(self, tracer: Arc<dyn Tracer>) -> Self {
+        Self { traces: Traces(Some(tracer)), ..self }
     }
 
     /// What its metrics call it.

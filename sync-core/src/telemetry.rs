@@ -1,3 +1,4 @@
 //! What the rooms tell of themselves.
 
 pub mod metrics;
+pub mod trace;

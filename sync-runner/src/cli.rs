@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Workspace(WorkspaceCommand),
     /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
     Demo(DemoArgs),
+    /// Prints what makes a shell complete commands and flags.
+    Completions(CompletionsArgs),
 }
 
 /// For `init`.
@@ -207,6 +209,16 @@ pub(crate) struct DemoArgs {
     /// About how many jobs to write.
     #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) jobs: u64,
+}
+
+/// For `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner completions bash > /etc/bash_completion.d/sync-runner\n  \
+                  sync-runner completions zsh > \"${fpath[1]}/_sync-runner\"\n  \
+                  sync-runner completions fish > ~/.config/fish/completions/sync-runner.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod check;
+mod completions;
 mod demo;
 mod dlq;
 mod init;
@@ -51,7 +52,7 @@ pub(crate) fn execute(cli: Cli) -> ExitCode {
         Command::Workspace(WorkspaceCommand::Delete(args)) => args.output.json,
         Command::Workspace(WorkspaceCommand::GiveUp(args)) => args.output.json,
         Command::Workspace(WorkspaceCommand::Cleanup(args)) => args.output.json,
-        Command::Init(_) | Command::Run(_) | Command::Demo(_) => false,
+        Command::Init(_) | Command::Run(_) | Command::Demo(_) | Command::Completions(_) => false,
     };
     let exit = in_runtime(cli).unwrap_or_else(|failure| {
         let told = if json { render::json(&failure.to_json()) } else { render::complaint(&failure) };
@@ -77,6 +78,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     };
     match cli.command {
         Command::Init(args) => init::init(&args),
+        Command::Completions(args) => completions::completions(&args),
         Command::Check(args) => check::check(&load(log::start_if_asked)?, &args).await,
         Command::Migrate(args) => migrate::migrate(&load(log::start_if_asked)?, &args).await,
         Command::Run(args) => run::run(&load(log::start)?, &args).await,

@@ -19,6 +19,7 @@ mod reconcile;
 mod relay;
 mod search;
 mod secret;
+mod traces;
 mod unknown;
 mod workspaces;
 
@@ -44,6 +45,7 @@ pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, Delivery, Relay};
 pub(crate) use self::search::{Search, Searchable};
 pub(crate) use self::secret::Secret;
+pub(crate) use self::traces::Traces;
 pub(crate) use self::workspaces::{Host as WorkspaceHost, Statements as WorkspaceStatements, Workspaces};
 
 /// The file that is read when none is named.
@@ -77,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) admin: Admin,
     /// Who is told of dead letters.
     pub(crate) alerts: Alerts,
+    /// Where it is told what was done for traced transactions.
+    pub(crate) traces: Traces,
     /// What is told on standard error.
     pub(crate) log: Log,
 }
@@ -121,6 +125,7 @@ impl Config {
             workspaces: Workspaces::read(&mut reader),
             admin: Admin::read(reader.section("admin")),
             alerts: Alerts::read(reader.section("alerts")),
+            traces: Traces::read(reader.section("traces")),
             log: Log::read(reader.section("log")),
         };
         let mut aliases: BTreeMap<String, String> = BTreeMap::new();

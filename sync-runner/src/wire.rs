@@ -16,6 +16,7 @@ use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::{self, ClusterReport, ElasticsearchSink, IndexConfig};
 use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
+use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
     Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
     SyncedAt,
@@ -25,7 +26,7 @@ use sync_core::adapter::{LogAlerts, SystemClock};
 use sync_core::alerts::{Alerts, AlertsConfig, ConditionWatch};
 use sync_core::indexer::IndexerConfig;
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
-use sync_core::port::{AlertHandler, Clock, Source};
+use sync_core::port::{AlertHandler, Clock, Source, Tracer};
 use sync_core::relay::{Relay, RelayConfig};
 
 use self::bus_ends::BusEnds;
@@ -33,6 +34,9 @@ pub(crate) use self::indexers::{IndexerOf, IndexersOf};
 pub(crate) use self::repairs::Replayer;
 pub(crate) use self::workspaces::WorkspacesOf;
 use crate::config::{Bus, Config, Delivery, Index, Retries};
+
+/// How long telling the last traces may take.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 
 /// A look at all stages takes no longer, unless they are away.
 const LONG_LOOK: Duration = Duration::from_secs(45);
@@ -47,6 +51,7 @@ pub(crate) struct Wire<'a> {
     database: Postgres,
     direct: DirectBus,
     holder: String,
+    tracer: Option<Arc<OtlpTracer>>,
 }
 
 impl<'a> Wire<'a> {
@@ -59,7 +64,20 @@ impl<'a> Wire<'a> {
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
         let all: Vec<_> = topics(config).into_iter().flat_map(|topic| with_retry_topics(config, topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
-        Ok(Self { config, database, direct, holder: holder() })
+        let tracer = settings::traces(config).map(|settings| OtlpTracer::new(&settings)).transpose()?;
+        Ok(Self { config, database, direct, holder: holder(), tracer: tracer.map(Arc::new) })
+    }
+
+    /// Where it is told what is done for traced transactions, if anywhere.
+    fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        self.tracer.as_ref().map(|tracer| Arc::clone(tracer) as Arc<dyn Tracer>)
+    }
+
+    /// Tells the last traces.
+    pub(crate) async fn close(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.close(LAST_TRACES).await;
+        }
     }
 
     /// The database.
@@ -114,6 +132,10 @@ impl<'a> Wire<'a> {
                 Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor, config)
             }
         };
+        let relay = match self.tracer() {
+            Some(tracer) => relay.traced(tracer),
+            None => relay,
+        };
         let letters = Arc::new(self.dead_letters());
         let subscription = &self.config.relay.subscription;
         Ok((relay.named(subscription).with_dead_letters(subscription, letters, clock()), source))
@@ -148,6 +170,7 @@ impl<'a> Wire<'a> {
             clock: clock(),
             bus: self.bus(),
             config: self.indexer_config(),
+            tracer: self.tracer(),
         })
     }
 

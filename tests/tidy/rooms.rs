@@ -13,9 +13,9 @@ const KNOWS: [(&str, &[&str]); 17] = [
     ("version", &["error"]),
     ("event", &["error", "version"]),
     ("query", &["error"]),
-    ("port", &["error", "version", "event", "query"]),
-    ("policy", &["error", "version", "event"]),
     ("telemetry", &[]),
+    ("port", &["error", "version", "event", "query", "telemetry"]),
+    ("policy", &["error", "version", "event"]),
     // The rooms: ports, never an adapter and never each other.
     ("relay", &["error", "version", "event", "port", "policy", "telemetry"]),
     // What two of them share.
@@ -27,13 +27,13 @@ const KNOWS: [(&str, &[&str]); 17] = [
     ("saga", &["error", "port", "policy", "telemetry"]),
     // Which is about sagas.
     ("workspace", &["error", "port", "telemetry", "saga"]),
-    ("adapter", &["error", "version", "event", "query", "port", "policy"]),
+    ("adapter", &["error", "version", "event", "query", "port", "policy", "telemetry"]),
     // Suites that judge adapters know none of them.
     ("testkit", &["error", "version", "event", "query", "port"]),
 ];
 
 /// A client crate, and the adapters that may name it.
-const CLIENTS: [(&str, &[&str]); 10] = [
+const CLIENTS: [(&str, &[&str]); 12] = [
     ("tokio_postgres", &["postgres"]),
     ("deadpool_postgres", &["postgres"]),
     ("tokio_postgres_rustls", &["postgres"]),
@@ -42,8 +42,10 @@ const CLIENTS: [(&str, &[&str]); 10] = [
     ("refinery", &["postgres"]),
     ("rdkafka", &["kafka"]),
     ("elasticsearch", &["elasticsearch"]),
-    ("reqwest", &["webhook"]),
+    ("reqwest", &["webhook", "otlp"]),
     ("bollard", &["docker"]),
+    ("opentelemetry", &["otlp"]),
+    ("opentelemetry_sdk", &["otlp"]),
 ];
 
 /// The paths a file of the core names outside its tests.

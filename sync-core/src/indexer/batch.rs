@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::message::{About, Message, Provenance};
+use super::traces::Traced;
 use crate::port::Partition;
 
 /// Messages of one partition that are worked on together.
@@ -18,6 +19,8 @@ pub(super) struct Batch {
     pub(super) messages: u64,
     /// When the last of them was written of which that was read.
     pub(super) written: Option<Timestamp>,
+    /// Messages whose emitter is traced.
+    pub(super) traced: Vec<Traced>,
     /// Each key once: a message is settled with its key's last one, because the row is read as it is now.
     pub(super) keys: HashMap<String, Provenance>,
     /// Messages about which nothing can be done.
@@ -27,18 +30,20 @@ pub(super) struct Batch {
 /// Makes one batch of these messages, which are in order; `None` of none.
 pub(super) fn gather(partition: &Partition, messages: impl IntoIterator<Item = Message>) -> Option<Batch> {
     let mut batch: Option<Batch> = None;
-    for Message { about, provenance, written, .. } in messages {
+    for Message { about, provenance, written, traced, .. } in messages {
         let batch = batch.get_or_insert_with(|| Batch {
             partition: partition.clone(),
             next: 0,
             messages: 0,
             written: None,
+            traced: Vec::new(),
             keys: HashMap::new(),
             poison: Vec::new(),
         });
         batch.next = provenance.offset + 1;
         batch.messages += 1;
         batch.written = written.or(batch.written);
+        batch.traced.extend(traced);
         match about {
             About::Key(key) => drop(batch.keys.insert(key, provenance)),
             About::Others => {}

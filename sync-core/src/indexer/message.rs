@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::traces::Traced;
 use crate::error::{Error, ErrorKind};
 use crate::port::{Incoming, Origin, Partition};
 
@@ -57,6 +58,8 @@ pub(super) struct Message {
     pub(super) wait: Duration,
     /// When its event was written, where that was looked for.
     pub(super) written: Option<Timestamp>,
+    /// What is told of it in the end.
+    pub(super) traced: Option<Traced>,
 }
 
 /// What a message is about.
@@ -123,6 +126,7 @@ impl Message {
             },
             wait: wait.min(longest),
             written: None,
+            traced: None,
         }
     }
 }

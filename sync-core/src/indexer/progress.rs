@@ -65,13 +65,13 @@ pub struct Stopped {
 impl IndexerProgress {
     pub(super) fn of(index: &str) -> Self {
         let progress = Self(Arc::new(Counters { index: index.to_owned(), ..Counters::default() }));
-        counter!(INDEXER_MESSAGES.name, "index" => progress.index()).increment(0);
+        counter!(INDEXER_MESSAGES.name, "index" => progress.0.index.clone()).increment(0);
         for verdict in VERDICTS {
-            counter!(INDEXER_SETTLED.name, "index" => progress.index(), "verdict" => verdict).increment(0);
+            counter!(INDEXER_SETTLED.name, "index" => progress.0.index.clone(), "verdict" => verdict).increment(0);
         }
         let kind = ErrorKind::Unavailable.name();
-        counter!(INDEXER_FAILURES.name, "index" => progress.index(), "kind" => kind).increment(0);
-        gauge!(INDEXER_STOPPED_PARTITIONS.name, "index" => progress.index()).increment(0.0);
+        counter!(INDEXER_FAILURES.name, "index" => progress.0.index.clone(), "kind" => kind).increment(0);
+        gauge!(INDEXER_STOPPED_PARTITIONS.name, "index" => progress.0.index.clone()).increment(0.0);
         progress
     }
 
@@ -99,14 +99,14 @@ impl IndexerProgress {
     /// A batch is done, of which the last message was written then.
     pub(super) fn messages(&self, count: u64, written: Option<Timestamp>) {
         self.0.messages.fetch_add(count, Ordering::Relaxed);
-        counter!(INDEXER_MESSAGES.name, "index" => self.index()).increment(count);
+        counter!(INDEXER_MESSAGES.name, "index" => self.0.index.clone()).increment(count);
         if let Some(written) = written {
-            histogram!(INDEXER_LATENCY_SECONDS.name, "index" => self.index()).record(seconds_since(written));
+            histogram!(INDEXER_LATENCY_SECONDS.name, "index" => self.0.index.clone()).record(seconds_since(written));
         }
     }
 
     pub(super) fn begun(&self, keys: usize) {
-        histogram!(INDEXER_BATCH_KEYS.name, "index" => self.index()).record(keys as f64);
+        histogram!(INDEXER_BATCH_KEYS.name, "index" => self.0.index.clone()).record(keys as f64);
     }
 
     pub(super) fn written(&self, written: Written) {
@@ -143,12 +143,12 @@ impl IndexerProgress {
     }
 
     pub(super) fn failed(&self, error: &Error) {
-        counter!(INDEXER_FAILURES.name, "index" => self.index(), "kind" => error.kind().name()).increment(1);
+        counter!(INDEXER_FAILURES.name, "index" => self.0.index.clone(), "kind" => error.kind().name()).increment(1);
     }
 
     fn settled(&self, verdict: &'static str, keys: u64) {
         if keys > 0 {
-            counter!(INDEXER_SETTLED.name, "index" => self.index(), "verdict" => verdict).increment(keys);
+            counter!(INDEXER_SETTLED.name, "index" => self.0.index.clone(), "verdict" => verdict).increment(keys);
         }
     }
 
@@ -160,11 +160,12 @@ impl IndexerProgress {
         };
         let before = partitions(&all);
         change(&mut all);
-        gauge!(INDEXER_STOPPED_PARTITIONS.name, "index" => self.index()).increment(partitions(&all) - before);
+        gauge!(INDEXER_STOPPED_PARTITIONS.name, "index" => self.0.index.clone()).increment(partitions(&all) - before);
     }
 
-    fn index(&self) -> String {
-        self.0.index.clone()
+    /// What the metrics call it.
+    pub(super) fn index(&self) -> &str {
+        &self.0.index
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Partition, i64), Stopped>> {

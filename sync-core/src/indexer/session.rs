@@ -140,7 +140,8 @@ impl Session {
             return Err(Error::new(ErrorKind::Internal, format!("a message of {partition}, which was not assigned")));
         };
         let longest = 2 * self.worker.config.retries.longest_delay();
-        let message = Message { written, ..Message::read(&message, self.parking.followed(), time, longest) };
+        let traced = self.worker.traces.of(&message, time);
+        let message = Message { written, traced, ..Message::read(&message, self.parking.followed(), time, longest) };
         lane.buffer.push_back(Waiting { due: now + message.wait, message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
             self.consumer.pause(&partition)?;

@@ -10,9 +10,11 @@ use super::batch::Batch;
 use super::failure::Failure;
 use super::patience::Patience;
 use super::progress::IndexerProgress;
+use super::traces::Traces;
 use crate::applier::{Applier, Attempt, alike};
 use crate::error::{Error, ErrorKind};
 use crate::policy::triage::refuses_everything;
+use crate::telemetry::trace;
 
 /// What every batch needs.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub(super) struct Worker {
     pub(super) config: IndexerConfig,
     pub(super) permits: Arc<Semaphore>,
     pub(super) progress: IndexerProgress,
+    pub(super) traces: Traces,
 }
 
 impl Worker {
@@ -28,6 +31,15 @@ impl Worker {
     ///
     /// `suspicious` failures of a batch of which nothing is taken are no poison: it is tried again as a whole.
     pub(super) async fn work(&self, mut batch: Batch, suspicious: usize, permit: OwnedSemaphorePermit) -> Rest {
+        let (traced, partition) = (std::mem::take(&mut batch.traced), batch.partition.clone());
+        // A request is done for many; it bears the name of the first.
+        let context = traced.first().map(|traced| traced.context);
+        let rest = trace::within(context, self.work_on(batch, suspicious, permit)).await;
+        self.traces.worked_on(self.progress.index(), &partition.topic, traced, &rest.failures);
+        rest
+    }
+
+    async fn work_on(&self, mut batch: Batch, suspicious: usize, permit: OwnedSemaphorePermit) -> Rest {
         let mut keys: Vec<_> = batch.keys.keys().cloned().collect();
         // Neighbours in the table's index and in the sink's are near each other there, too.
         keys.sort_unstable();

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{opened_or_given_back, under_lease};
 use super::parking::Parking;
 use super::suspects::Suspects;
+use super::traces::Traced;
 use super::{Relay, read_batches};
 use crate::error::{Error, Remedy};
 use crate::event::Event;
@@ -24,6 +25,7 @@ struct InFlight {
     events: u64,
     /// When the last of them was written.
     written: Option<Timestamp>,
+    traced: Vec<Traced>,
     position: Position,
 }
 
@@ -46,6 +48,7 @@ pub(super) async fn session(
     let publishing = async {
         while let Some(batch) = read.recv().await {
             let written = batch.events.last().map(|event| event.created_at);
+            let traced = relay.traces.of(&batch.events);
             let (acknowledgement, events) = match &relay.parking {
                 Some(parking) if suspects.take() => {
                     publish_singly(relay, publisher, batch.events, epoch, parking).await?
@@ -56,7 +59,7 @@ pub(super) async fn session(
                     (publisher.publish(messages).await?, events)
                 }
             };
-            let message = InFlight { acknowledgement, events, written, position: batch.position };
+            let message = InFlight { acknowledgement, events, written, traced, position: batch.position };
             if sent.send(message).await.is_err() {
                 break;
             }
@@ -67,6 +70,7 @@ pub(super) async fn session(
     let recording = async {
         while let Some(batch) = in_flight.recv().await {
             batch.acknowledgement.await?;
+            relay.traces.published(batch.traced);
             cursor.advance(&batch.position).await?;
             relay.progress.published(batch.events, batch.written);
         }

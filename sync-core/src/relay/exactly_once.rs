@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{opened_or_given_back, under_lease};
 use super::parking::Unpublished;
 use super::suspects::Suspects;
+use super::traces::{Traced, Traces};
 use super::{Relay, read_batches};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::event::Outgoing;
@@ -65,7 +66,7 @@ pub(super) async fn session(
                     passed.send_replace(Some(position));
                     continue;
                 }
-                if !waiting.gather(&mut read, epoch, most, suspects).await {
+                if !waiting.gather(&mut read, epoch, most, relay, suspects).await {
                     break;
                 }
                 let mut parcel = std::mem::take(&mut waiting);
@@ -77,12 +78,13 @@ pub(super) async fn session(
                     let outcome = loop {
                         tokio::select! {
                             outcome = &mut published => break outcome,
-                            Some(batch) = read.recv(), if waiting.batches < most => waiting.add(batch, epoch, suspects),
+                            Some(batch) = read.recv(), if waiting.batches < most => waiting.add(batch, epoch, &relay.traces, suspects),
                         }
                     };
                     outcome?;
                 }
                 passed.send_replace(parcel.position);
+                relay.traces.published(parcel.traced);
                 relay.progress.published(events, parcel.written);
                 suspects.forget_parked(epoch, parcel.parked);
             }
@@ -107,27 +109,36 @@ struct Parcel {
     mark: Option<Mark>,
     /// When the last of them was written.
     written: Option<Timestamp>,
+    traced: Vec<Traced>,
     /// Of the last batch.
     position: Option<Position>,
 }
 
 impl Parcel {
     /// Waits for a batch unless there is one, and adds those that are there already; `false` when no more will come.
-    async fn gather(&mut self, read: &mut mpsc::Receiver<Batch>, epoch: i32, most: usize, suspects: &Suspects) -> bool {
+    async fn gather(
+        &mut self,
+        read: &mut mpsc::Receiver<Batch>,
+        epoch: i32,
+        most: usize,
+        relay: &Relay,
+        suspects: &Suspects,
+    ) -> bool {
         if self.batches == 0 {
             let Some(batch) = read.recv().await else { return false };
-            self.add(batch, epoch, suspects);
+            self.add(batch, epoch, &relay.traces, suspects);
         }
         while self.batches < most
             && let Ok(batch) = read.try_recv()
         {
-            self.add(batch, epoch, suspects);
+            self.add(batch, epoch, &relay.traces, suspects);
         }
         true
     }
 
-    fn add(&mut self, batch: Batch, epoch: i32, suspects: &Suspects) {
+    fn add(&mut self, batch: Batch, epoch: i32, traces: &Traces, suspects: &Suspects) {
         self.batches += 1;
+        self.traced.extend(traces.of(&batch.events));
         self.written = batch.events.last().map(|event| event.created_at).or(self.written);
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {

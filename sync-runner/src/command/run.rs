@@ -50,6 +50,7 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     let running = tasks::run_all(roles, &shutdown);
     let (outcome, (), (), ()) =
         tokio::join!(running, progress.report(&shutdown), monitoring, metrics.keep_up(&shutdown));
+    wire.close().await;
     Ok(outcome.map_or_else(|error| Exit::of(error.kind()), |()| Exit::Success))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sync_core::Error;
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::retries::{retry_delay, retry_topic};
-use sync_core::port::{Clock, DeadLetters, Projection, Sink, Subscriber};
+use sync_core::port::{Clock, DeadLetters, Projection, Sink, Subscriber, Tracer};
 
 use super::bus_ends::BusEnds;
 
@@ -24,6 +24,8 @@ pub(crate) struct IndexersOf {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) bus: BusEnds,
     pub(super) config: IndexerConfig,
+    /// Where it is told what was done for traced transactions.
+    pub(super) tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// An indexer, and what it reads.
@@ -87,6 +89,10 @@ impl IndexersOf {
             .with_bus(self.bus.publisher()?, self.bus.copies_letters());
         let (projection, sink) = (Arc::clone(&self.projection), Arc::clone(&self.sink));
         let indexer = Indexer::new(Arc::clone(&subscriber), projection, sink, parking, self.config);
+        let indexer = match &self.tracer {
+            Some(tracer) => indexer.traced(Arc::clone(tracer)),
+            None => indexer,
+        };
         Ok(IndexerOf { topic, indexer, subscriber })
     }
 }

@@ -100,6 +100,8 @@ impl Wire<'_> {
             bus: BusEnds::Direct(bus),
             // Whatever is refused is told of by `refusals`, not by a partition that stops.
             config: IndexerConfig { suspicious: 0, ..self.indexer_config() },
+            // The live indexers tell of the same messages.
+            tracer: None,
         };
         let mut roles = vec![Role::new(format!("relay into {}", repaired.of.index), move |shutdown| async move {
             relay.run(shutdown).await

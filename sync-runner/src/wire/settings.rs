@@ -2,9 +2,10 @@
 
 use sync_core::adapter::elasticsearch::{Auth, ElasticsearchConfig};
 use sync_core::adapter::kafka::{self, KafkaConfig, Sasl, SaslMechanism, TopicConfig};
+use sync_core::adapter::otlp::OtlpConfig;
 use sync_core::adapter::postgres::PostgresConfig;
 
-use crate::config::{Config, Credentials, Mechanism, Security};
+use crate::config::{Config, Credentials, Mechanism, Security, Traces};
 
 /// The database.
 pub(super) fn postgres(config: &Config) -> PostgresConfig {
@@ -71,6 +72,12 @@ pub(super) fn kafka(config: &Config) -> KafkaConfig {
 }
 
 /// The cluster.
+/// Where traces are told, if anywhere.
+pub(super) fn traces(config: &Config) -> Option<OtlpConfig> {
+    let Traces { endpoint, service, timeout } = config.traces.clone();
+    Some(OtlpConfig { endpoint: endpoint?, service, timeout })
+}
+
 pub(super) fn elasticsearch(config: &Config) -> ElasticsearchConfig {
     let settings = &config.elasticsearch;
     let auth = match &settings.credentials {

@@ -3,6 +3,15 @@
 use crate::runner::Runner;
 
 #[test]
+fn every_shell_gets_what_completes_commands_and_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = Runner::nowhere().run(&["completions", shell]);
+        assert_eq!(ended.code, Some(0), "{}", ended.all());
+        assert!(ended.out.contains("reconcile") && ended.out.contains("give-up"), "{shell}: {}", ended.out);
+    }
+}
+
+#[test]
 fn init_writes_a_configuration_that_is_taken_and_never_overwrites_one() {
     let runner = Runner::nowhere();
     let mine = runner.read("sync.toml");

@@ -16,4 +16,5 @@ mod runner;
 mod search;
 mod secrets;
 mod servers;
+mod traces;
 mod workspace;

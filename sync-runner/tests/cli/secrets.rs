@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
+use crate::http::{ask, get};
 use crate::runner::{Runner, closed_port};
 
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
+    "hunter2-operators",
     "hunter2-in-url",
     "hunter2-postgres",
     "hunter2-sasl",
@@ -83,6 +85,25 @@ fn no_command_tells_a_secret_not_even_in_its_most_talkative_log() {
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("elasticsearch.password"), "{told}");
     assert_silent(&told);
+}
+
+#[test]
+fn nothing_that_operators_see_of_a_process_holds_a_secret() {
+    let (runner, port) = (runner(), closed_port());
+    let admin = [format!("admin.listen=127.0.0.1:{port}"), "admin.token=hunter2-operators".to_owned()];
+    let mut running = runner.start(&["run", "--roles", "admin", "--set", &admin[0], "--set", &admin[1]]);
+    running.until_told("the status page is at");
+    let status = get(port, "/api/status");
+    assert!(status.status == 200 && status.body.contains("postgres.url"), "{}", status.body);
+    for path in ["/", "/metrics", "/livez", "/readyz", "/api/status", "/api/dead-letters", "/api/dead-letters/1"] {
+        assert_silent(&get(port, path).body);
+    }
+    let refused =
+        ask(port, "POST /api/dead-letters/1/discard", &["host: localhost", "authorization: Bearer hunter2-x"]);
+    assert_eq!(refused.status, 401);
+    assert_silent(&refused.body);
+    running.signal("TERM");
+    assert_silent(&running.end().1);
 }
 
 #[test]

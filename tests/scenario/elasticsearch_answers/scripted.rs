@@ -1,12 +1,14 @@
 //! Answers that a healthy server cannot be made to give.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use sync_core::ErrorKind;
 use sync_core::adapter::elasticsearch::{Auth, ElasticsearchConfig, ElasticsearchSink, IndexConfig, check};
 use sync_core::port::Sink;
+use sync_core::telemetry::trace::{self, TraceContext};
 use sync_core::testkit::{HttpReply, HttpRequest, HttpResponder};
 
 use super::{config, delete, error, put, said};
@@ -195,6 +197,28 @@ async fn a_document_that_is_refused_says_why_and_an_outage_of_setting_up_is_an_o
         .await;
         assert_eq!(sink(&config(&[server.url()])).prepare().await.unwrap_err().kind(), kind);
     }
+}
+
+#[tokio::test]
+async fn a_request_bears_the_trace_it_is_made_for_and_no_other_bears_one() {
+    let seen = Arc::<Mutex<Vec<HttpRequest>>>::default();
+    let requests = Arc::clone(&seen);
+    let server = HttpResponder::start(move |request| {
+        requests.lock().unwrap().push(request.clone());
+        if request.path.contains("/_bulk") { answer(200, DONE) } else { prepared(request) }
+    })
+    .await;
+    let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let config = config(&[server.url()]);
+    trace::within(TraceContext::parse(text), bulk(&config)).await.unwrap();
+    bulk(&config).await.unwrap();
+    let seen = seen.lock().unwrap();
+    let bulks = seen.iter().filter(|request| request.path.contains("/_bulk"));
+    let told = |request: &HttpRequest| {
+        let header = request.headers.iter().find(|(name, _)| name == trace::HEADER);
+        header.map(|(_, value)| value.clone())
+    };
+    assert_eq!(bulks.map(told).collect::<Vec<_>>(), [Some(text.to_owned()), None]);
 }
 
 #[tokio::test]

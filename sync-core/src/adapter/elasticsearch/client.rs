@@ -18,6 +18,7 @@ use super::config::{Auth, ElasticsearchConfig};
 use super::error::{Cause, answered, garbled, no_answer, unusable};
 use super::verdict::{Asked, Verdict, verdict};
 use crate::error::{Error, ErrorKind};
+use crate::telemetry::trace;
 
 const REQUEST_TIMEOUT: &str = "elasticsearch.request_timeout";
 
@@ -48,6 +49,11 @@ impl Node {
         let mut headers = HeaderMap::new();
         // Otherwise the client asks for gzip, which costs the cluster more than it saves on the way.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(context) = trace::current()
+            && let Ok(value) = HeaderValue::from_str(&context.to_string())
+        {
+            headers.insert(trace::HEADER, value);
+        }
         let answer = self.transport.send(method, path, headers, None::<&()>, body, Some(timeout)).await?;
         let status = answer.status_code().as_u16();
         let answer = Answer { url: self.url.clone(), status, body: answer.bytes().await? };
