@@ -53,6 +53,7 @@ pub(crate) enum Command {
     /// Writes a configuration file with every key, its default and what it means.
     Init(InitArgs),
     /// Tries every connection and setting, side by side, and says what to mend.
+    #[command(visible_alias = "doctor")]
     Check(JsonArgs),
     /// Creates or updates the outbox in PostgreSQL. May be run by several processes at once.
     Migrate(MigrateArgs),

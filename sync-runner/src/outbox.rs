@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use sync_core::adapter::postgres::Postgres;
 use sync_core::{Error, ErrorKind};
+use tokio::time::Instant;
 
 /// The first version with `xid8` and `pg_snapshot`, which the outbox is built on.
 pub(crate) const OLDEST_VERSION: i32 = 13;
@@ -63,6 +65,20 @@ const SERVER: &str = "
 select split_part(current_setting('server_version'), ' ', 1), current_setting('server_version_num')::int,
        pg_is_in_recovery(), coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
        current_user::text, current_database()::text";
+
+/// How far this machine's clock is ahead of the server's, in seconds; negative when it is behind. As exact as the way there
+/// is short.
+///
+/// # Errors
+/// `Unavailable`.
+pub(crate) async fn clock_skew(database: &Postgres) -> Result<f64, Error> {
+    let client = database.client().await?;
+    let (asked, began) = (Timestamp::now(), Instant::now());
+    let row = client.query_one("select extract(epoch from clock_timestamp())::float8", &[]).await;
+    let theirs: f64 = row.map_err(|error| failed("asking for the time", error))?.get(0);
+    let ours = asked.as_duration().as_secs_f64() + began.elapsed().as_secs_f64() / 2.0;
+    Ok(ours - theirs)
+}
 
 /// Privileges on the outbox that the roles need and this user has not, in words.
 ///

@@ -11,6 +11,9 @@ use crate::wire::Wire;
 const PRIMARY: &str = "name its primary, which alone takes writes";
 const PRIMARY_OF_SEVERAL: &str = "add target_session_attrs=read-write to the URL, which finds the primary";
 
+/// Clocks that differ by more, in seconds, are told of.
+const MOST_SKEW: f64 = 1.0;
+
 /// The server first; what it holds only when it is one we can work with.
 pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     let database = wire.database();
@@ -19,6 +22,7 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
         findings.push(Finding::failed("postgres", "server", &error));
         return findings;
     }
+    findings.push(clock(database).await);
     let has_outbox = match outbox(database, &mut findings).await {
         Ok(complete) => complete,
         Err(error) => {
@@ -112,6 +116,27 @@ async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding
     Ok(())
 }
 
+/// Whether latencies, and how old things are, can be told.
+async fn clock(database: &Postgres) -> Finding {
+    match outbox::clock_skew(database).await {
+        Ok(skew) => skew_of(skew),
+        Err(error) => Finding::failed("postgres", "clock", &error),
+    }
+}
+
+fn skew_of(seconds: f64) -> Finding {
+    if seconds.abs() <= MOST_SKEW {
+        return Finding::ok("postgres", "clock", "this machine's and the server's agree");
+    }
+    let side = if seconds > 0.0 { "ahead of" } else { "behind" };
+    let found = format!(
+        "this machine's is {:.1} s {side} the server's: latencies and lags are told wrongly by that; leases are not, they go by \
+         the server's. Let both follow one time server (NTP)",
+        seconds.abs()
+    );
+    Finding::warning("postgres", "clock", found)
+}
+
 /// Whether the outbox is all there.
 async fn outbox(database: &Postgres, findings: &mut Vec<Finding>) -> Result<bool, Error> {
     let client = database.client().await?;
@@ -166,5 +191,21 @@ async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
         }
         Ok((tables, _)) => Finding::ok(part, "watched", format!("topic {topic:?}: {}", tables.join(", "))),
         Err(error) => Finding::failed(part, "watched", &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Verdict;
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_are_told_with_the_side_and_by_how_much() {
+        assert_eq!(skew_of(-0.9).verdict, Verdict::Ok);
+        for (seconds, told) in [(2.5, "2.5 s ahead of"), (-70.0, "70.0 s behind")] {
+            let finding = skew_of(seconds);
+            assert_eq!(finding.verdict, Verdict::Warning);
+            assert!(finding.cells()[3].contains(told), "{finding:?}");
+        }
     }
 }
