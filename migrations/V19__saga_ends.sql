@@ -21,12 +21,14 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
            set untold = true, held_until = case when s.holder is not null then s.held_until end
          where s.kind = end_saga_untold.kind and s.subject = end_saga_untold.subject and s.ended_at is null
            and (select l.event from outbox.saga_log l where l.saga = s.id order by l.id desc limit 1) = 'end_failed'
+           -- What goes forward can still be taken back, and its application told of that.
+           and exists (select from outbox.saga_log l where l.saga = s.id and l.event in ('compensating', 'undone', 'left'))
         returning 1)
     select exists (select from ended);
 $$;
 
 comment on function outbox.end_saga_untold(text, text) is
-'Has a saga whose end is refused, as the last line of its log says, ended without running the statement that refuses it; says '
-'whether there is one. Whoever it should have told has to be told in another way.';
+'Has a saga whose steps are undone, and whose end is refused, as the last line of its log says, ended without running the '
+'statement that refuses it; says whether there is one. Whoever it should have told has to be told in another way.';
 
 revoke all on function outbox.end_saga_untold(text, text) from public;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What happened to the entity. Advice only: the indexer reads the current row and decides by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -83,6 +83,20 @@ struct Value<'a> {
     action: Action,
     version: i64,
     timestamp: Timestamp,
+}
+
+/// When the event of a message with this value was written, as the standard value says; of a payload nobody knows, and what is
+/// no time of these days is none.
+pub(crate) fn written_at(value: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Value {
+        timestamp: Timestamp,
+    }
+    // A standard value holds a key of 512 bytes, each escaped, and little else.
+    let value = Some(value).filter(|value| value.len() <= 4_096)?;
+    let at = serde_json::from_slice::<Value>(value).ok()?.timestamp;
+    let is_of_these_days = Timestamp::now().duration_since(at).as_hours().abs() <= 24 * 366;
+    is_of_these_days.then_some(at)
 }
 
 impl Event {

@@ -17,11 +17,11 @@
 //! - [`indexer`]: bus → index;
 //! - [`repair`]: does the index agree with the database? And how one is made anew;
 //! - [`search`]: index → whoever searches; the database when the index is away;
-//! - [`alerts`]: dead letters → people;
+//! - [`alerts`]: dead letters, and how the pipeline stands → people;
 //! - [`saga`]: work of several steps, done as a whole or taken back;
 //! - [`workspace`]: containers with an address and a name, by sagas; what is left of them is cleaned up;
 //! - [`telemetry`]: what the rooms tell of themselves;
-//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`, `docker`; memory,
+//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`, `otlp`, `docker`; memory,
 //!   direct, the log and a directory of hosts files always;
 //! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
 //!

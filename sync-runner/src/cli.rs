@@ -144,7 +144,7 @@ pub(crate) enum RoleName {
     Workspaces,
     /// Removes what no workspace owns from the hosts that are configured, each minute.
     Cleanup,
-    /// A status page, metrics, health and alerts.
+    /// A status page, metrics, health, and alerts of how the pipeline stands.
     Admin,
 }
 

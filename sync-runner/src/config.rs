@@ -77,7 +77,7 @@ pub(crate) struct Config {
     pub(crate) workspaces: Workspaces,
     /// What operators see of a process.
     pub(crate) admin: Admin,
-    /// Who is told of dead letters.
+    /// Who is told of dead letters, and of how the pipeline stands.
     pub(crate) alerts: Alerts,
     /// Where it is told what was done for traced transactions.
     pub(crate) traces: Traces,

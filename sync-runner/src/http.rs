@@ -5,6 +5,6 @@ mod metrics;
 mod search;
 mod server;
 
-pub(crate) use self::admin::{AdminServer, LetterDesk};
+pub(crate) use self::admin::AdminServer;
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::search::{SearchServer, SearchedIndex};

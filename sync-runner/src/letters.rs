@@ -7,7 +7,8 @@ use sync_core::port::{DeadLetter, Kept, Origin};
 use sync_core::repair::{Replayed, replay};
 use sync_core::{Error, ErrorKind};
 
-use crate::wire::{self, Replayer};
+use crate::config::Config;
+use crate::wire::{self, Replayer, Wire};
 
 /// One letter.
 #[derive(Debug, Serialize)]
@@ -49,28 +50,61 @@ impl<'a> Letter<'a> {
     }
 }
 
-/// `None` when the letter is gone, otherwise why it is not. An error is not the letter's fault.
-pub(crate) async fn replay_one(
-    kept: &Kept,
-    replayers: &[Replayer],
-    subscription: &str,
-    letters: &PostgresDeadLetters,
-) -> Result<Option<Error>, Error> {
-    let its_fault = |error: Error| if error.kind() == ErrorKind::Contract { Ok(Some(error)) } else { Err(error) };
-    if kept.letter.origin.partition < 0 && kept.letter.reader == subscription {
-        return letters.emit_again(kept).await.map_or_else(its_fault, |_| Ok(None));
+/// The dead letters, and what they are tried again with.
+#[derive(Debug)]
+pub(crate) struct LetterDesk {
+    /// The letters.
+    pub(crate) letters: PostgresDeadLetters,
+    /// By index.
+    replayers: Vec<Replayer>,
+    /// The relay's name, which its own letters bear.
+    subscription: String,
+}
+
+/// What became of trying a letter again.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// It is gone.
+    Done,
+    /// It failed again, and is kept under another number.
+    ParkedAnew(Error),
+    /// It was not tried, and is kept as it was.
+    Impossible(Error),
+}
+
+impl LetterDesk {
+    /// Connects when there is something to do.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn new(config: &Config, wire: &Wire<'_>) -> Result<Self, Error> {
+        let (letters, replayers) = (wire.dead_letters(), wire.replayers()?);
+        Ok(Self { letters, replayers, subscription: config.relay.subscription.clone() })
     }
-    let Some(Replayer { projection, sink, .. }) = replayers.iter().find(|its| its.index == kept.letter.reader) else {
-        let what = format!(
-            "dead letter {}: no index {:?} is configured here, so nobody knows its projection; discard it, or use the \
-             configuration it was parked under",
-            kept.id, kept.letter.reader
-        );
-        return Ok(Some(Error::new(ErrorKind::Configuration, what)));
-    };
-    match replay(kept, projection, sink, letters, &*wire::clock()).await {
-        Ok(Replayed::Done) => Ok(None),
-        Ok(Replayed::Refused(error)) => Ok(Some(error)),
-        Err(error) => its_fault(error),
+
+    /// Tries a letter again. Dropped half-way, it may have been applied and still be there.
+    ///
+    /// # Errors
+    /// What is not the letter's fault: an index or a database that is away, say. It is kept as it was then.
+    pub(crate) async fn replay(&self, kept: &Kept) -> Result<Tried, Error> {
+        let its_fault = |error: Error| {
+            if error.kind() == ErrorKind::Contract { Ok(Tried::Impossible(error)) } else { Err(error) }
+        };
+        if kept.letter.origin.partition < 0 && kept.letter.reader == self.subscription {
+            return self.letters.emit_again(kept).await.map_or_else(its_fault, |_| Ok(Tried::Done));
+        }
+        let Some(its) = self.replayers.iter().find(|its| its.index == kept.letter.reader) else {
+            let what = format!(
+                "dead letter {}: no index {:?} is configured here, so nobody knows its projection; discard it, or use the \
+                 configuration it was parked under",
+                kept.id, kept.letter.reader
+            );
+            return Ok(Tried::Impossible(Error::new(ErrorKind::Configuration, what)));
+        };
+        match replay(kept, &its.projection, &its.sink, &self.letters, &*wire::clock()).await {
+            Ok(Replayed::Done) => Ok(Tried::Done),
+            Ok(Replayed::Refused(error)) => Ok(Tried::ParkedAnew(error)),
+            Err(error) => its_fault(error),
+        }
     }
 }

@@ -17,6 +17,7 @@ mod schedule;
 mod signals;
 mod tasks;
 mod wire;
+mod workspaces;
 
 use std::process::ExitCode;
 

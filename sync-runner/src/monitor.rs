@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  stages ──report──▶ gauges
-//!                 ├─▶ conditions ──▶ people
+//!                 ├─▶ conditions ─ ─ (beside the looks) ─ ─▶ people
 //!                 └─▶ snapshot (with rates and history) ──▶ admin server
 //! ```
 
@@ -18,11 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sync_core::adapter::postgres::Postgres;
 use sync_core::alerts::ConditionWatch;
-use sync_core::alerts::conditions::{Observation, ObservedIndex};
+use sync_core::alerts::conditions::{Health, Moment, Observation, ObservedIndex};
 use sync_core::indexer::IndexerProgress;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::counting::Counting;
@@ -32,7 +33,7 @@ pub(crate) use self::readiness::Readiness;
 pub(crate) use self::snapshot::Process;
 use crate::config::Config;
 use crate::http::SearchedIndex;
-use crate::report::{Report, Told};
+use crate::report::{Report, Stages, Told};
 use crate::wire::Wire;
 
 /// What was seen last.
@@ -49,6 +50,8 @@ pub(crate) struct Seen {
 pub(crate) struct Local {
     /// Who it is.
     pub(crate) process: Process,
+    /// The connections its roles work with.
+    pub(crate) working: Postgres,
     /// Of its indexers, by index.
     pub(crate) indexers: Vec<(String, IndexerProgress)>,
     /// The indexes it searches.
@@ -60,8 +63,11 @@ pub(crate) struct Local {
 pub(crate) struct Monitor<'a> {
     config: &'a Config,
     wire: &'a Wire<'a>,
+    stages: Stages<'a>,
     local: Local,
     conditions: ConditionWatch,
+    /// What spans are measured from.
+    began: Instant,
     seen: watch::Sender<Seen>,
 }
 
@@ -71,8 +77,16 @@ impl<'a> Monitor<'a> {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn new(config: &'a Config, wire: &'a Wire<'a>, local: Local) -> Result<Self, sync_core::Error> {
-        let conditions = wire.conditions()?;
-        Ok(Self { config, wire, local, conditions, seen: watch::Sender::new(Seen::default()) })
+        let (stages, conditions) = (Stages::new(config, wire)?, wire.conditions()?);
+        Ok(Self {
+            config,
+            wire,
+            stages,
+            local,
+            conditions,
+            began: Instant::now(),
+            seen: watch::Sender::new(Seen::default()),
+        })
     }
 
     /// What is seen from now on.
@@ -85,27 +99,46 @@ impl<'a> Monitor<'a> {
         gauges::begin(&self.local);
         let (config, wire) = (self.config, self.wire);
         let counting = Counting::default();
-        let looking = shutdown.run_until_cancelled(self.look_again_and_again(&counting));
-        tokio::join!(looking, shutdown.run_until_cancelled(counting.run(config, wire)));
+        let work =
+            async { tokio::join!(self.look_again_and_again(&counting), counting.run(config, wire), self.tell()) };
+        shutdown.run_until_cancelled(work).await;
     }
 
-    async fn look_again_and_again(mut self, counting: &Counting) {
-        let mut tick = interval(self.config.admin.interval);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    fn moment(&self) -> Moment {
+        Moment { at: Timestamp::now(), elapsed: self.began.elapsed() }
+    }
+
+    fn beat(&self) -> Interval {
+        let mut beat = interval(self.config.admin.interval);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat
+    }
+
+    async fn look_again_and_again(&self, counting: &Counting) {
+        let mut beat = self.beat();
         let (mut history, mut fallbacks) = (History::default(), Fallbacks::default());
         loop {
-            tick.tick().await;
+            beat.tick().await;
             self.look(&mut history, &mut fallbacks, counting).await;
         }
     }
 
-    async fn look(&mut self, history: &mut History, fallbacks: &mut Fallbacks, counting: &Counting) {
-        let (report, past) = tokio::join!(Report::ask(self.config, self.wire), Past::ask(self.config, self.wire));
+    /// Whoever is told may take long to answer, and holds up no look.
+    async fn tell(&self) {
+        let mut beat = self.beat();
+        loop {
+            beat.tick().await;
+            self.conditions.tell(self.moment()).await;
+        }
+    }
+
+    async fn look(&self, history: &mut History, fallbacks: &mut Fallbacks, counting: &Counting) {
+        let (report, past) = tokio::join!(Report::ask(&self.stages), Past::ask(self.config, self.wire));
         let (now, at) = (Instant::now(), Timestamp::now());
         let counts = self.local.searched.iter().map(|(name, index)| (name.as_str(), index.search.fallbacks()));
         let fallbacks = fallbacks.in_last_minute(now, counts.collect());
-        gauges::set(&report, &past, self.wire.database().usage());
-        self.conditions.observe(&observed(&report, &fallbacks), at).await;
+        gauges::set(&report, &past, &self.config.relay.subscription, self.local.working.usage());
+        self.conditions.observe(&observed(&report, &fallbacks), self.moment());
         history.push(&report, now, at);
         let told = snapshot::Told {
             report: &report,
@@ -125,12 +158,12 @@ impl<'a> Monitor<'a> {
 fn observed(report: &Report, fallbacks: &BTreeMap<String, u64>) -> Observation {
     let index = |(name, told): (&String, &Told<crate::report::Documents>)| {
         let health = match told {
-            Told::Said(said) => said.health.clone(),
-            Told::Failed { .. } => Some("not answering".to_owned()),
+            Told::Said(said) => said.health,
+            Told::Failed { .. } => Health::Silent,
         };
         let consumer_lag = report.bus.get(name).and_then(|queue| Some(queue.said()?.messages_behind));
         let observed = ObservedIndex {
-            health,
+            health: Some(health),
             sync_lag: sync_lag(report, name),
             consumer_lag,
             fallbacks_per_minute: fallbacks.get(name).map(|count| *count as f64),
@@ -143,12 +176,66 @@ fn observed(report: &Report, fallbacks: &BTreeMap<String, u64>) -> Observation {
     }
 }
 
-/// Age of the oldest change that is not in this index, wherever it waits; `None` when a stage cannot be asked.
+/// Age of the oldest change that is not in this index, as far as it is known where it may wait; `None` when nothing is.
 fn sync_lag(report: &Report, index: &str) -> Option<Duration> {
-    let outbox = report.outbox.said()?.reading.as_ref().map_or(0.0, |reading| reading.seconds_behind);
-    let bus = match report.bus.get(index) {
-        Some(queue) => queue.said()?.seconds_behind,
-        None => 0.0,
-    };
-    Duration::try_from_secs_f64(outbox.max(bus)).ok()
+    let outbox = report.outbox.said().and_then(|outbox| Some(outbox.reading.as_ref()?.seconds_behind));
+    let bus = report.bus.get(index).and_then(|queue| queue.said()?.seconds_behind);
+    let oldest = [outbox, bus].into_iter().flatten().reduce(f64::max)?;
+    Duration::try_from_secs_f64(oldest).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::outbox::{Retained, Subscription};
+    use crate::report::{Letters, Outbox, Queue, Reading, in_time};
+
+    async fn away<T>() -> Told<T> {
+        in_time(async { Err(sync_core::Error::new(sync_core::ErrorKind::Unavailable, "away")) }).await
+    }
+
+    async fn report(outbox: Option<f64>, bus: Option<f64>) -> Report {
+        let place = Subscription { holder: None, term: 1, position: "1:1:".to_owned(), mirrored: false };
+        let outbox = match outbox {
+            Some(seconds_behind) => Told::Said(Outbox {
+                subscription: "main".to_owned(),
+                reading: Some(Reading { events_behind: 1, seconds_behind, place }),
+                last_event: None,
+            }),
+            None => away().await,
+        };
+        let queue = match bus {
+            Some(seconds) => Told::Said(Queue {
+                topic: "jobs".to_owned(),
+                messages_behind: 1,
+                seconds_behind: Some(seconds),
+                waiting_for_retry: 0,
+                partitions: Vec::new(),
+            }),
+            None => away().await,
+        };
+        Report {
+            outbox,
+            bus: [("jobs".to_owned(), queue)].into(),
+            indexes: BTreeMap::new(),
+            reindexes: Told::Said(BTreeMap::new()),
+            retained: Told::Said(Retained::default()),
+            dead_letters: Told::Said(Letters { letters: 0, oldest: None }),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_waits_for_as_long_as_is_known_also_while_a_stage_cannot_be_asked() {
+        for (outbox, bus, lag) in [
+            (Some(3.0), Some(400.0), Some(400)),
+            (Some(400.0), None, Some(400)),
+            (None, Some(7.0), Some(7)),
+            (None, None, None),
+        ] {
+            let known = sync_lag(&report(outbox, bus).await, "jobs").map(|lag| lag.as_secs());
+            assert_eq!(known, lag, "{outbox:?} {bus:?}");
+        }
+    }
 }

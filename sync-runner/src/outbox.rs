@@ -1,4 +1,4 @@
-//! What `check` and `status` ask PostgreSQL. Reads only.
+//! What `check`, `status` and the monitor ask PostgreSQL. Reads only.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -104,7 +104,8 @@ missing as (
                    ('dead_letters', 'delete'),
                    ('windows', 'select'), ('windows', 'insert'), ('windows', 'delete'),
                    ('snapshots', 'select'), ('snapshots', 'insert'), ('snapshots', 'delete'),
-                   ('runs', 'select'), ('runs', 'insert'), ('runs', 'update'))
+                   ('runs', 'select'), ('runs', 'insert'), ('runs', 'update'),
+                   ('leases', 'select'), ('leases', 'insert'), ('leases', 'update'))
            as wanted (name, privilege) on wanted.name = c.relname
      where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
     union all
@@ -177,6 +178,17 @@ pub(crate) async fn leaves_ahead(database: &Postgres) -> Result<i64, Error> {
                and to_date(right(c.relname, 8), 'YYYYMMDD') > (clock_timestamp() at time zone 'UTC')::date";
     let row = client.query_one(sql, &[]).await.map_err(|error| failed("asking for leaves of the outbox", error))?;
     Ok(row.get(0))
+}
+
+/// How many sagas are under way, by kind.
+///
+/// # Errors
+/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
+pub(crate) async fn unfinished_sagas(database: &Postgres) -> Result<BTreeMap<String, u64>, Error> {
+    let client = database.client().await?;
+    let sql = "select kind, count(*) from outbox.sagas where ended_at is null group by kind";
+    let rows = client.query(sql, &[]).await.map_err(|error| failed("counting sagas under way", error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs())).collect())
 }
 
 /// How much of the outbox is kept.

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use sync_core::alerts::conditions::Health;
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
-use crate::config::{Bus, Config, show_duration};
+pub(crate) use self::stages::Stages;
+use crate::config::show_duration;
 use crate::exit::Exit;
-use crate::outbox::{self, Retained, Subscription};
-use crate::wire::Wire;
+use crate::outbox::{Retained, Subscription};
 
 /// How long one stage may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A look at all stages, side by side, takes no longer.
+pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(2 * PATIENCE.as_secs());
 
 /// What a stage said, or why it said nothing.
 #[derive(Clone, Debug, Serialize)]
@@ -84,8 +88,8 @@ pub(crate) struct Reading {
 pub(crate) struct Queue {
     pub(crate) topic: String,
     pub(crate) messages_behind: u64,
-    /// Age of the oldest of them on the bus.
-    pub(crate) seconds_behind: f64,
+    /// Age of the oldest of them; `None` when it could not be found.
+    pub(crate) seconds_behind: Option<f64>,
     /// Messages that failed and wait to be tried again.
     pub(crate) waiting_for_retry: u64,
     pub(crate) partitions: Vec<PartitionOf>,
@@ -105,8 +109,9 @@ pub(crate) struct Documents {
     pub(crate) alias: String,
     /// None while there is no index.
     pub(crate) documents: Option<u64>,
-    /// Of the cluster: green, yellow or red; `None` where we may not ask.
-    pub(crate) health: Option<String>,
+    /// Of the cluster.
+    #[serde(serialize_with = "shown")]
+    pub(crate) health: Health,
 }
 
 /// An index that takes the place of another one.
@@ -130,22 +135,41 @@ pub(crate) struct Letters {
 
 impl Report {
     /// Asks every stage.
-    pub(crate) async fn ask(config: &Config, wire: &Wire<'_>) -> Self {
-        let queues = config.indexes.iter().filter(|_| config.relay.bus == Bus::Kafka);
-        let queues = queues.map(async |(name, index)| (name.clone(), in_time(stages::queue(wire, name, index)).await));
-        let indexes = &config.indexes;
-        let documents =
-            indexes.iter().map(async |(name, index)| (name.clone(), in_time(stages::documents(wire, index)).await));
-        let (outbox, queues, documents, reindexes, retained, dead_letters) = tokio::join!(
-            in_time(stages::outbox(config, wire)),
+    pub(crate) async fn ask(stages: &Stages<'_>) -> Self {
+        let queues = stages.queues().map(async |(name, queue)| (name.clone(), in_time(queue.ask()).await));
+        let documents = stages.indexes().map(async |(name, index)| (name.clone(), in_time(index.ask()).await));
+        let (outbox, queues, documents, health, reindexes, retained, dead_letters) = tokio::join!(
+            in_time(stages.outbox()),
             join_all(queues),
             join_all(documents),
-            in_time(stages::reindexes(config, wire)),
-            in_time(outbox::retained(wire.database(), config.relay.retention)),
-            in_time(stages::letters(wire))
+            in_time(stages.health()),
+            in_time(stages.reindexes()),
+            in_time(stages.retained()),
+            in_time(stages.letters())
         );
-        let (bus, indexes) = (queues.into_iter().collect(), documents.into_iter().collect());
-        Self { outbox, bus, indexes, reindexes, retained, dead_letters }
+        let of_cluster = |(name, told): (String, Told<Documents>)| match told {
+            Told::Said(documents) => {
+                let health = health.said().copied().unwrap_or(Health::Silent);
+                (name, Told::Said(Documents { health, ..documents }))
+            }
+            Told::Failed { error } => (name, Told::Failed { error }),
+        };
+        Self {
+            outbox,
+            bus: queues.into_iter().collect(),
+            indexes: documents.into_iter().map(of_cluster).collect(),
+            reindexes,
+            retained,
+            dead_letters,
+        }
+    }
+}
+
+/// As the API has it: null where the cluster does not tell.
+fn shown<S: Serializer>(health: &Health, serializer: S) -> Result<S::Ok, S::Error> {
+    match health {
+        Health::Untold => serializer.serialize_none(),
+        Health::Green | Health::Yellow | Health::Red | Health::Silent => serializer.serialize_some(health.name()),
     }
 }
 

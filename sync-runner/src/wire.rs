@@ -18,8 +18,8 @@ use sync_core::adapter::elasticsearch::{self, ClusterReport, ElasticsearchSink, 
 use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
-    Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
-    SyncedAt,
+    Postgres, PostgresConfig, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource,
+    ProjectionConfig, SourceConfig, SyncedAt,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
@@ -38,8 +38,11 @@ use crate::config::{Bus, Config, Delivery, Index, Retries};
 /// How long telling the last traces may take.
 const LAST_TRACES: Duration = Duration::from_secs(2);
 
-/// A look at all stages takes no longer, unless they are away.
-const LONG_LOOK: Duration = Duration::from_secs(45);
+/// Connections of who only looks.
+const LOOKING: usize = 3;
+
+/// Telling people of one alert takes no longer.
+const LONGEST_TELLING: Duration = Duration::from_secs(45);
 
 /// Partitions of a topic on the direct bus: as many batches of one index may be in work at the same time.
 const DIRECT_PARTITIONS: i32 = 8;
@@ -60,12 +63,27 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn new(config: &'a Config) -> Result<Self, Error> {
-        let database = Postgres::new(&settings::postgres(config))?;
+        let tracer = settings::traces(config).map(|settings| OtlpTracer::new(&settings)).transpose()?;
+        let wire = Self::on(Postgres::new(&settings::postgres(config))?, config)?;
+        Ok(Self { tracer: tracer.map(Arc::new), ..wire })
+    }
+
+    /// The same process with few connections of its own: whoever only looks must not take those of who works.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn looking(&self) -> Result<Self, Error> {
+        let settings = settings::postgres(self.config);
+        let pool_size = settings.pool_size.min(LOOKING);
+        let looking = Self::on(Postgres::new(&PostgresConfig { pool_size, ..settings })?, self.config)?;
+        Ok(Self { holder: self.holder.clone(), tracer: self.tracer.clone(), ..looking })
+    }
+
+    fn on(database: Postgres, config: &'a Config) -> Result<Self, Error> {
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
         let all: Vec<_> = topics(config).into_iter().flat_map(|topic| with_retry_topics(config, topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
-        let tracer = settings::traces(config).map(|settings| OtlpTracer::new(&settings)).transpose()?;
-        Ok(Self { config, database, direct, holder: holder(), tracer: tracer.map(Arc::new) })
+        Ok(Self { config, database, direct, holder: holder(), tracer: None })
     }
 
     /// Where it is told what is done for traced transactions, if anywhere.
@@ -202,7 +220,7 @@ impl<'a> Wire<'a> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn conditions(&self) -> Result<ConditionWatch, Error> {
         let leases = Arc::new(PostgresLeases::new(self.database.clone(), self.holder.clone()));
-        let lease = (3 * self.config.admin.interval).max(LONG_LOOK);
+        let lease = (3 * self.config.admin.interval).max(LONGEST_TELLING);
         Ok(ConditionWatch::new(leases, self.alert_handlers()?, self.config.alerts.thresholds, lease))
     }
 
@@ -328,7 +346,7 @@ mod tests {
     use sync_core::adapter::docker::DockerConfig;
     use sync_core::adapter::elasticsearch::ElasticsearchConfig;
     use sync_core::adapter::kafka::TopicConfig;
-    use sync_core::adapter::postgres::{PostgresConfig, SagasConfig};
+    use sync_core::adapter::postgres::SagasConfig;
     use sync_core::repair::ReconcileConfig;
     use sync_core::saga::SagaConfig;
     use sync_core::workspace::cleanup::CleanupConfig;

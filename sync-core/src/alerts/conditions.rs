@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::port::{ConditionAlert, ConditionState, Severity};
 
@@ -49,11 +49,49 @@ pub struct Observation {
     pub dead_letters: Option<u64>,
 }
 
+/// How a cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// All is there.
+    Green,
+    /// A copy of some shard is missing.
+    Yellow,
+    /// Some shard is missing.
+    Red,
+    /// It does not answer.
+    Silent,
+    /// It answers, and does not tell us.
+    Untold,
+}
+
+impl Health {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Green => "green",
+            Self::Yellow => "yellow",
+            Self::Red => "red",
+            Self::Silent => "not answering",
+            Self::Untold => "not telling",
+        }
+    }
+}
+
+/// A moment, by a clock that people read and by one that never jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For people.
+    pub at: Timestamp,
+    /// Since some beginning; spans are measured by it.
+    pub elapsed: Duration,
+}
+
 /// What was seen of one index.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedIndex {
-    /// `green`, `yellow` or `red`, of the cluster.
-    pub health: Option<String>,
+    /// Of the cluster.
+    pub health: Option<Health>,
     /// Age of the oldest change that is not in it.
     pub sync_lag: Option<Duration>,
     /// Messages that are not indexed.
@@ -99,9 +137,8 @@ fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
             is_met,
             summary: format!("{index}: {summary}"),
         };
-        let health = seen.health.as_deref();
-        let summary = format!("the cluster is {}", health.unwrap_or("silent"));
-        let is_met = health.map(|health| health != "green");
+        let summary = format!("the cluster is {}", seen.health.unwrap_or(Health::Untold).name());
+        let is_met = seen.health.map(|health| !matches!(health, Health::Green | Health::Untold));
         readings.push(reading(unhealthy, Severity::Critical, hold, is_met, summary));
         let lag = seen.sync_lag.unwrap_or_default();
         for (name, severity, hold, most) in [
@@ -138,11 +175,11 @@ fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
 struct Standing {
     reading: Reading,
     /// When it was met first.
-    since: Timestamp,
+    since: Moment,
     /// When it was seen as over first.
-    over_since: Option<Timestamp>,
+    over_since: Option<Duration>,
     /// When it began to fire.
-    fires_since: Option<Timestamp>,
+    fires_since: Option<Duration>,
     is_told: bool,
 }
 
@@ -151,17 +188,16 @@ struct Standing {
 pub struct Conditions {
     standing: BTreeMap<(&'static str, String), Standing>,
     /// What is over, and people were told of when it was not.
-    resolved: Vec<(Timestamp, ConditionAlert)>,
+    resolved: Vec<(Duration, ConditionAlert)>,
 }
 
 impl Conditions {
     /// Takes in what was seen. What could not be asked stays as it was.
-    pub fn observe(&mut self, observed: &Observation, thresholds: &Thresholds, now: Timestamp) {
+    pub fn observe(&mut self, observed: &Observation, thresholds: &Thresholds, now: Moment) {
         for reading in readings(observed, thresholds) {
             let key = (reading.name, reading.subject.clone());
             match (reading.is_met, self.standing.get_mut(&key)) {
                 (Some(true), known) => {
-                    let hold = SignedDuration::try_from(reading.hold).unwrap_or(SignedDuration::MAX);
                     let fresh = || Standing {
                         reading: reading.clone(),
                         since: now,
@@ -173,17 +209,18 @@ impl Conditions {
                         Some(known) => known,
                         None => self.standing.entry(key).or_insert_with(fresh),
                     };
+                    let hold = reading.hold;
                     (standing.reading, standing.over_since) = (reading, None);
-                    if standing.fires_since.is_none() && now.duration_since(standing.since) >= hold {
-                        standing.fires_since = Some(now);
+                    if standing.fires_since.is_none() && now.elapsed.saturating_sub(standing.since.elapsed) >= hold {
+                        standing.fires_since = Some(now.elapsed);
                     }
                 }
                 (Some(false), Some(known)) => {
-                    let over_since = *known.over_since.get_or_insert(now);
-                    let settle = SignedDuration::try_from(thresholds.settle).unwrap_or(SignedDuration::MAX);
-                    if known.fires_since.is_none() || now.duration_since(over_since) >= settle {
+                    let over_since = *known.over_since.get_or_insert(now.elapsed);
+                    let is_settled = now.elapsed.saturating_sub(over_since) >= thresholds.settle;
+                    if known.fires_since.is_none() || is_settled {
                         let over = self.standing.remove(&key).filter(|over| over.is_told);
-                        self.resolved.extend(over.map(|over| (now, over.alert(ConditionState::Resolved))));
+                        self.resolved.extend(over.map(|over| (now.elapsed, over.alert(ConditionState::Resolved))));
                     }
                 }
                 (Some(false), None) | (None, _) => {}
@@ -223,9 +260,8 @@ impl Conditions {
     }
 
     /// Another process tells people of what all of them see: what came longer ago than `after` has been told.
-    pub fn leave_to_others(&mut self, now: Timestamp, after: Duration) {
-        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
-        let is_old = |at: Timestamp| now.duration_since(at) >= after;
+    pub fn leave_to_others(&mut self, now: Moment, after: Duration) {
+        let is_old = |at: Duration| now.elapsed.saturating_sub(at) >= after;
         for standing in self.standing.values_mut().filter(|standing| !standing.reading.is_local) {
             standing.is_told |= standing.fires_since.is_some_and(is_old);
         }
@@ -241,7 +277,7 @@ impl Standing {
             subject: subject.clone(),
             severity: *severity,
             state,
-            since: self.since,
+            since: self.since.at,
             summary: summary.clone(),
             is_local: *is_local,
         }
@@ -256,13 +292,14 @@ impl Standing {
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    fn at(seconds: u64) -> Moment {
+        // Whatever people's clock says meanwhile.
+        Moment { at: Timestamp::UNIX_EPOCH, elapsed: Duration::from_secs(1_000 + seconds) }
     }
 
     fn healthy() -> ObservedIndex {
         ObservedIndex {
-            health: Some("green".to_owned()),
+            health: Some(Health::Green),
             sync_lag: Some(Duration::ZERO),
             consumer_lag: Some(0),
             fallbacks_per_minute: Some(0.0),
@@ -277,7 +314,7 @@ mod tests {
         conditions.untold().iter().map(|alert| (alert.name, alert.state)).collect()
     }
 
-    fn watched(steps: &[(i64, ObservedIndex, Option<u64>)]) -> Conditions {
+    fn watched(steps: &[(u64, ObservedIndex, Option<u64>)]) -> Conditions {
         let mut conditions = Conditions::default();
         for (seconds, index, letters) in steps {
             conditions.observe(&observed(index.clone(), *letters), &Thresholds::default(), at(*seconds));
@@ -305,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_cluster_that_is_not_green_and_a_lag_of_a_minute_are_told_when_they_last() {
-        let ill = ObservedIndex { health: Some("yellow".to_owned()), ..healthy() };
+        let ill = ObservedIndex { health: Some(Health::Yellow), ..healthy() };
         let late = ObservedIndex { sync_lag: Some(Duration::from_secs(61)), ..healthy() };
         for (seen, name) in [(ill, "SearchIndexUnhealthy"), (late, "SyncLagNoticed")] {
             let pending = watched(&[(0, seen.clone(), Some(0)), (59, seen.clone(), Some(0))]);
@@ -364,5 +401,17 @@ mod tests {
         assert_eq!(conditions.untold().len(), 2, "the other one may have died before it told");
         conditions.leave_to_others(at(15), Duration::from_secs(15));
         assert_eq!(told(&conditions), [("FallbackActivated", ConditionState::Firing)]);
+    }
+
+    #[test]
+    fn a_cluster_that_answered_again_and_may_not_be_asked_is_not_ill_for_ever() {
+        let of = |health| ObservedIndex { health: Some(health), ..healthy() };
+        let mut conditions = watched(&[(0, of(Health::Silent), Some(0)), (60, of(Health::Silent), Some(0))]);
+        let alert = conditions.untold().remove(0);
+        conditions.told(&alert);
+        for seconds in [70, 130] {
+            conditions.observe(&observed(of(Health::Untold), Some(0)), &Thresholds::default(), at(seconds));
+        }
+        assert_eq!(told(&conditions), [("SearchIndexUnhealthy", ConditionState::Resolved)]);
     }
 }

@@ -1,12 +1,12 @@
 //! Conditions of the pipeline → people: once each, whichever process sees them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use metrics::gauge;
 
-use super::conditions::{CONDITIONS, Conditions, Observation, Thresholds};
+use super::conditions::{CONDITIONS, Conditions, Moment, Observation, Thresholds};
+use crate::error::Remedy;
 use crate::port::{Alert, AlertHandler, ConditionAlert, ConditionState, Leases};
 use crate::telemetry::metrics::ALERT_FIRING;
 
@@ -21,8 +21,22 @@ pub struct ConditionWatch {
     thresholds: Thresholds,
     /// How long the telling is left to a process that says nothing.
     lease: Duration,
-    conditions: Conditions,
+    state: Mutex<State>,
 }
+
+#[derive(Debug, Default)]
+struct State {
+    conditions: Conditions,
+    /// Until then another process may try to tell people: this one could not.
+    yields_until: Option<Duration>,
+}
+
+/// What another process had to tell is taken for told after so many leases: it may have died, or may not reach anybody, and
+/// the next one tells then.
+const LEASES: u32 = 4;
+
+/// For so many leases a process that could not tell leaves it to others.
+const YIELDED: u32 = 2;
 
 impl ConditionWatch {
     /// Has seen nothing yet. `lease` is longer than it takes from one observation to the next.
@@ -33,40 +47,66 @@ impl ConditionWatch {
         thresholds: Thresholds,
         lease: Duration,
     ) -> Self {
-        Self { leases, handlers, thresholds, lease, conditions: Conditions::default() }
+        Self { leases, handlers, thresholds, lease, state: Mutex::default() }
     }
 
-    /// Takes in what was seen, and tells people what they do not know yet. What cannot be told now is told after a later
-    /// observation. While nobody can be asked whose turn it is, every process tells.
-    pub async fn observe(&mut self, observed: &Observation, now: Timestamp) {
-        self.conditions.observe(observed, &self.thresholds, now);
+    /// Takes in what was seen. What people are to know of it, they are [told](Self::tell).
+    pub fn observe(&self, observed: &Observation, now: Moment) {
+        self.state().conditions.observe(observed, &self.thresholds, now);
+        let met = self.met();
         for name in CONDITIONS {
             let fires = |alert: &ConditionAlert| alert.name == name && alert.state == ConditionState::Firing;
-            let firing = self.met().iter().any(fires);
-            gauge!(ALERT_FIRING.name, "alert" => name).set(f64::from(u8::from(firing)));
+            gauge!(ALERT_FIRING.name, "alert" => name).set(f64::from(u8::from(met.iter().any(fires))));
         }
-        let is_ours = self.leases.hold(LEASE, self.lease).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "not known whose turn it is to tell people");
-            true
-        });
+    }
+
+    /// Tells people what they do not know yet; to be called again and again, more often than the lease lasts. What cannot be
+    /// told now is told the next time, or by another process. While nobody can be asked whose turn it is, every process tells.
+    /// Dropped half-way, the same may be told again.
+    pub async fn tell(&self, now: Moment) {
+        let is_ours = self.is_our_turn(now).await;
         if !is_ours {
-            self.conditions.leave_to_others(now, self.lease);
+            self.state().conditions.leave_to_others(now, LEASES * self.lease);
         }
-        for alert in self.conditions.untold().into_iter().filter(|alert| is_ours || alert.is_local) {
-            if self.tell(&alert).await {
-                self.conditions.told(&alert);
+        let untold = self.state().conditions.untold();
+        for alert in untold.into_iter().filter(|alert| is_ours || alert.is_local) {
+            if !self.tell_of(&alert).await {
+                // The others would fail alike, and somebody else may succeed.
+                self.state().yields_until = Some(now.elapsed + YIELDED * self.lease);
+                return;
             }
+            self.state().conditions.told(&alert);
         }
+    }
+
+    async fn is_our_turn(&self, now: Moment) -> bool {
+        if self.state().yields_until.is_some_and(|until| now.elapsed < until) {
+            return false;
+        }
+        self.leases.hold(LEASE, self.lease).await.unwrap_or_else(|error| {
+            match error.remedy() {
+                Remedy::Retry => tracing::debug!(%error, "not known whose turn it is to tell people"),
+                Remedy::TryLater | Remedy::Park | Remedy::Halt => {
+                    tracing::warn!(%error, "not known whose turn it is to tell people, so every process does");
+                }
+            }
+            true
+        })
     }
 
     /// Conditions that are met, the gravest first.
     #[must_use]
     pub fn met(&self) -> Vec<ConditionAlert> {
-        self.conditions.met()
+        self.state().conditions.met()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No change leaves it half-done, so what a panicking holder left is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether everybody was told.
-    async fn tell(&self, alert: &ConditionAlert) -> bool {
+    async fn tell_of(&self, alert: &ConditionAlert) -> bool {
         for handler in &self.handlers {
             if let Err(error) = handler.alert(&Alert::Condition(alert.clone())).await {
                 tracing::warn!(%error, "people were not told; they are told later: {alert}");
@@ -79,9 +119,8 @@ impl ConditionWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use async_trait::async_trait;
+    use jiff::Timestamp;
 
     use super::*;
     use crate::adapter::memory::MemoryLeases;
@@ -120,16 +159,21 @@ mod tests {
         Observation { dead_letters: Some(count), ..Observation::default() }
     }
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    async fn look(watch: &ConditionWatch, observed: &Observation, seconds: u64) {
+        watch.observe(observed, at(seconds));
+        watch.tell(at(seconds)).await;
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment { at: Timestamp::UNIX_EPOCH, elapsed: Duration::from_secs(1_000 + seconds) }
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_several_processes_one_tells_when_a_condition_begins_and_when_it_ends() {
-        let (mut one, mut other, person) = two();
+        let (one, other, person) = two();
         for (seconds, count) in [(0, 200), (5, 200), (10, 0), (40, 0), (75, 0), (80, 0)] {
-            one.observe(&letters(count), at(seconds)).await;
-            other.observe(&letters(count), at(seconds)).await;
+            look(&one, &letters(count), seconds).await;
+            look(&other, &letters(count), seconds).await;
         }
         let told = person.told.lock().unwrap().join("\n");
         assert_eq!(told.matches("DeadLettersGrowing").count(), 2, "{told}");
@@ -138,34 +182,58 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_could_not_be_told_is_told_when_it_can_be() {
-        let (mut one, _, person) = two();
+        let (one, _, person) = two();
         *person.is_away.lock().unwrap() = true;
-        one.observe(&letters(200), at(0)).await;
+        look(&one, &letters(200), 0).await;
         *person.is_away.lock().unwrap() = false;
-        one.observe(&letters(200), at(5)).await;
-        one.observe(&letters(200), at(10)).await;
+        for seconds in [5, 29, 30, 35] {
+            look(&one, &letters(200), seconds).await;
+        }
         assert_eq!(person.told.lock().unwrap().len(), 1);
+    }
+
+    /// Two processes whose clocks go on together, for so many seconds.
+    async fn look_for(seconds: std::ops::Range<u64>, watches: &[&ConditionWatch]) {
+        for second in seconds {
+            for watch in watches {
+                look(watch, &letters(200), second).await;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_the_process_that_tells_dies_before_it_told_another_one_does() {
-        let (mut one, mut other, person) = two();
-        one.observe(&letters(0), at(0)).await;
-        other.observe(&letters(200), at(1)).await;
-        assert!(person.told.lock().unwrap().is_empty(), "it is the other's turn");
-        tokio::time::advance(Duration::from_secs(16)).await;
+        let (one, other, person) = two();
+        look(&one, &letters(0), 0).await;
         drop(one);
-        other.observe(&letters(200), at(10)).await;
+        look(&other, &letters(200), 1).await;
+        assert!(person.told.lock().unwrap().is_empty(), "it is the other's turn");
+        look_for(2..60, &[&other]).await;
+        assert_eq!(person.told.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_cannot_tell_leaves_it_to_one_that_can() {
+        let leases = MemoryLeases::default();
+        let person = Arc::new(Person::default());
+        let deaf = Arc::new(Person { is_away: Mutex::new(true), ..Person::default() });
+        let watch = |leases: MemoryLeases, person: &Arc<Person>| {
+            let handlers = vec![Arc::clone(person) as Arc<dyn AlertHandler>];
+            ConditionWatch::new(Arc::new(leases), handlers, Thresholds::default(), Duration::from_secs(15))
+        };
+        let (cut_off, well) = (watch(leases.clone(), &deaf), watch(leases.another(), &person));
+        look_for(0..120, &[&cut_off, &well]).await;
         assert_eq!(person.told.lock().unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_only_one_process_sees_it_tells_itself() {
-        let (mut one, mut other, person) = two();
-        one.observe(&letters(0), at(0)).await;
+        let (one, other, person) = two();
+        look(&one, &letters(0), 0).await;
         let index = ObservedIndex { fallbacks_per_minute: Some(30.0), ..ObservedIndex::default() };
         let seen = Observation { indexes: [("jobs".to_owned(), index)].into(), dead_letters: Some(0) };
-        other.observe(&seen, at(1)).await;
+        look(&other, &seen, 1).await;
         assert!(person.told.lock().unwrap()[0].starts_with("FallbackActivated: jobs: PostgreSQL answered 30 searches"));
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::traces::Traced;
 use crate::error::{Error, ErrorKind};
+use crate::event::written_at;
 use crate::port::{Incoming, Origin, Partition};
 
 /// Of a message nobody can tell the key of, this much of its value is kept, in bytes, for a person to look at.
@@ -131,14 +131,9 @@ impl Message {
     }
 }
 
-/// When its event was written, as the standard value says; of a payload nobody knows.
+/// When its event was written, where that can be told.
 pub(super) fn written(message: &Incoming) -> Option<Timestamp> {
-    #[derive(Deserialize)]
-    struct Value {
-        timestamp: Timestamp,
-    }
-    let value = message.value.as_ref().filter(|value| value.len() <= SHOWN)?;
-    serde_json::from_slice::<Value>(value).ok().map(|value| value.timestamp)
+    message.value.as_deref().and_then(written_at)
 }
 
 /// What a stranger wrote there is stored with a dead letter, and must be something that can be stored.

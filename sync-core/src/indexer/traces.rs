@@ -34,6 +34,7 @@ impl Traces {
         let Some(tracer) = &self.0 else { return };
         let now = Timestamp::now();
         for Traced { context, offset, received } in traced {
+            // A key that failed has the offset of its last message; those before it failed with it, and are not told apart here.
             let failure = failures.iter().find(|failure| failure.provenance.offset == offset);
             tracer.record(Span {
                 parent: context,
@@ -42,7 +43,7 @@ impl Traces {
                 began_at: received,
                 ended_at: now.max(received),
                 attributes: vec![("messaging.destination.name", topic.to_owned()), ("index", index.to_owned())],
-                error: failure.map(|failure| failure.error.to_string()),
+                error: failure.map(|failure| failure.error.kind().name().to_owned()),
             });
         }
     }

@@ -82,7 +82,8 @@ pub struct PartitionLag {
     pub committed: Option<i64>,
     /// Messages between there and the end. Transaction markers may count as messages.
     pub behind: u64,
-    /// When the first of them came onto the bus; `None` when there is none, and of a bus that does not tell.
+    /// When the first of them was written, as its standard value says, or came onto the bus; `None` when there is none, when
+    /// it could not be found, and of a bus that does not tell.
     pub oldest: Option<Timestamp>,
 }
 

@@ -216,8 +216,9 @@ pub trait Sagas: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn cancel(&self, kind: &str, subject: &str, why: &str) -> Result<bool, Error>;
 
-    /// Has a saga whose end is refused, as its last word [says](SagaEvent::EndFailed), ended without what its kind wants done
-    /// then; says whether there is one. Whoever works on it ends it, and soon.
+    /// Has a saga whose steps are undone, and whose end is refused, as its last event [says](SagaEvent::EndFailed), ended without
+    /// what its kind wants done then, by whoever claims it next; says whether there is one. May be repeated; dropped half-way,
+    /// it may have happened.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.

@@ -30,7 +30,7 @@ pub struct Span {
     pub ended_at: Timestamp,
     /// More about it; no payloads, no keys.
     pub attributes: Vec<(&'static str, String)>,
-    /// Why it came to nothing.
+    /// The kind of error it came to nothing by; what errors say may quote payloads.
     pub error: Option<String>,
 }
 

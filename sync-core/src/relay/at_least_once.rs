@@ -48,9 +48,11 @@ pub(super) async fn session(
     let publishing = async {
         while let Some(batch) = read.recv().await {
             let written = batch.events.last().map(|event| event.created_at);
-            let traced = relay.traces.of(&batch.events);
+            let mut traced = relay.traces.of(&batch.events);
             let (acknowledgement, events) = match &relay.parking {
                 Some(parking) if suspects.take() => {
+                    // Some of them may be parked.
+                    traced.clear();
                     publish_singly(relay, publisher, batch.events, epoch, parking).await?
                 }
                 Some(_) | None => {
@@ -70,9 +72,10 @@ pub(super) async fn session(
     let recording = async {
         while let Some(batch) = in_flight.recv().await {
             batch.acknowledgement.await?;
+            relay.progress.acknowledged(batch.events, batch.written);
             relay.traces.published(batch.traced);
             cursor.advance(&batch.position).await?;
-            relay.progress.published(batch.events, batch.written);
+            relay.progress.published(batch.events);
         }
         Ok(())
     };

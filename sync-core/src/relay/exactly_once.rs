@@ -85,7 +85,8 @@ pub(super) async fn session(
                 }
                 passed.send_replace(parcel.position);
                 relay.traces.published(parcel.traced);
-                relay.progress.published(events, parcel.written);
+                relay.progress.acknowledged(events, parcel.written);
+                relay.progress.published(events);
                 suspects.forget_parked(epoch, parcel.parked);
             }
             drop(passed);
@@ -205,7 +206,10 @@ async fn publish_singly(
         }
         let here = Mark { last: Some(id), ..mark.clone() };
         match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
-            Ok(()) => relay.progress.published(1, Some(written)),
+            Ok(()) => {
+                relay.progress.acknowledged(1, Some(written));
+                relay.progress.published(1);
+            }
             Err(error) if error.remedy() == Remedy::Park => {
                 parking.park(event, &error).await?;
                 suspects.note_parked(epoch, id);

@@ -52,10 +52,14 @@ impl RelayProgress {
         RelayCounts { published: read(&self.0.published), parked: read(&self.0.parked) }
     }
 
-    /// The bus has acknowledged a batch, of which the last event was written then.
-    pub(super) fn published(&self, events: u64, written: Option<Timestamp>) {
+    /// So many events are on the bus, and that is recorded.
+    pub(super) fn published(&self, events: u64) {
         self.0.published.fetch_add(events, Ordering::Relaxed);
         counter!(RELAY_PUBLISHED.name, "subscription" => self.subscription()).increment(events);
+    }
+
+    /// The bus has acknowledged a batch, of which the last event was written then.
+    pub(super) fn acknowledged(&self, events: u64, written: Option<Timestamp>) {
         if let Some(written) = written {
             histogram!(RELAY_BATCH_EVENTS.name, "subscription" => self.subscription()).record(events as f64);
             histogram!(RELAY_LATENCY_SECONDS.name, "subscription" => self.subscription())

@@ -255,7 +255,7 @@ impl<'a> Execution<'a> {
 
     /// Lets people see what it waits for.
     async fn note_unended(&mut self, why: String) -> Result<(), Error> {
-        if self.progress.unended() == Some(&why) {
+        if !self.progress.is_worth_noting(&why) {
             return Ok(());
         }
         self.record(vec![SagaEvent::EndFailed { why }]).await

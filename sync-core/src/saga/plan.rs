@@ -11,6 +11,9 @@ use crate::port::{SagaEvent, SagaFailure, SagaOutcome};
 /// whatever else that process does with it.
 const LOST: u32 = 10;
 
+/// So many reasons why an end was not taken are noted.
+const UNENDED_NOTES: u32 = 20;
+
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -47,6 +50,8 @@ pub(super) struct Progress {
     why: Option<String>,
     /// Why its end was not taken.
     unended: Option<String>,
+    /// How often that was noted.
+    unended_notes: u32,
 }
 
 impl Progress {
@@ -85,7 +90,10 @@ impl Progress {
                 self.left.insert(step.clone(), why.clone());
                 self.turn();
             }
-            SagaEvent::EndFailed { why } => self.unended = Some(why.clone()),
+            SagaEvent::EndFailed { why } => {
+                self.unended = Some(why.clone());
+                self.unended_notes = self.unended_notes.saturating_add(1);
+            }
         }
     }
 
@@ -165,6 +173,12 @@ impl Progress {
     /// Why it is taken back.
     pub(super) fn why(&self) -> Option<&str> {
         self.why.as_deref()
+    }
+
+    /// Whether it is to be noted that its end was not taken for this reason: a log does not grow for ever, whatever the reason
+    /// says of the time of day.
+    pub(super) fn is_worth_noting(&self, why: &str) -> bool {
+        self.unended() != Some(why) && self.unended_notes < UNENDED_NOTES
     }
 
     /// Why its end was not taken, when it was tried last.
@@ -262,6 +276,19 @@ mod tests {
         let died = vec![acting("flight"); 10];
         assert!(!is_used_up(&died[1..]) && is_used_up(&died));
         assert!(!is_used_up(&[&died[1..], &[failed(false), acting("flight"), done("flight")]].concat()));
+    }
+
+    #[test]
+    fn why_an_end_was_not_taken_is_noted_once_for_each_reason_and_not_for_ever() {
+        let mut progress = Progress::of(&STEPS, false, &STEPS.map(done));
+        for number in 0..30 {
+            let why = format!("refused at second {number}");
+            assert_eq!(progress.is_worth_noting(&why), number < 20);
+            if progress.is_worth_noting(&why) {
+                progress.note(&SagaEvent::EndFailed { why: why.clone() });
+                assert!(!progress.is_worth_noting(&why), "twice");
+            }
+        }
     }
 
     #[test]

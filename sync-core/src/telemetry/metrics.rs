@@ -66,10 +66,10 @@ table! {
 
     INDEXER_MESSAGES: Counter "indexer.messages" = "messages whose keys are done, by `index`";
     INDEXER_SETTLED: Counter "indexer.settled" = "what became of keys, by `index` and `verdict`: applied, deleted, stale, retried (tried again later), parked (a dead letter)";
-    INDEXER_FAILURES: Counter "indexer.failures" = "tries of a batch that found a system away, full or closed, by `index` and `kind` of error";
+    INDEXER_FAILURES: Counter "indexer.failures" = "tries of a batch after which it is tried again: a system is away, full or closed, or the index refuses everything; by `index` and `kind` of error";
     INDEXER_STOPPED_PARTITIONS: Gauge "indexer.stopped.partitions" = "partitions that wait for a person, by `index`";
     INDEXER_BATCH_KEYS: Histogram "indexer.batch.keys" = "keys of a batch, by `index`";
-    INDEXER_LATENCY_SECONDS: Histogram "indexer.latency.seconds" = "seconds from the writing of an event until it is in the index, of the last message of each batch, by `index`";
+    INDEXER_LATENCY_SECONDS: Histogram "indexer.latency.seconds" = "seconds from the writing of an event until it is in the index, of the last message of each poll, by `index`";
 
     RECONCILIATION_FIXED: Gauge "reconciliation.fixed" = "documents the last reconciliation put right, by `index`";
     RECONCILIATION_DIFFERENCES: Gauge "reconciliation.differences" = "what the last reconciliation found, by `index` and `kind`: missing, stale, orphan, ahead, drifted";
@@ -82,7 +82,7 @@ table! {
     OUTBOX_RETAINED_DAYS: Gauge "outbox.retained.days" = "days they are of";
     OUTBOX_LEAVES_AHEAD: Gauge "outbox.leaves.ahead" = "days ahead for which the outbox has a partition";
     BUS_LAG_MESSAGES: Gauge "bus.lag.messages" = "consumer lag: messages that are not indexed, by `index`";
-    BUS_LAG_SECONDS: Gauge "bus.lag.seconds" = "age of the oldest of them, by `index`";
+    BUS_LAG_SECONDS: Gauge "bus.lag.seconds" = "age of the oldest of them, as far as it could be found, by `index`";
     BUS_RETRY_MESSAGES: Gauge "bus.retry.messages" = "messages that failed and wait to be tried again, by `index`";
     SYNC_LAG_SECONDS: Gauge "sync.lag.seconds" = "age of the oldest change that is not in the index, wherever it waits, by `index`";
     INDEX_DOCUMENTS: Gauge "index.documents" = "documents in the index, by `index`";

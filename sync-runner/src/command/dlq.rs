@@ -13,7 +13,7 @@ use self::show::Listed;
 use crate::cli::{DlqChosenArgs, DlqCommand, DlqListArgs, DlqSelection, DlqShowArgs};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::letters::{Letter, replay_one};
+use crate::letters::{Letter, LetterDesk, Tried};
 use crate::render;
 use crate::wire::{self, Wire};
 
@@ -123,18 +123,18 @@ async fn replay_all(
     letters: &PostgresDeadLetters,
     args: &DlqChosenArgs,
 ) -> Result<Exit, Failure> {
-    let replayers = wire.replayers()?;
+    let desk = LetterDesk::new(config, wire)?;
     let mut report = ReplayReport::default();
     let outcome = pages(letters, &selected(&args.selection)?, async |page| {
         let tried = stream::iter(page).map(async |kept| {
-            let outcome = replay_one(&kept, &replayers, &config.relay.subscription, letters).await;
-            outcome.map(|refused| (kept, refused))
+            let outcome = desk.replay(&kept).await;
+            outcome.map(|tried| (kept, tried))
         });
         let tried: Vec<_> = tried.buffered(AT_ONCE).try_collect().await?;
-        for (kept, refused) in tried {
-            match refused {
-                None => report.replayed += 1,
-                Some(error) => {
+        for (kept, tried) in tried {
+            match tried {
+                Tried::Done => report.replayed += 1,
+                Tried::ParkedAnew(error) | Tried::Impossible(error) => {
                     let error = error.to_string();
                     report.failed.push(Failed { id: kept.id, key: kept.letter.key, error });
                 }

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{RoleName, RunArgs};
 use crate::config::{Bus, Config, Problems};
 use crate::exit::{Exit, Failure};
-use crate::http::{AdminServer, LetterDesk, Metrics, SearchServer, SearchedIndex};
+use crate::http::{AdminServer, Metrics, SearchServer, SearchedIndex};
+use crate::letters::LetterDesk;
 use crate::monitor::{Local, Monitor, Process};
 use crate::progress::Progress;
 use crate::signals;
@@ -29,11 +30,11 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     refuse_what_cannot_work(config, &args.roles)?;
     let metrics = Metrics::install()?;
     let wire = Wire::new(config)?;
+    let looking = wire.looking()?;
     let (mut roles, progress) = start(&wire, config, &args.roles)?;
     let monitor = if args.roles.contains(&RoleName::Admin) {
-        let monitor = Monitor::new(config, &wire, local(&wire, &args.roles, &progress))?;
-        let (letters, replayers) = (wire.dead_letters(), wire.replayers()?);
-        let desk = LetterDesk { letters, replayers, subscription: config.relay.subscription.clone() };
+        let monitor = Monitor::new(config, &looking, local(&wire, &args.roles, &progress))?;
+        let desk = LetterDesk::new(config, &looking)?;
         let server = AdminServer::new(config.admin.clone(), monitor.seen(), metrics.clone(), desk);
         roles.push(Role::new("admin".to_owned(), move |shutdown| server.run(shutdown)));
         Some(monitor)
@@ -185,6 +186,7 @@ fn local(wire: &Wire<'_>, roles: &[RoleName], progress: &Progress) -> Local {
     let indexers = progress.indexers.iter().map(|(index, progress, _)| (index.clone(), progress.clone()));
     Local {
         process: Process::new(wire.holder(), roles),
+        working: wire.database().clone(),
         indexers: indexers.collect(),
         searched: Arc::clone(&progress.searched),
     }

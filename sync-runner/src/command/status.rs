@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sync_core::alerts::conditions::Health;
 use tokio::time::sleep;
 
 use crate::cli::StatusArgs;
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::outbox::Retained;
 use crate::render;
-use crate::report::{Documents, Letters, Outbox, Queue, Reindex, Report, Told};
+use crate::report::{Documents, Letters, Outbox, Queue, Reindex, Report, Stages, Told};
 use crate::wire::Wire;
 
 /// Pause between two reports of `--watch`.
@@ -18,8 +19,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Prints the report, once or again and again.
 pub(super) async fn status(config: &Config, args: &StatusArgs) -> Result<Exit, Failure> {
     let wire = Wire::new(config)?;
+    let stages = Stages::new(config, &wire)?;
     loop {
-        let report = Report::ask(config, &wire).await;
+        let report = Report::ask(&stages).await;
         if args.output.json {
             render::json(&report)?;
         } else {
@@ -106,16 +108,22 @@ impl Queue {
         } else {
             format!("{topic}, behind in {}", behind.join(", "))
         };
+        let age = self.seconds_behind.map(|seconds| format!(", {seconds:.1} s")).unwrap_or_default();
         if self.waiting_for_retry > 0 {
             state.push_str(&format!(", {} to be tried again", self.waiting_for_retry));
         }
-        [format!("{}, {:.1} s", render::counted(self.messages_behind, "message"), self.seconds_behind), state]
+        [format!("{}{age}", render::counted(self.messages_behind, "message")), state]
     }
 }
 
 impl Documents {
     fn cells(&self) -> [String; 2] {
-        let health = self.health.as_ref().map(|health| format!(", the cluster is {health}")).unwrap_or_default();
+        let health = match self.health {
+            Health::Untold => String::new(),
+            Health::Green | Health::Yellow | Health::Red | Health::Silent => {
+                format!(", the cluster is {}", self.health.name())
+            }
+        };
         let state = match self.documents {
             Some(documents) => format!("{} in {:?}{health}", render::counted(documents, "document"), self.alias),
             None => format!("no index {:?} yet: the indexer makes it when it first runs", self.alias),

@@ -20,6 +20,7 @@ use crate::cli::{
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::wire::{Wire, WorkspacesOf};
+use crate::workspaces::is_about_workspaces;
 use crate::{render, signals};
 
 /// Between two looks at a saga that is waited for.
@@ -86,7 +87,7 @@ async fn give_up(of: &WorkspacesOf, args: &WorkspaceGiveUpArgs) -> Result<Exit, 
     let last = past(of, id).await?;
     let workspace = known(of, id, &last).await?;
     let mut is_given_up = false;
-    for past in last.iter().filter(|past| view::is_about_workspaces(past)) {
+    for past in last.iter().filter(|past| is_about_workspaces(past)) {
         is_given_up |= of.sagas.end_untold(&past.saga.kind, id).await?;
     }
     if !is_given_up {
@@ -160,7 +161,7 @@ async fn list(of: &WorkspacesOf, args: &WorkspaceListArgs) -> Result<Exit, Failu
     let past = of.sagas.list(None, limit.saturating_mul(2)).await?;
     let placements = of.placements.list().await?;
     let mut workspaces: Vec<Workspace> = Vec::new();
-    for past in past.iter().filter(|past| view::is_about_workspaces(past)) {
+    for past in past.iter().filter(|past| is_about_workspaces(past)) {
         if workspaces.len() < limit && workspaces.iter().all(|known| known.workspace != past.saga.subject) {
             let placement = placements.iter().find(|placement| placement.workspace == past.saga.subject);
             workspaces.push(Workspace::new(past, placement));
@@ -202,7 +203,7 @@ fn events(past: &[PastSaga]) -> impl Iterator<Item = &SagaEvent> {
 
 /// The workspace these sagas are about.
 async fn known(of: &WorkspacesOf, id: &str, past: &[PastSaga]) -> Result<Workspace, Error> {
-    let last = past.iter().find(|past| view::is_about_workspaces(past)).ok_or_else(|| unknown(id))?;
+    let last = past.iter().find(|past| is_about_workspaces(past)).ok_or_else(|| unknown(id))?;
     Ok(Workspace::new(last, of.placements.get(id).await?.as_ref()))
 }
 

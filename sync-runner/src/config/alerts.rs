@@ -7,7 +7,7 @@ use sync_core::alerts::conditions::Thresholds;
 use super::reader::Section;
 use super::secret::Secret;
 
-/// How people are told of dead letters.
+/// How people are told of dead letters, and of how the pipeline stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Alerts {
     /// Whether in the log.

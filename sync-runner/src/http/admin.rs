@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::json;
-use sync_core::adapter::postgres::PostgresDeadLetters;
 use sync_core::{Error, ErrorKind};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -25,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 use super::server;
 use crate::config::{Admin, Secret};
+use crate::letters::LetterDesk;
 use crate::monitor::Seen;
-use crate::wire::Replayer;
 
 /// Where a process listens that is not told where.
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
@@ -34,16 +33,11 @@ const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 /// Changes under way at the same time, at most.
 const CHANGES: usize = 4;
 
-/// The dead letters, and what they are tried again with.
-#[derive(Debug)]
-pub(crate) struct LetterDesk {
-    /// The letters.
-    pub(crate) letters: PostgresDeadLetters,
-    /// By index.
-    pub(crate) replayers: Vec<Replayer>,
-    /// The relay's name, which its own letters bear.
-    pub(crate) subscription: String,
-}
+/// Looks at dead letters under way at the same time, at most: each has a connection to PostgreSQL.
+const READS: usize = 2;
+
+/// Pages that are kept up to date, at most.
+const STREAMS: usize = 64;
 
 /// What is behind the addresses.
 #[derive(Debug)]
@@ -53,6 +47,8 @@ struct State {
     desk: LetterDesk,
     token: Option<Secret>,
     changes: Semaphore,
+    reads: Semaphore,
+    streams: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -97,6 +93,8 @@ impl AdminServer {
             desk: self.desk,
             token: self.settings.token,
             changes: Semaphore::new(CHANGES),
+            reads: Semaphore::new(READS),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             shutdown: shutdown.clone(),
         });
         let router = Router::new()

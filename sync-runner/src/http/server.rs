@@ -60,6 +60,6 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
     }
     drop(listener);
     if timeout(LAST, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some searches were not answered before the end");
+        tracing::warn!("some requests were not answered before the end");
     }
 }

@@ -1,7 +1,7 @@
 //! Rows and documents side by side, counted now and then: it takes as long as it takes.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::{counter, gauge};
 use sync_core::port::Projection as _;
@@ -18,7 +18,7 @@ pub(super) struct Counting(Mutex<BTreeMap<String, u64>>);
 impl Counting {
     /// As they were counted last.
     pub(super) fn rows(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     /// Counts for ever.
@@ -29,6 +29,8 @@ impl Counting {
             tick.tick().await;
             for (name, index) in &config.indexes {
                 if let Err(error) = self.count(wire, name, index).await {
+                    self.lock().remove(name);
+                    set(name, None);
                     counter!(MONITOR_FAILED.name, "part" => "count").increment(1);
                     tracing::debug!(index = name, %error, "rows and documents are not counted now");
                 }
@@ -40,9 +42,18 @@ impl Counting {
     async fn count(&self, wire: &Wire<'_>, name: &str, index: &Index) -> Result<(), sync_core::Error> {
         let rows = wire.projection(name, index).count().await?;
         let documents = wire.sink(index)?.documents().await?;
-        gauge!(INDEX_ROWS.name, "index" => name.to_owned()).set(rows as f64);
-        gauge!(INDEX_DOCUMENTS.name, "index" => name.to_owned()).set(documents.unwrap_or_default() as f64);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), rows);
+        set(name, Some((rows, documents.unwrap_or_default())));
+        self.lock().insert(name.to_owned(), rows);
         Ok(())
     }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set(index: &str, counted: Option<(u64, u64)>) {
+    let (rows, documents) = counted.map_or((f64::NAN, f64::NAN), |(rows, documents)| (rows as f64, documents as f64));
+    gauge!(INDEX_ROWS.name, "index" => index.to_owned()).set(rows);
+    gauge!(INDEX_DOCUMENTS.name, "index" => index.to_owned()).set(documents);
 }

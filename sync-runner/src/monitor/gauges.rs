@@ -1,10 +1,12 @@
-//! What was seen, as metrics. What could not be asked has no number.
+//! What was seen, as metrics. What could not be asked is NaN, but for an index, which is as ill then as one can be.
 
 use std::collections::BTreeMap;
 
 use metrics::{counter, gauge};
 use sync_core::adapter::postgres::PoolUsage;
+use sync_core::alerts::conditions::Health;
 use sync_core::port::{PastRun, RunKind};
+use sync_core::repair::DifferenceKind;
 use sync_core::telemetry::metrics::{
     BUS_LAG_MESSAGES, BUS_LAG_SECONDS, BUS_RETRY_MESSAGES, DEAD_LETTERS_COUNT, DEAD_LETTERS_OLDEST_SECONDS,
     INDEX_HEALTH, MONITOR_FAILED, Metric, OUTBOX_LAG_EVENTS, OUTBOX_LAG_SECONDS, OUTBOX_LEASE_HELD,
@@ -16,10 +18,7 @@ use sync_core::workspace::{CREATE, DELETE};
 
 use super::past::Past;
 use super::{Local, sync_lag};
-use crate::report::{Documents, Queue, Report, Told};
-
-/// What a reconciliation can find, as its run records it.
-const DIFFERENCES: [&str; 5] = ["missing", "stale", "orphan", "ahead", "drifted"];
+use crate::report::{Documents, Queue, Reading, Report, Told};
 
 const PARTS: [&str; 8] = ["outbox", "bus", "index", "dead_letters", "retained", "runs", "workspaces", "count"];
 
@@ -34,8 +33,8 @@ pub(super) fn begin(local: &Local) {
 }
 
 /// Sets all of them.
-pub(super) fn set(report: &Report, past: &Past, pool: PoolUsage) {
-    outbox(report);
+pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUsage) {
+    outbox(report, subscription);
     for (index, queue) in &report.bus {
         bus(index, queue);
     }
@@ -53,50 +52,52 @@ pub(super) fn set(report: &Report, past: &Past, pool: PoolUsage) {
     past.runs.said().into_iter().for_each(|runs| reconciliations(runs));
     if let Some(told) = &past.workspaces {
         failed("workspaces", told);
-        let count = |state| told.said().map(|states| states.get(state).copied().unwrap_or_default() as f64);
-        gauge!(SAGA_UNFINISHED.name, "kind" => CREATE).set(or_nan(count("creating")));
-        gauge!(SAGA_UNFINISHED.name, "kind" => DELETE).set(or_nan(count("deleting")));
+        for kind in [CREATE, DELETE] {
+            let unfinished = told.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
+            gauge!(SAGA_UNFINISHED.name, "kind" => kind).set(or_nan(unfinished.map(|count| count as f64)));
+        }
     }
     gauge!(POSTGRES_POOL_CONNECTIONS.name).set(pool.connections as f64);
     gauge!(POSTGRES_POOL_IDLE.name).set(pool.idle as f64);
     gauge!(POSTGRES_POOL_WAITING.name).set(pool.waiting as f64);
 }
 
-fn outbox(report: &Report) {
+/// Before a relay has run for the first time, nobody knows how far it is behind.
+fn outbox(report: &Report, subscription: &str) {
     failed("outbox", &report.outbox);
-    let Some(outbox) = report.outbox.said() else { return };
-    let of = |metric: Metric, value: f64| gauge!(metric.name, "subscription" => outbox.subscription.clone()).set(value);
-    let reading = outbox.reading.as_ref();
-    of(OUTBOX_LAG_EVENTS, reading.map_or(0.0, |reading| reading.events_behind as f64));
-    of(OUTBOX_LAG_SECONDS, reading.map_or(0.0, |reading| reading.seconds_behind));
-    let is_held = reading.is_some_and(|reading| reading.place.holder.is_some());
-    of(OUTBOX_LEASE_HELD, f64::from(u8::from(is_held)));
+    let of = |metric: Metric, value: Option<f64>| {
+        gauge!(metric.name, "subscription" => subscription.to_owned()).set(or_nan(value));
+    };
+    let reading = report.outbox.said().map(|outbox| outbox.reading.as_ref());
+    of(OUTBOX_LAG_EVENTS, reading.flatten().map(|reading| reading.events_behind as f64));
+    of(OUTBOX_LAG_SECONDS, reading.flatten().map(|reading| reading.seconds_behind));
+    let is_held = |reading: &Reading| reading.place.holder.is_some();
+    of(OUTBOX_LEASE_HELD, reading.map(|reading| f64::from(u8::from(reading.is_some_and(is_held)))));
 }
 
 fn bus(index: &str, told: &Told<Queue>) {
     failed("bus", told);
     let queue = told.said();
     set_of(BUS_LAG_MESSAGES, index, queue.map(|queue| queue.messages_behind as f64));
-    set_of(BUS_LAG_SECONDS, index, queue.map(|queue| queue.seconds_behind));
+    set_of(BUS_LAG_SECONDS, index, queue.and_then(|queue| queue.seconds_behind));
     set_of(BUS_RETRY_MESSAGES, index, queue.map(|queue| queue.waiting_for_retry as f64));
 }
 
 /// An index that cannot be asked is as ill as one can be.
 fn health(index: &str, told: &Told<Documents>) {
     failed("index", told);
-    let health = match told {
-        Told::Failed { .. } => Some(2.0),
-        Told::Said(said) => said.health.as_deref().map(|health| match health {
-            "green" => 0.0,
-            "yellow" => 1.0,
-            _ => 2.0,
-        }),
+    let health = match told.said().map_or(Health::Silent, |said| said.health) {
+        Health::Green => Some(0.0),
+        Health::Yellow => Some(1.0),
+        Health::Red | Health::Silent => Some(2.0),
+        Health::Untold => None,
     };
     set_of(INDEX_HEALTH, index, health);
 }
 
 fn retained(report: &Report, past: &Past) {
     failed("retained", &report.retained);
+    failed("retained", &past.leaves_ahead);
     let retained = report.retained.said();
     gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(retained.map(|retained| retained.bytes as f64)));
     gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(retained.map(|retained| retained.days as f64)));
@@ -114,7 +115,7 @@ fn reconciliations(runs: &[PastRun]) {
         let count = |name: &str| past.run.counts.get(name).copied().unwrap_or_default() as f64;
         set_of(RECONCILIATION_FIXED, index, Some(count("fixed")));
         set_of(RECONCILIATION_ENDED, index, past.ended_at.map(|at| at.as_second() as f64));
-        for kind in DIFFERENCES {
+        for kind in DifferenceKind::ALL.map(DifferenceKind::name) {
             let gauge = gauge!(RECONCILIATION_DIFFERENCES.name, "index" => index.to_owned(), "kind" => kind);
             gauge.set(count(kind));
         }

@@ -1,4 +1,4 @@
-//! What was seen in the last minutes: for rates and for small charts. Pure but for what it is told.
+//! What was seen in the last minutes: for rates and for small charts. Pure: it is told the time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::sync_lag;
-use crate::report::Report;
+use crate::report::{PartitionOf, Report};
 
-/// Looks that are remembered.
+/// Looks that are remembered: a quarter of an hour of them, five seconds apart.
 const POINTS: usize = 180;
+
+/// Where counting events that wait stops.
+const MANY: u64 = 1_000_000;
 
 /// What was seen at one moment.
 #[derive(Clone, Debug)]
@@ -26,8 +29,8 @@ struct Point {
 
 #[derive(Clone, Debug, Default)]
 struct IndexPoint {
-    /// Messages that are done, of all partitions.
-    committed: Option<i64>,
+    /// Where each partition is that has been committed.
+    committed: Option<BTreeMap<i32, i64>>,
     bus_lag: Option<u64>,
     sync_lag: Option<Duration>,
 }
@@ -51,8 +54,10 @@ impl History {
         let outbox = report.outbox.said();
         let index = |name: &String| {
             let queue = report.bus.get(name).and_then(|queue| queue.said());
-            let committed =
-                queue.map(|queue| queue.partitions.iter().filter_map(|partition| partition.committed).sum());
+            let committed = queue.map(|queue| {
+                let of = |partition: &PartitionOf| Some((partition.number, partition.committed?));
+                queue.partitions.iter().filter_map(of).collect()
+            });
             let point = IndexPoint {
                 committed,
                 bus_lag: queue.map(|queue| queue.messages_behind),
@@ -109,13 +114,20 @@ impl History {
 fn rates(before: &Point, now: &Point, is_direct: bool) -> Rates {
     let seconds = now.seen.duration_since(before.seen).as_secs_f64().max(0.001);
     let written = before.last_event.zip(now.last_event).map(|(before, now)| now - before);
-    let waits = before.outbox_lag.zip(now.outbox_lag).map(|(before, now)| now as i64 - before as i64);
+    // A million stands for more, which may be any number.
+    let known = |lag: Option<u64>| lag.filter(|lag| *lag < MANY).and_then(|lag| i64::try_from(lag).ok());
+    let waits = known(before.outbox_lag).zip(known(now.outbox_lag)).map(|(before, now)| now - before);
     let per_second = |count: i64| count.max(0) as f64 / seconds;
     let events = written.zip(waits).map(|(written, waits)| per_second(written - waits));
     let indexed = |(name, index): (&String, &IndexPoint)| {
-        let committed = before.indexes.get(name).and_then(|before| before.committed).zip(index.committed);
-        let rate = committed.map(|(before, now)| per_second(now - before));
-        (name.clone(), if is_direct { events } else { rate })
+        let before = before.indexes.get(name).and_then(|before| before.committed.as_ref());
+        let gone_on = |(before, now): (&BTreeMap<i32, i64>, &BTreeMap<i32, i64>)| {
+            let by = |(number, now): (&i32, &i64)| Some((now - before.get(number)?).max(0));
+            per_second(now.iter().filter_map(by).sum())
+        };
+        let through_bus = before.zip(index.committed.as_ref()).map(gone_on);
+        // Without a bus between them, what is published is indexed; of several indexes nobody knows which.
+        (name.clone(), if is_direct { events.filter(|_| now.indexes.len() == 1) } else { through_bus })
     };
     Rates { events, indexed: now.indexes.iter().map(indexed).collect() }
 }
@@ -144,7 +156,7 @@ mod tests {
     use super::*;
 
     fn point(seconds: u64, began: Instant, last_event: i64, lag: u64, committed: i64) -> Point {
-        let index = IndexPoint { committed: Some(committed), ..IndexPoint::default() };
+        let index = IndexPoint { committed: Some([(0, committed)].into()), ..IndexPoint::default() };
         Point {
             at: Timestamp::UNIX_EPOCH,
             seen: began + Duration::from_secs(seconds),
@@ -162,8 +174,19 @@ mod tests {
         let through_kafka = rates(&before, &now, false);
         assert_eq!((through_kafka.events, through_kafka.indexed["jobs"]), (Some(10.0), Some(5.0)));
         assert_eq!(rates(&before, &now, true).indexed["jobs"], Some(10.0), "what is published is indexed");
-        let unknown = Point { outbox_lag: None, ..before };
-        assert_eq!(rates(&unknown, &now, false).events, None);
+        for lag in [None, Some(1_000_000)] {
+            let unknown = Point { outbox_lag: lag, ..before.clone() };
+            assert_eq!(rates(&unknown, &now, false).events, None);
+        }
+        let first = Point {
+            indexes: [("jobs".to_owned(), IndexPoint { committed: Some([].into()), ..IndexPoint::default() })].into(),
+            ..before
+        };
+        assert_eq!(
+            rates(&first, &now, false).indexed["jobs"],
+            Some(0.0),
+            "a partition's first commit is no progress of one look"
+        );
     }
 
     #[test]

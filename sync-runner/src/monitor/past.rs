@@ -3,26 +3,35 @@
 use std::collections::BTreeMap;
 
 use sync_core::Error;
-use sync_core::port::{PastRun, PastSaga, Runs as _, SagaOutcome, Sagas as _};
-use sync_core::workspace::{CREATE, DELETE};
+use sync_core::port::{PastRun, Placements as _, Runs as _, Sagas as _};
 
 use crate::config::Config;
 use crate::outbox;
 use crate::report::{Told, in_time};
 use crate::wire::Wire;
+use crate::workspaces::{STATES, is_about_workspaces, state};
 
-/// Runs that are shown.
-const RUNS: usize = 50;
+/// Runs that are looked at; the page shows fewer.
+const RUNS: usize = 200;
 
-/// Sagas that are looked at.
+/// Sagas that are looked at, the newest.
 const SAGAS: usize = 500;
+
+/// How many workspaces there are.
+#[derive(Debug)]
+pub(super) struct WorkspaceCounts {
+    /// By state.
+    pub(super) states: BTreeMap<&'static str, u64>,
+    /// Sagas under way, by kind.
+    pub(super) unfinished: BTreeMap<String, u64>,
+}
 
 /// What was done lately.
 #[derive(Debug)]
 pub(super) struct Past {
     pub(super) runs: Told<Vec<PastRun>>,
-    /// By state; `None` where no host is configured.
-    pub(super) workspaces: Option<Told<BTreeMap<&'static str, u64>>>,
+    /// `None` where no host is configured.
+    pub(super) workspaces: Option<Told<WorkspaceCounts>>,
     pub(super) leaves_ahead: Told<i64>,
 }
 
@@ -37,29 +46,18 @@ impl Past {
     }
 }
 
-/// Of each workspace the saga that was begun last.
-async fn workspaces(wire: &Wire<'_>) -> Result<BTreeMap<&'static str, u64>, Error> {
+/// Of each workspace the saga that was begun last, as far as they are looked at; of those under way all.
+async fn workspaces(wire: &Wire<'_>) -> Result<WorkspaceCounts, Error> {
     let of = wire.workspaces()?;
-    let mut last: BTreeMap<String, &'static str> = BTreeMap::new();
-    for past in of.sagas.list(None, SAGAS).await? {
-        if let Some(state) = state(&past) {
-            last.entry(past.saga.subject).or_insert(state);
-        }
+    let (past, placements) = tokio::try_join!(of.sagas.list(None, SAGAS), of.placements.list())?;
+    let mut last: BTreeMap<&str, &'static str> = BTreeMap::new();
+    for past in past.iter().filter(|past| is_about_workspaces(past)) {
+        let placement = placements.iter().find(|placement| placement.workspace == past.saga.subject);
+        last.entry(&past.saga.subject).or_insert_with(|| state(past, placement));
     }
-    let mut states = BTreeMap::from(["creating", "ready", "deleting", "failed"].map(|state| (state, 0)));
-    for state in last.into_values().filter(|state| *state != "deleted") {
+    let mut states: BTreeMap<_, _> = STATES.map(|state| (state, 0)).into();
+    for state in last.into_values() {
         *states.entry(state).or_default() += 1;
     }
-    Ok(states)
-}
-
-fn state(past: &PastSaga) -> Option<&'static str> {
-    match (past.saga.kind.as_str(), past.outcome) {
-        (CREATE, None) => Some("creating"),
-        (CREATE, Some(SagaOutcome::Done)) => Some("ready"),
-        (CREATE, Some(SagaOutcome::Compensated)) => Some("failed"),
-        (DELETE, None) => Some("deleting"),
-        (DELETE, Some(_)) => Some("deleted"),
-        _ => None,
-    }
+    Ok(WorkspaceCounts { states, unfinished: outbox::unfinished_sagas(wire.database()).await? })
 }

@@ -1,13 +1,11 @@
 //! Whether this process can do its work, and if not, why.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Local;
 use crate::cli::RoleName;
 use crate::config::{Bus, Config};
-use crate::report::{Report, Told};
+use crate::report::{LONGEST_LOOK, Report, Told};
 
 /// How many looks may be missing.
 const LOOKS: u32 = 6;
@@ -15,50 +13,49 @@ const LOOKS: u32 = 6;
 /// Whether this process can do its work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness {
-    /// When that was seen; never, at first.
-    seen: Option<(Instant, Duration)>,
-    /// What is in the way.
+    /// Until then what was seen holds; it is never looked, at first.
+    holds_until: Option<Instant>,
+    is_ready: bool,
     problems: Vec<String>,
 }
 
 impl Readiness {
-    /// What is in the way of these roles. Searches go on while one of index and database answers.
+    /// What is in the way of these roles. Who searches is ready while one of database and index answers, whatever else is in
+    /// the way of its other roles: nobody else's requests depend on those. A partition that waits for a person is told, and
+    /// keeps nobody from working on the others.
     pub(super) fn of(report: &Report, local: &Local, config: &Config, now: Instant) -> Self {
-        let runs = |role: RoleName| local.process.has(role);
-        let mut problems = Vec::new();
+        let has = |role: RoleName| local.process.has(role);
         let database = refusal("outbox", &report.outbox);
-        let buses: Vec<_> =
-            report.bus.iter().filter_map(|(name, told)| refusal(&format!("bus of {name}"), told)).collect();
+        let buses = report.bus.iter().filter_map(|(name, told)| refusal(&format!("bus of {name}"), told));
         let indexes: Vec<_> =
             report.indexes.iter().filter_map(|(name, told)| refusal(&format!("index {name}"), told)).collect();
-        let is_only_search = !local.process.does_more_than_search();
-        if !is_only_search || !indexes.is_empty() {
-            problems.extend(database);
-        }
-        if config.relay.bus == Bus::Kafka && (runs(RoleName::Relay) || runs(RoleName::Indexer)) {
+        let is_search_answered = database.is_none() || indexes.is_empty();
+        let mut problems: Vec<_> = database.into_iter().collect();
+        if config.relay.bus == Bus::Kafka && (has(RoleName::Relay) || has(RoleName::Indexer)) {
             problems.extend(buses);
         }
-        if runs(RoleName::Indexer) || (is_only_search && !problems.is_empty()) {
+        if has(RoleName::Indexer) || has(RoleName::Search) {
             problems.extend(indexes);
         }
+        let is_ready = if has(RoleName::Search) { is_search_answered } else { problems.is_empty() };
         for (name, indexer) in &local.indexers {
             for (partition, stopped) in indexer.partitions_stopped() {
                 problems.push(format!("index {name}: {partition} stopped: {}", stopped.error));
             }
         }
-        Self { seen: Some((now, config.admin.interval)), problems }
+        Self { holds_until: Some(now + config.admin.interval * LOOKS + LONGEST_LOOK), is_ready, problems }
     }
 
-    /// What is in the way now; nothing when all is well.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let Some((at, interval)) = self.seen else { return vec!["nothing was looked at yet".to_owned()] };
-        let age = at.elapsed();
-        let mut problems = self.problems.clone();
-        // A look may take as long as its slowest stage.
-        if age > interval * LOOKS + Duration::from_secs(30) {
-            problems.push(format!("nothing was looked at for {} s", age.as_secs()));
+    /// Whether it can at this moment, and what is in the way of something.
+    pub(crate) fn at(&self, now: Instant) -> (bool, Vec<String>) {
+        match self.holds_until {
+            None => (false, vec!["nothing was looked at yet".to_owned()]),
+            Some(until) if until < now => {
+                let late = "nothing was looked at for long".to_owned();
+                (false, self.problems.iter().cloned().chain([late]).collect())
+            }
+            Some(_) => (self.is_ready, self.problems.clone()),
         }
-        problems
     }
 }
 

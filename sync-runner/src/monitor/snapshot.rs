@@ -40,12 +40,6 @@ impl Process {
     pub(crate) fn has(&self, role: RoleName) -> bool {
         self.roles.contains(&role.name())
     }
-
-    /// Whether it has a role beside search and admin.
-    pub(crate) fn does_more_than_search(&self) -> bool {
-        let others = [RoleName::Search, RoleName::Admin].map(RoleName::name);
-        self.roles.iter().any(|role| !others.contains(role))
-    }
 }
 
 /// Everything that is told.
@@ -90,7 +84,7 @@ impl Told<'_> {
         };
         told["workspaces"] = match &self.past.workspaces {
             None => Value::Null,
-            Some(crate::report::Told::Said(states)) => json!(states),
+            Some(crate::report::Told::Said(counts)) => json!(counts.states),
             Some(crate::report::Told::Failed { error }) => refused(error),
         };
         told["alerts"] = self.alerts.iter().map(alert).collect();

@@ -1,76 +1,149 @@
-//! What each stage is asked.
+//! The stages, and what each is asked. Kept from one question to the next, with their connections.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source};
+use sync_core::adapter::elasticsearch::ElasticsearchSink;
+use sync_core::alerts::conditions::Health;
+use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source, Subscriber};
 use sync_core::telemetry::metrics::seconds_since;
 use sync_core::{Error, ErrorKind};
+use tokio::sync::OnceCell;
 
 use super::{Documents, Letters, Outbox, PartitionOf, Queue, Reading, Reindex};
-use crate::config::{Config, Index};
-use crate::outbox;
-use crate::wire::Wire;
+use crate::config::{Bus, Config};
+use crate::outbox::{self, Retained};
+use crate::wire::{IndexersOf, Wire};
 
-pub(super) async fn outbox(config: &Config, wire: &Wire<'_>) -> Result<Outbox, Error> {
-    let subscription = config.relay.subscription.clone();
-    let last_event = outbox::last_event(wire.database()).await?;
-    let reading = match outbox::subscription(wire.database(), &subscription).await? {
-        Some(place) => {
-            let lag = wire.source().lag().await?;
-            Some(Reading { events_behind: lag.events, seconds_behind: lag.age.as_secs_f64(), place })
+/// Everything that can be asked how it stands.
+#[derive(Debug)]
+pub(crate) struct Stages<'a> {
+    config: &'a Config,
+    wire: &'a Wire<'a>,
+    source: Arc<dyn Source>,
+    queues: BTreeMap<String, QueueStage>,
+    indexes: BTreeMap<String, IndexStage>,
+}
+
+/// What stands on the bus for one index.
+#[derive(Debug)]
+pub(super) struct QueueStage {
+    indexers: IndexersOf,
+    topic: String,
+    /// Of its topic, and of those of its retries; found once.
+    subscribers: OnceCell<Vec<Arc<dyn Subscriber>>>,
+}
+
+/// One index.
+#[derive(Debug)]
+pub(super) struct IndexStage {
+    alias: String,
+    sink: ElasticsearchSink,
+}
+
+impl<'a> Stages<'a> {
+    /// Connects when they are asked.
+    ///
+    /// # Errors
+    /// `Configuration` when a setting can be seen to be wrong without connecting.
+    pub(crate) fn new(config: &'a Config, wire: &'a Wire<'a>) -> Result<Self, Error> {
+        let (mut queues, mut indexes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, index) in &config.indexes {
+            if config.relay.bus == Bus::Kafka {
+                let (indexers, topic) = (wire.indexers(name, index)?, index.topic.clone());
+                queues.insert(name.clone(), QueueStage { indexers, topic, subscribers: OnceCell::new() });
+            }
+            indexes.insert(name.clone(), IndexStage { alias: index.alias.clone(), sink: wire.sink(index)? });
         }
-        None => None,
-    };
-    Ok(Outbox { subscription, reading, last_event })
-}
+        Ok(Self { config, wire, source: Arc::new(wire.source()), queues, indexes })
+    }
 
-pub(super) async fn queue(wire: &Wire<'_>, name: &str, index: &Index) -> Result<Queue, Error> {
-    let subscribers = wire.indexers(name, index)?.subscribers().await?;
-    let lags = subscribers.iter().map(async |subscriber| subscriber.lag().await);
-    let mut lags = try_join_all(lags).await?.into_iter();
-    let own = lags.next().unwrap_or_default();
-    let oldest: Option<Timestamp> = own.iter().filter_map(|lag| lag.oldest).min();
-    let partition = |lag: PartitionLag| PartitionOf {
-        number: lag.partition.number,
-        committed: lag.committed,
-        messages_behind: lag.behind,
-    };
-    let mut partitions: Vec<_> = own.into_iter().map(partition).collect();
-    partitions.sort_by_key(|partition| partition.number);
-    Ok(Queue {
-        topic: index.topic.clone(),
-        messages_behind: partitions.iter().map(|partition| partition.messages_behind).sum(),
-        seconds_behind: oldest.map(seconds_since).unwrap_or_default(),
-        waiting_for_retry: lags.flatten().map(|lag| lag.behind).sum(),
-        partitions,
-    })
-}
+    pub(super) fn queues(&self) -> impl Iterator<Item = (&String, &QueueStage)> {
+        self.queues.iter()
+    }
 
-pub(super) async fn letters(wire: &Wire<'_>) -> Result<Letters, Error> {
-    let count = wire.dead_letters().count(&Selection::default()).await?;
-    Ok(Letters { letters: count.letters, oldest: count.oldest })
-}
+    pub(super) fn indexes(&self) -> impl Iterator<Item = (&String, &IndexStage)> {
+        self.indexes.iter()
+    }
 
-pub(super) async fn reindexes(config: &Config, wire: &Wire<'_>) -> Result<BTreeMap<String, Reindex>, Error> {
-    let (all, mut unfinished) = (wire.reindexes(), BTreeMap::new());
-    for name in config.indexes.keys() {
-        if let Some(Reindexing { about, phase, problem, began_at, .. }) = all.unfinished(name).await? {
-            let ReindexOf { old, new, .. } = about;
-            unfinished.insert(name.clone(), Reindex { phase: phase.name(), old, new, began_at, problem });
+    pub(super) async fn outbox(&self) -> Result<Outbox, Error> {
+        let subscription = self.config.relay.subscription.clone();
+        let last_event = outbox::last_event(self.wire.database()).await?;
+        let reading = match outbox::subscription(self.wire.database(), &subscription).await? {
+            Some(place) => {
+                let lag = self.source.lag().await?;
+                Some(Reading { events_behind: lag.events, seconds_behind: lag.age.as_secs_f64(), place })
+            }
+            None => None,
+        };
+        Ok(Outbox { subscription, reading, last_event })
+    }
+
+    /// Of the cluster.
+    pub(super) async fn health(&self) -> Result<Health, Error> {
+        match self.wire.cluster().await {
+            Ok(cluster) => Ok(match cluster.status.as_str() {
+                "green" => Health::Green,
+                "yellow" => Health::Yellow,
+                _ => Health::Red,
+            }),
+            // It lets us in, and tells others.
+            Err(error) if error.kind() == ErrorKind::Denied => Ok(Health::Untold),
+            Err(error) => Err(error),
         }
     }
-    Ok(unfinished)
+
+    pub(super) async fn reindexes(&self) -> Result<BTreeMap<String, Reindex>, Error> {
+        let (all, mut unfinished) = (self.wire.reindexes(), BTreeMap::new());
+        for name in self.config.indexes.keys() {
+            if let Some(Reindexing { about, phase, problem, began_at, .. }) = all.unfinished(name).await? {
+                let ReindexOf { old, new, .. } = about;
+                unfinished.insert(name.clone(), Reindex { phase: phase.name(), old, new, began_at, problem });
+            }
+        }
+        Ok(unfinished)
+    }
+
+    pub(super) async fn retained(&self) -> Result<Retained, Error> {
+        outbox::retained(self.wire.database(), self.config.relay.retention).await
+    }
+
+    pub(super) async fn letters(&self) -> Result<Letters, Error> {
+        let count = self.wire.dead_letters().count(&Selection::default()).await?;
+        Ok(Letters { letters: count.letters, oldest: count.oldest })
+    }
 }
 
-pub(super) async fn documents(wire: &Wire<'_>, index: &Index) -> Result<Documents, Error> {
-    let documents = wire.sink(index)?.documents().await?;
-    let health = match wire.cluster().await {
-        Ok(cluster) => Some(cluster.status),
-        // An index may be counted by whom the cluster tells nothing of itself.
-        Err(error) if error.kind() == ErrorKind::Denied => None,
-        Err(error) => return Err(error),
-    };
-    Ok(Documents { alias: index.alias.clone(), documents, health })
+impl QueueStage {
+    pub(super) async fn ask(&self) -> Result<Queue, Error> {
+        let subscribers = self.subscribers.get_or_try_init(|| self.indexers.subscribers()).await?;
+        let lags = subscribers.iter().map(async |subscriber| subscriber.lag().await);
+        let mut lags = try_join_all(lags).await?.into_iter();
+        let own = lags.next().unwrap_or_default();
+        let oldest: Option<Timestamp> = own.iter().filter_map(|lag| lag.oldest).min();
+        let none_waits = own.iter().all(|lag| lag.behind == 0);
+        let partition = |lag: PartitionLag| PartitionOf {
+            number: lag.partition.number,
+            committed: lag.committed,
+            messages_behind: lag.behind,
+        };
+        let mut partitions: Vec<_> = own.into_iter().map(partition).collect();
+        partitions.sort_by_key(|partition| partition.number);
+        Ok(Queue {
+            topic: self.topic.clone(),
+            messages_behind: partitions.iter().map(|partition| partition.messages_behind).sum(),
+            seconds_behind: oldest.map(seconds_since).or(none_waits.then_some(0.0)),
+            waiting_for_retry: lags.flatten().map(|lag| lag.behind).sum(),
+            partitions,
+        })
+    }
+}
+
+impl IndexStage {
+    /// Without the health, which is the cluster's.
+    pub(super) async fn ask(&self) -> Result<Documents, Error> {
+        Ok(Documents { alias: self.alias.clone(), documents: self.sink.documents().await?, health: Health::Untold })
+    }
 }

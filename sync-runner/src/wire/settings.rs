@@ -71,13 +71,13 @@ pub(super) fn kafka(config: &Config) -> KafkaConfig {
     }
 }
 
-/// The cluster.
 /// Where traces are told, if anywhere.
 pub(super) fn traces(config: &Config) -> Option<OtlpConfig> {
     let Traces { endpoint, service, timeout } = config.traces.clone();
     Some(OtlpConfig { endpoint: endpoint?, service, timeout })
 }
 
+/// The cluster.
 pub(super) fn elasticsearch(config: &Config) -> ElasticsearchConfig {
     let settings = &config.elasticsearch;
     let auth = match &settings.credentials {

@@ -20,6 +20,7 @@ use super::consumer::KafkaConsumer;
 use super::error::translate;
 use super::topics;
 use crate::error::{Error, ErrorKind};
+use crate::event::written_at;
 use crate::port::{Consumer, Partition, PartitionLag, Subscriber};
 
 /// How long brokers may take to answer before that counts as an outage.
@@ -105,6 +106,8 @@ impl KafkaSubscriber {
         client.remove("group.instance.id");
         // To tell a message from a mark of a transaction, at once.
         client.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
+        // Of each partition one message is looked at.
+        client.set("queued.min.messages", "1").set("max.partition.fetch.bytes", "16384");
         let consumer = client.create_with_context(Reporter::default());
         let consumer = consumer.map_err(|error| translate("kafka: cannot make a client", error))?;
         let made = Observer {
@@ -140,8 +143,6 @@ impl Subscriber for KafkaSubscriber {
 /// How long looking whether there are messages may take, all partitions together.
 const LOOKING: Duration = Duration::from_secs(3);
 const SHORT: Duration = Duration::from_millis(20);
-/// More than this behind are not all marks of transactions.
-const FEW: u64 = 10_000;
 
 /// Asks about a group without being a member.
 struct Observer {
@@ -221,8 +222,8 @@ impl Observer {
             let next = next.saturating_sub_unsigned(lag.behind);
             match self.first(consumer, lag.partition.number, next, deadline)? {
                 First::Of(came) => lag.oldest = came,
-                First::None if lag.behind <= FEW => lag.behind = 0,
-                First::None | First::Unknown => {}
+                First::None => lag.behind = 0,
+                First::Unknown => {}
             }
         }
         consumer.unassign()?;
@@ -245,8 +246,8 @@ impl Observer {
             match consumer.poll(SHORT) {
                 // One of the partition before may still have been on its way.
                 Some(Ok(message)) if message.partition() == number => {
-                    let came = message.timestamp().to_millis().and_then(|at| Timestamp::from_millisecond(at).ok());
-                    return Ok(First::Of(came));
+                    let came = || message.timestamp().to_millis().and_then(|at| Timestamp::from_millisecond(at).ok());
+                    return Ok(First::Of(message.payload().and_then(written_at).or_else(came)));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(ended))) if ended == number => return Ok(First::None),
@@ -260,7 +261,7 @@ impl Observer {
 
 /// The first message that waits in a partition.
 enum First {
-    /// It came onto the bus then, where that is known.
+    /// It was written then, or came onto the bus, where that is known.
     Of(Option<Timestamp>),
     None,
     /// It was not looked for long enough.

@@ -149,7 +149,10 @@ impl Sagas for MemorySagas {
         let mut shelf = self.shelf();
         let is_refused = |kept: &&mut Kept| {
             let is_last = matches!(kept.past.saga.log.last(), Some(SagaEvent::EndFailed { .. }));
-            kept.is_of(kind, subject) && !kept.is_over() && is_last
+            let goes_back = kept.past.saga.log.iter().any(|event| {
+                matches!(event, SagaEvent::Compensating { .. } | SagaEvent::Undone { .. } | SagaEvent::Left { .. })
+            });
+            kept.is_of(kind, subject) && !kept.is_over() && is_last && goes_back
         };
         let Some(kept) = shelf.iter_mut().find(is_refused) else { return Ok(false) };
         kept.is_untold = true;

@@ -39,4 +39,4 @@ insert into outbox.leases as l (name, holder, held_until)
 values ($1, $2, clock_timestamp() + make_interval(secs => $3))
 on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until
  where l.holder = excluded.holder or l.held_until <= clock_timestamp()
-    or l.held_until > clock_timestamp() + greatest(interval '1 hour', 2 * make_interval(secs => $3))";
+    or l.held_until > clock_timestamp() + greatest(interval '5 minutes', 4 * make_interval(secs => $3))";

@@ -81,7 +81,12 @@ impl PostgresSagas {
     }
 
     async fn end_in(&self, client: &Timed, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
-        let failed = |error| from_postgres("ending a saga", error);
+        // Whatever is wrong with our own statements, a schema that is not migrated yet say, is no refusal of the application's:
+        // nothing is to be taken back for it.
+        let failed = |error| {
+            let error = from_postgres("ending a saga", error);
+            Error::new(ErrorKind::Unavailable, error.to_string()).with_source(error)
+        };
         let holder = &self.config.holder;
         let held = client.query_opt(ENDING, &[&claim.id, &claim.term, holder]).await.map_err(failed)?;
         let row = held.ok_or_else(|| gone(claim))?;

@@ -119,6 +119,8 @@ impl PostgresWorkspaces {
         client.begin().await.map_err(failed)?;
         let begun = async {
             if let Some((setting, sql)) = statement {
+                // Whoever asks for the same at the same time waits, and then sees that it was begun.
+                client.execute(ALONE, &[&kind, &workspace]).await.map_err(failed)?;
                 let earlier = client.query_one(WAS_BEGUN, &[&kind, &workspace]).await.map_err(failed)?;
                 if !earlier.try_get(0).map_err(|error| from_postgres(doing, error))? {
                     let refused = |error| from_postgres(setting, error);
@@ -136,6 +138,8 @@ impl PostgresWorkspaces {
         begun
     }
 }
+
+const ALONE: &str = "select pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))";
 
 const WAS_BEGUN: &str = "select exists (select from outbox.sagas where kind = $1 and subject = $2)";
 

@@ -248,14 +248,21 @@ async fn a_saga_whose_end_is_refused_can_be_ended_untold_and_no_other(store: &im
     let held = claimed(&*worker).await;
     worker.record(held.claim(), &[acting("flight")]).await.unwrap();
     assert!(!people.end_untold(KIND, "anna").await.unwrap(), "it has more to do");
-    worker.end(held.claim(), &done()).await.unwrap_err();
-    worker.record(held.claim(), &[SagaEvent::EndFailed { why: "refused".to_owned() }]).await.unwrap();
+    let refused = || SagaEvent::EndFailed { why: "refused".to_owned() };
+    worker.record(held.claim(), &[refused()]).await.unwrap();
+    assert!(!people.end_untold(KIND, "anna").await.unwrap(), "it can still be taken back");
+    let back = [SagaEvent::Compensating { why: "late".to_owned() }, SagaEvent::Undone { step: "flight".to_owned() }];
+    worker.record(held.claim(), &back).await.unwrap();
+    assert!(!people.end_untold(KIND, "anna").await.unwrap(), "its end is not refused yet");
+    let compensated = SagaEnding { outcome: SagaOutcome::Compensated, error: Some("late".to_owned()), ..done() };
+    worker.end(held.claim(), &compensated).await.unwrap_err();
+    worker.record(held.claim(), &[refused()]).await.unwrap();
     worker.release(held.claim(), Duration::from_secs(600)).await.unwrap();
     assert!(people.end_untold(KIND, "anna").await.unwrap());
     let held = claimed(&*worker).await;
-    worker.end(held.claim(), &done()).await.unwrap();
+    worker.end(held.claim(), &compensated).await.unwrap();
     assert_eq!(store.endings().await, [""; 0], "nobody was told");
-    assert_eq!(people.list(None, 1).await.unwrap()[0].outcome, Some(SagaOutcome::Done));
+    assert_eq!(people.list(None, 1).await.unwrap()[0].outcome, Some(SagaOutcome::Compensated));
     assert!(!people.end_untold(KIND, "anna").await.unwrap(), "it is over");
 }
 

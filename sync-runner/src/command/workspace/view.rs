@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use sync_core::port::{PastSaga, Placement, SagaEvent, SagaOutcome};
-use sync_core::workspace::{CREATE, DELETE};
+use sync_core::port::{PastSaga, Placement, SagaEvent};
+
+use crate::workspaces::{error, state};
 
 /// A workspace, by the saga that was begun about it last and by what it occupies.
 #[derive(Debug, Serialize)]
@@ -65,29 +66,6 @@ impl Workspace {
     pub(super) fn is_well(&self) -> bool {
         self.state != "failed" && self.left.is_empty()
     }
-}
-
-/// Whether a saga is about workspaces.
-pub(super) fn is_about_workspaces(past: &PastSaga) -> bool {
-    [CREATE, DELETE].contains(&past.saga.kind.as_str())
-}
-
-/// What the cleanup has removed, because the application knew nothing of it any more, is not there although it was.
-fn state(past: &PastSaga, placement: Option<&Placement>) -> &'static str {
-    match (past.saga.kind.as_str(), past.outcome) {
-        (DELETE, None) => "deleting",
-        (DELETE, Some(_)) => "deleted",
-        (_, None) if error(past).is_some() => "failing",
-        (_, None) => "creating",
-        (_, Some(SagaOutcome::Done)) if placement.is_none() => "removed",
-        (_, Some(SagaOutcome::Done)) => "ready",
-        (_, Some(SagaOutcome::Compensated)) => "failed",
-    }
-}
-
-fn error(past: &PastSaga) -> Option<String> {
-    let why = |event: &SagaEvent| if let SagaEvent::Compensating { why } = event { Some(why.clone()) } else { None };
-    past.saga.log.iter().find_map(why)
 }
 
 fn waits(past: &PastSaga) -> Option<String> {

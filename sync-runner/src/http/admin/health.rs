@@ -6,6 +6,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{State, json_of};
 
@@ -16,9 +17,9 @@ pub(super) async fn live() -> Response {
 
 /// Whether it can do its work, and if not, what is in the way.
 pub(super) async fn ready(Shared(state): Shared<Arc<State>>) -> Response {
-    let problems = state.seen.borrow().readiness.problems();
-    if problems.is_empty() {
-        return json_of(StatusCode::OK, &json!({ "status": "ok" }));
+    let (is_ready, problems) = state.seen.borrow().readiness.at(Instant::now());
+    if is_ready {
+        return json_of(StatusCode::OK, &json!({ "status": "ok", "problems": problems }));
     }
     json_of(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "problems": problems }))
 }

@@ -11,14 +11,15 @@ use subtle::ConstantTimeEq as _;
 use sync_core::port::{DeadLetters as _, Kept, Selection};
 use sync_core::{Error, ErrorKind};
 
-use super::{LetterDesk, State, failed, json_of, refuse, status_of};
-use crate::letters::{Letter, replay_one};
+use super::{State, failed, json_of, refuse, status_of};
+use crate::letters::{Letter, LetterDesk, Tried};
 
 /// Letters of one answer, at most.
 const MOST: usize = 200;
 
 /// `GET /api/dead-letters?after=ID&limit=N`: lowest numbers first.
 pub(super) async fn list(Shared(state): Shared<Arc<State>>, RawQuery(query): RawQuery) -> Response {
+    let Ok(_place) = state.reads.acquire().await else { return failed(&closed()) };
     match page(&state.desk, query.as_deref().unwrap_or_default()).await {
         Ok((letters, more)) => {
             let shown: Vec<_> = letters.iter().map(Letter::of).collect();
@@ -49,10 +50,15 @@ async fn page(desk: &LetterDesk, query: &str) -> Result<(Vec<Kept>, bool), Error
 
 /// `GET /api/dead-letters/ID`: with all it holds.
 pub(super) async fn one(Shared(state): Shared<Arc<State>>, Path(id): Path<String>) -> Response {
+    let Ok(_place) = state.reads.acquire().await else { return failed(&closed()) };
     match found(&state.desk, &id).await {
         Ok(kept) => json_of(StatusCode::OK, &Letter::of(&kept)),
         Err((status, error)) => refuse(status, &error),
     }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Internal, "no more letters are shown")
 }
 
 async fn found(desk: &LetterDesk, id: &str) -> Result<Kept, (StatusCode, Error)> {
@@ -67,13 +73,12 @@ async fn found(desk: &LetterDesk, id: &str) -> Result<Kept, (StatusCode, Error)>
 
 /// `POST /api/dead-letters/ID/replay`.
 pub(super) async fn replay(state: Shared<Arc<State>>, id: Path<String>, headers: HeaderMap) -> Response {
-    decide(state, id, headers, async |desk, kept| {
-        match replay_one(&kept, &desk.replayers, &desk.subscription, &desk.letters).await? {
-            None => Ok(()),
-            Some(refused) => Err(Error::new(
-                ErrorKind::Contract,
-                format!("it failed again, and is kept under another number: {refused}"),
-            )),
+    decide(state, id, headers, async |desk, kept| match desk.replay(&kept).await? {
+        Tried::Done => Ok(()),
+        Tried::Impossible(error) => Err(Error::new(ErrorKind::Contract, error.to_string())),
+        Tried::ParkedAnew(error) => {
+            let what = format!("it failed again, and is kept under another number: {error}");
+            Err(Error::new(ErrorKind::Contract, what))
         }
     })
     .await

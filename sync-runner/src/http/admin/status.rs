@@ -57,9 +57,13 @@ pub(super) async fn now(Shared(state): Shared<Arc<State>>) -> Response {
 
 /// `GET /api/events`: what is seen, again and again, until the process ends.
 pub(super) async fn events(Shared(state): Shared<Arc<State>>) -> Response {
+    let Ok(place) = Arc::clone(&state.streams).try_acquire_owned() else {
+        let error = Error::new(ErrorKind::Unavailable, "too many pages are open; close one, or ask for api/status");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, &error);
+    };
     let mut seen = state.seen.clone();
     seen.mark_changed();
-    let events = stream::unfold((state, seen), |(state, mut seen)| async move {
+    let events = stream::unfold((state, seen, place), |(state, mut seen, place)| async move {
         loop {
             let changed = tokio::select! {
                 () = state.shutdown.cancelled() => return None,
@@ -74,7 +78,7 @@ pub(super) async fn events(Shared(state): Shared<Arc<State>>) -> Response {
             }
             sleep(PACE).await;
             let event = format!("event: status\ndata: {snapshot}\n\n");
-            return Some((Ok::<_, Infallible>(event), (state, seen)));
+            return Some((Ok::<_, Infallible>(event), (state, seen, place)));
         }
     });
     let headers =
