@@ -24,7 +24,7 @@ pub(crate) use self::workspace::{
                   sync-runner migrate   create or update the outbox in PostgreSQL; then watch a table\n  \
                   sync-runner check     see whether everything can be reached and fits together\n  \
                   sync-runner run       start\n\n\
-                  Exit code: 0 done, 1 failed at run time, 2 something is wrong with the configuration."
+                  Exit code: 0 done, 1 failed at run time, 2 something is wrong with the configuration or the arguments."
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -88,6 +88,7 @@ pub(crate) enum Command {
 
 /// For `init`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner init\n  sync-runner init --path /etc/sync-runner/sync.toml")]
 pub(crate) struct InitArgs {
     /// Where to write it.
     #[arg(long, default_value = crate::config::DEFAULT_PATH)]
@@ -107,6 +108,8 @@ pub(crate) struct JsonArgs {
 
 /// For `migrate`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner migrate --dry-run\n  sync-runner migrate\n\
+                  JSON: {\"migrations\": [name, …]}, those that were applied.")]
 pub(crate) struct MigrateArgs {
     /// Only tells what would be applied.
     #[arg(long)]
@@ -118,6 +121,9 @@ pub(crate) struct MigrateArgs {
 
 /// For `run`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner run\n  sync-runner run --roles relay,admin\n  \
+                  sync-runner run --roles indexer --set log.format=json\n\
+                  Exit code 0 after a signal and an orderly end; 130 or 143 after a second signal.")]
 pub(crate) struct RunArgs {
     /// What this process does, with commas. Several processes may run the same role.
     #[arg(
@@ -165,6 +171,9 @@ impl RoleName {
 
 /// For `status`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner status\n  sync-runner status --watch\n  \
+                  sync-runner status --json | jq .outbox.events_behind\n\
+                  Exit code 1 also when a stage could not be asked; the others are told all the same.")]
 pub(crate) struct StatusArgs {
     /// Prints again every two seconds, until SIGINT.
     #[arg(long)]
@@ -176,6 +185,7 @@ pub(crate) struct StatusArgs {
 
 /// For `runs`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner runs\n  sync-runner runs --index jobs --limit 5 --json")]
 pub(crate) struct RunsArgs {
     /// Only of this index.
     #[arg(long)]
@@ -190,7 +200,8 @@ pub(crate) struct RunsArgs {
 
 /// For `search-indexes`.
 #[derive(Debug, Args)]
-#[command(after_help = "Each index costs its table's writers something: leave out what nobody filters or sorts by.\n\
+#[command(after_help = "Examples:\n  sync-runner search-indexes jobs\n  sync-runner search-indexes jobs --apply\n\
+                  Each index costs its table's writers something: leave out what nobody filters or sorts by.\n\
                   JSON: {\"indexes\": [index, name, purpose, table, sql, there], \"without\": [index, field, why]}.")]
 pub(crate) struct SearchIndexesArgs {
     /// The index, as its section [indexes.NAME] calls it; all that can be searched when none is named.
@@ -206,6 +217,7 @@ pub(crate) struct SearchIndexesArgs {
 
 /// For `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sync-runner demo --jobs 10000")]
 pub(crate) struct DemoArgs {
     /// About how many jobs to write.
     #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -231,6 +243,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example_that_is_taken() {
+        let mut commands: Vec<_> = Cli::command().get_subcommands().cloned().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            if command.has_subcommands() || command.get_name() == "help" {
+                continue;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<_> = help.lines().filter(|line| line.starts_with("  sync-runner ")).collect();
+            assert!(!examples.is_empty(), "{} has no example", command.get_name());
+            for example in examples {
+                // As far as it is not another program's.
+                let words = example.split(" | ").next().unwrap().split(" > ").next().unwrap();
+                let words = words.replace("'{\"memory\": 536870912}'", "{\"memory\":536870912}");
+                let taken = Cli::try_parse_from(words.split_whitespace());
+                assert!(taken.is_ok(), "{example}: {}", taken.unwrap_err());
+            }
+        }
     }
 
     #[test]

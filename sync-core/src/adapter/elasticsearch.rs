@@ -10,6 +10,7 @@ mod get;
 mod hits;
 mod index;
 mod inventory;
+mod look;
 mod meta;
 mod name;
 mod searcher;

@@ -18,6 +18,7 @@ mod producing;
 mod publisher;
 mod record;
 mod subscriber;
+mod topic;
 mod topics;
 mod transactor;
 
@@ -25,5 +26,6 @@ pub use self::check::{TopicReport, TopicState, TransactionReport, check, check_t
 pub use self::config::{KafkaConfig, Sasl, SaslMechanism, Security, TopicConfig};
 pub use self::publisher::KafkaPublisher;
 pub use self::subscriber::KafkaSubscriber;
+pub use self::topic::Topic;
 pub use self::transactor::{KafkaTransactor, TransactorConfig};
 pub use crate::adapter::partition::partition_for;

@@ -50,6 +50,9 @@ fn age(text: &str) -> Result<Duration, String> {
 
 /// For `dlq list`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sync-runner dlq list\n  sync-runner dlq list --reader jobs --error refused --json"
+)]
 pub(crate) struct DlqListArgs {
     /// Which letters.
     #[command(flatten)]
@@ -64,6 +67,7 @@ pub(crate) struct DlqListArgs {
 
 /// For `dlq show`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sync-runner dlq show 42")]
 pub(crate) struct DlqShowArgs {
     /// Its number, as `list` shows it.
     #[arg(value_name = "NUMBER")]
@@ -75,7 +79,12 @@ pub(crate) struct DlqShowArgs {
 
 /// For `dlq replay` and `dlq discard`.
 #[derive(Debug, Args)]
-#[command(mut_group("selection", |group| group.required(true)))]
+#[command(
+    mut_group("selection", |group| group.required(true)),
+    after_help = "Examples, the same for replay and discard:\n  sync-runner dlq replay --id 42\n  \
+                  sync-runner dlq replay --reader jobs --error refused\n  sync-runner dlq discard --older-than 720h\n\
+                  Exit code 1 when a letter was tried again and failed again: it is kept, under another number."
+)]
 pub(crate) struct DlqChosenArgs {
     /// Which letters.
     #[command(flatten)]

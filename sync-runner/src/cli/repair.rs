@@ -12,6 +12,8 @@ use crate::config::parse_duration;
 
 /// For `backfill`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner backfill jobs\n  sync-runner backfill jobs --rate 5000\n\
+                  Exit code 1 also when it was stopped: the next one goes on where it was.")]
 pub(crate) struct BackfillArgs {
     /// The index, as its section [indexes.NAME] calls it.
     #[arg(value_name = "INDEX")]
@@ -29,11 +31,11 @@ pub(crate) struct BackfillArgs {
 
 /// For `reconcile`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code 1 also when it was stopped, when something could not be compared or put right, or was parked, and \
+#[command(after_help = "Examples:\n  sync-runner reconcile jobs\n  sync-runner reconcile --full --dry-run\n  \
+                  sync-runner reconcile jobs --since 48h --deep\n\
+                  Exit code 1 also when it was stopped, when something could not be compared or put right, or was parked, and \
                   in a dry run when anything differs. Keys that may be on their way and dead letters do not count.\n\
-                  JSON: {\"reconciled\": [one object an index]}; versions as Elasticsearch's _version."
-)]
+                  JSON: {\"reconciled\": [one object an index]}; versions as Elasticsearch's _version.")]
 pub(crate) struct ReconcileArgs {
     /// The indexes, as their sections [indexes.NAME] call them; all when none is named.
     #[arg(value_name = "INDEX")]
@@ -61,7 +63,8 @@ pub(crate) struct ReconcileArgs {
 /// For `reindex`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The index that was searched is kept until --finish; it takes no writes any more. The mapping of a re-index is \
+    after_help = "Examples:\n  sync-runner reindex jobs --mapping jobs.v2.json\n  sync-runner reindex jobs --finish\n\
+                  The index that was searched is kept until --finish; it takes no writes any more. The mapping of a re-index is \
                   kept with it: to go on, --mapping need not be said again. Once it is searched, set indexes.NAME.mapping to \
                   the same file.\n\
                   Exit code 1 also when it was stopped or another process is at work on it, 2 also when the new mapping refuses a \
@@ -127,6 +130,8 @@ fn moment(text: &str) -> Result<Moment, String> {
 
 /// For `replay`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner replay --since 2h\n  \
+                  sync-runner replay --since 2026-01-31T03:00:00Z --subscription search")]
 pub(crate) struct ReplayArgs {
     /// Of this subscription; relay.subscription when none is named.
     #[arg(long, value_name = "NAME")]

@@ -23,13 +23,13 @@ pub(crate) enum WorkspaceCommand {
 
 /// For `workspace create`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The statement workspaces.create is run in the same transaction. This process works on it itself; should \
+#[command(after_help = "Examples:\n  sync-runner workspace create\n  \
+                  sync-runner workspace create --id w-42 --image nginx:1.29 --params '{\"memory\": 536870912}'\n\
+                  The statement workspaces.create is run in the same transaction. This process works on it itself; should \
                   it end before, a process with the role workspaces goes on. Repeated with the same id and params, it waits for \
                   what was begun.\n\
                   Exit code 1 when it was taken back, or when this process was interrupted before the end. JSON: workspace, \
-                  saga, state, host, container, address, host_name, error, left, waits, began_at, ended_at."
-)]
+                  saga, state, host, container, address, host_name, error, left, waits, began_at, ended_at.")]
 pub(crate) struct WorkspaceCreateArgs {
     /// What it is called everywhere: letters, digits, `_`, `.` and `-`; a new UUID when not said.
     #[arg(long)]
@@ -64,6 +64,7 @@ fn object(text: &str) -> Result<serde_json::Value, String> {
 
 /// For `workspace list`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sync-runner workspace list --json")]
 pub(crate) struct WorkspaceListArgs {
     /// How many at most.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -75,6 +76,7 @@ pub(crate) struct WorkspaceListArgs {
 
 /// For `workspace status`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sync-runner workspace status w-42")]
 pub(crate) struct WorkspaceStatusArgs {
     /// The workspace.
     #[arg(value_name = "WORKSPACE")]
@@ -86,11 +88,10 @@ pub(crate) struct WorkspaceStatusArgs {
 
 /// For `workspace delete`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The statement workspaces.delete is run in the same transaction. What cannot be removed is left to the \
+#[command(after_help = "Example:\n  sync-runner workspace delete w-42\n\
+                  The statement workspaces.delete is run in the same transaction. What cannot be removed is left to the \
                   role cleanup, and told as `left`. Exit code 1 then, or when this process was interrupted before the end. \
-                  JSON: as for create."
-)]
+                  JSON: as for create.")]
 pub(crate) struct WorkspaceDeleteArgs {
     /// The workspace.
     #[arg(value_name = "WORKSPACE")]
@@ -105,10 +106,9 @@ pub(crate) struct WorkspaceDeleteArgs {
 
 /// For `workspace give-up`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "`workspace status` shows such a refusal as `waits`. When workspaces.failed or workspaces.deleted can be \
-                  mended, mend it instead: it is tried again until it is taken. JSON and exit codes: as for create."
-)]
+#[command(after_help = "Example:\n  sync-runner workspace give-up w-42\n\
+                  `workspace status` shows such a refusal as `waits`. When workspaces.failed or workspaces.deleted can be \
+                  mended, mend it instead: it is tried again until it is taken. JSON and exit codes: as for create.")]
 pub(crate) struct WorkspaceGiveUpArgs {
     /// The workspace.
     #[arg(value_name = "WORKSPACE")]
@@ -120,10 +120,9 @@ pub(crate) struct WorkspaceGiveUpArgs {
 
 /// For `workspace cleanup`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code 1 also when something could not be looked at or removed. JSON: removed [kind, workspace, place, \
-                  why], failed, waiting, dry_run."
-)]
+#[command(after_help = "Examples:\n  sync-runner workspace cleanup --dry-run\n  sync-runner workspace cleanup\n\
+                  Exit code 1 also when something could not be looked at or removed. JSON: removed [kind, workspace, place, \
+                  why], failed, waiting, dry_run.")]
 pub(crate) struct WorkspaceCleanupArgs {
     /// Only tells what would be removed.
     #[arg(long)]

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sync_core::telemetry::metrics::{ALL, MetricKind};
-use sync_core::testkit::{HttpReply, HttpResponder};
 
 use crate::http::{Answer, ask, get};
 use crate::runner::{BOUND, Running, closed_port};
@@ -42,7 +40,7 @@ pub(crate) fn end(running: Running) {
 }
 
 #[track_caller]
-fn until(what: &str, fits: impl Fn() -> Option<Value>) -> Value {
+pub(crate) fn until(what: &str, fits: impl Fn() -> Option<Value>) -> Value {
     let by = Instant::now() + BOUND;
     loop {
         if let Some(found) = fits() {
@@ -220,46 +218,4 @@ async fn the_snapshot_comes_again_and_again_until_the_process_ends_at_once() {
     let began = Instant::now();
     end(running);
     assert!(began.elapsed() < Duration::from_secs(5), "an open stream held it up: {:?}", began.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn conditions_are_told_when_they_begin_and_when_they_are_over() {
-    let stage = Stage::migrated("kafka").await;
-    let heard = Arc::<Mutex<Vec<Value>>>::default();
-    let hook = HttpResponder::start({
-        let heard = Arc::clone(&heard);
-        move |request| {
-            heard.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
-            HttpReply::Answer { status: 200, body: String::new() }
-        }
-    })
-    .await;
-    let url = format!("alerts.webhook.url={}", hook.url());
-    let quick = ["hold=0s", "settle=1s", "sync_lag=2s", "sync_lag_noticed=1s", "dead_letters=1", "consumer_lag=5"];
-    let quick: Vec<_> = quick.iter().map(|set| format!("alerts.conditions.{set}")).collect();
-    let quick: Vec<_> = quick.iter().flat_map(|set| ["--set", set.as_str()]).chain(["--set", &url]).collect();
-    let (watching, port) = start(&stage, "relay,admin", &quick);
-    // Nobody indexes: what is written waits on the bus.
-    stage.sql("insert into jobs select i, 'title' from generate_series(1, 20) i").await;
-    let fires = |told: &Value, name: &str| {
-        let alerts = told["alerts"].as_array().unwrap();
-        alerts.iter().any(|alert| alert["name"] == name && alert["state"] == "firing")
-    };
-    for name in ["ConsumerLagHigh", "SyncLagHigh", "SyncLagNoticed"] {
-        until_status(port, name, |told| fires(told, name));
-    }
-    let (indexing, _) = start(&stage, "indexer,admin", &[]);
-    let none =
-        |told: &Value| ["ConsumerLagHigh", "SyncLagHigh", "SyncLagNoticed"].iter().all(|name| !fires(told, name));
-    until_status(port, "all over", none);
-    let told = |name: &str, state: &str| {
-        let heard = heard.lock().unwrap();
-        heard.iter().filter(|body| body["alert"] == name && body["state"] == state).count()
-    };
-    for name in ["ConsumerLagHigh", "SyncLagHigh", "SyncLagNoticed"] {
-        until(name, || (told(name, "resolved") == 1).then_some(Value::Null));
-        assert_eq!(told(name, "firing"), 1, "{name} is told once");
-    }
-    end(indexing);
-    end(watching);
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod admin;
+mod alerts;
 mod backfill;
 mod configuration;
 mod dead_letters;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber, TopicConfig, TopicState, check};
+use sync_core::adapter::kafka::{KafkaPublisher, KafkaSubscriber, Topic, TopicConfig, TopicState, check};
 use sync_core::port::{Consumer, OffsetCommit, Polled, Publisher, Subscriber};
 use sync_core::{ErrorKind, Remedy};
 use tokio::task::spawn_blocking;
@@ -25,8 +25,15 @@ async fn a_missing_topic_is_created_as_configured() {
     assert_eq!((before[0].topic.as_str(), before[0].state), (topic.as_str(), TopicState::Creatable));
     publish(&KafkaPublisher::new(&config).unwrap(), vec![message(&topic, "job", 1)]).await;
     let after = check(&config, std::slice::from_ref(&topic)).await.unwrap();
-    let present = TopicState::Present { partitions: 5, replication: 1, max_message_bytes: 1_048_588 };
-    assert_eq!(after[0].state, present);
+    let present = Topic {
+        partitions: 5,
+        replication: 1,
+        brokers: 1,
+        max_message_bytes: 1_048_588,
+        min_in_sync: 1,
+        keeps_for: None,
+    };
+    assert_eq!(after[0].state, TopicState::Present(present));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +43,7 @@ async fn two_may_create_a_topic_at_once() {
     let race = publishers.iter().map(|publisher| publish(publisher, vec![message(&topic, "job", 1)]));
     futures::future::join_all(race).await;
     let found = check(&config(), std::slice::from_ref(&topic)).await.unwrap();
-    assert!(matches!(found[0].state, TopicState::Present { partitions: 3, .. }), "{found:?}");
+    assert!(matches!(found[0].state, TopicState::Present(Topic { partitions: 3, .. })), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

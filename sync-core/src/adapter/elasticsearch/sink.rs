@@ -8,21 +8,18 @@ use ::elasticsearch::http::Method;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::bulk;
 use super::client::{Answer, Client, Judged};
 use super::config::{ElasticsearchConfig, IndexConfig};
 use super::get::{Held, Wanted};
-use super::hits::Hits;
 use super::index::{Index, acknowledged};
 use super::meta;
 use super::name::segment;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::port::{History, Outcome, Sink, Stored, Write};
-use crate::version::Version;
 
 /// One index of an Elasticsearch cluster, written under external versions.
 ///
@@ -72,59 +69,6 @@ impl ElasticsearchSink {
 
     fn at(config: &ElasticsearchConfig, index: IndexConfig, place: Place) -> Result<Self, Error> {
         Ok(Self { client: Client::new(config)?, index: Index::new(index)?, place })
-    }
-
-    /// How many documents a search would see, `None` when there is no such index. Unlike [`Sink::count`], it creates
-    /// and refreshes nothing.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
-    pub async fn documents(&self) -> Result<Option<u64>, Error> {
-        #[derive(Deserialize)]
-        struct Counted {
-            count: u64,
-        }
-
-        let doing = format!("counting the documents of {}", self.index.alias());
-        let path = format!("/{}/_count", segment(self.index.alias()));
-        let answer = self.client.send(Method::Get, &path, None).await?;
-        match answer.judge(Asked::Other, &doing)? {
-            Judged::Done => answer.read(&doing).map(|counted: Counted| Some(counted.count)),
-            Judged::IndexMissing => Ok(None),
-        }
-    }
-
-    /// A look into the index for a person: up to `limit` keys and documents that match a query string
-    /// (`title:invoice AND status:FAILED`), as far as Elasticsearch has refreshed.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Denied`; `Configuration` also when the query cannot be read.
-    pub async fn look(&self, query: &str, limit: usize) -> Result<Vec<(String, Stored)>, Error> {
-        #[derive(Deserialize)]
-        struct Found<'a> {
-            #[serde(borrow)]
-            hits: Hits<Hit<'a>>,
-        }
-        #[derive(Deserialize)]
-        struct Hit<'a> {
-            #[serde(rename = "_id")]
-            key: String,
-            #[serde(rename = "_version")]
-            version: u64,
-            #[serde(borrow, rename = "_source")]
-            source: &'a RawValue,
-        }
-
-        let doing = format!("searching {}", self.index.alias());
-        let body =
-            serde_json::json!({ "size": limit, "version": true, "query": { "query_string": { "query": query } } });
-        let answer = self.ask(Method::Post, "/_search", Some(body.to_string().into()), &doing).await?;
-        let Found { hits: Hits { hits } } = answer.read(&doing)?;
-        let stored = |hit: Hit<'_>| {
-            let version = Version::from_external(hit.version);
-            (hit.key, Stored { version, document: hit.source.get().to_owned() })
-        };
-        Ok(hits.into_iter().map(stored).collect())
     }
 
     pub(super) fn client(&self) -> &Client {

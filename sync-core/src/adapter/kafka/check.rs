@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::client::off_thread;
 use super::config::KafkaConfig;
 use super::producing::KnownTopics;
+use super::topic::Topic;
 use super::topics;
 use super::transactor::{TransactionalProducer, TransactorConfig};
 use crate::error::Error;
@@ -26,14 +27,7 @@ pub struct TopicReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicState {
     /// It is.
-    Present {
-        /// How many partitions it has.
-        partitions: i32,
-        /// The copies of its least copied partition.
-        replication: usize,
-        /// The largest batch it takes, in bytes.
-        max_message_bytes: usize,
-    },
+    Present(Topic),
     /// It is not; it may be created, and the brokers said they would.
     Creatable,
     /// It is not, and may not be created (`kafka.topics.create`).
@@ -48,11 +42,9 @@ pub enum TopicState {
 /// `Unavailable` when no broker answers.
 pub async fn check(config: &KafkaConfig, topics: &[String]) -> Result<Vec<TopicReport>, Error> {
     let found = topics::inspect(config, topics.to_vec(), PATIENCE).await?;
-    let report = |(topic, found): (String, Option<topics::Topic>)| {
+    let report = |(topic, found): (String, Option<Topic>)| {
         let state = match found {
-            Some(topics::Topic { partitions, replication, max_message_bytes }) => {
-                TopicState::Present { partitions, replication, max_message_bytes }
-            }
+            Some(topic) => TopicState::Present(topic),
             None if config.topics.create => TopicState::Creatable,
             None => TopicState::Missing,
         };

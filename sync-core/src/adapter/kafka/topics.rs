@@ -14,6 +14,7 @@ use tokio::task;
 use super::client::{Reporter, aside, ask};
 use super::config::KafkaConfig;
 use super::error::{kind_of, translate};
+use super::topic::{Shape, Topic, setting};
 use crate::error::{Error, ErrorKind};
 
 /// The least an admin request gets, however late it is: the brokers have just answered another one.
@@ -25,15 +26,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const HEARSAY: Duration = Duration::from_secs(5);
 /// How long to wait before asking for settings again.
 const SETTINGS_PAUSE: Duration = Duration::from_millis(100);
-
-/// A topic as the cluster has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Topic {
-    pub(super) partitions: i32,
-    pub(super) replication: usize,
-    /// The largest batch it takes, in bytes.
-    pub(super) max_message_bytes: usize,
-}
 
 /// Looks the topics up, creating those that are missing where that is allowed.
 ///
@@ -165,9 +157,6 @@ const COMPACTED: &[(&str, &str)] = &[
     ("min.cleanable.dirty.ratio", "0.1"),
 ];
 
-/// Partitions and replicas.
-type Shape = (i32, usize);
-
 /// A connection to ask with. Everything about it blocks.
 struct Inquiry {
     config: KafkaConfig,
@@ -233,8 +222,11 @@ impl Inquiry {
                     let partitions = topic.partitions();
                     if partitions.iter().all(|partition| partition.leader() >= 0) || self.is_late() {
                         let replication = partitions.iter().map(|partition| partition.replicas().len()).min();
-                        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-                        return Ok(Some((count, replication.unwrap_or_default())));
+                        return Ok(Some(Shape {
+                            partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
+                            replication: replication.unwrap_or_default(),
+                            brokers: metadata.brokers().len(),
+                        }));
                     }
                 }
                 Some(Code::UnknownTopicOrPartition) => return Ok(None),
@@ -321,7 +313,7 @@ impl Inquiry {
         let answers = self.settings(std::iter::once(name), doing)?;
         let Some(answer) = answers.into_iter().next() else { return Ok(()) };
         let answer = answer.map_err(|code| of_topic(name, "cannot be described", code))?;
-        match answer.get("cleanup.policy").and_then(|entry| entry.value.as_deref()) {
+        match setting(&answer, "cleanup.policy") {
             Some("compact") => Ok(()),
             Some(other) => {
                 let what = format!(
@@ -346,20 +338,12 @@ impl Inquiry {
         let doing = || "kafka: cannot read the topics' max.message.bytes".to_owned();
         let answers = self.settings(shapes.keys().map(String::as_str), doing)?;
         // Answers come in the order of the questions.
-        let limit = |((name, (partitions, replication)), answer): ((String, Shape), Result<ConfigResource, Code>)| {
-            let answer = answer.map_err(|code| of_topic(&name, "cannot be described", code))?;
-            let limit = answer.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok());
-            // An answer without entries is how a missing permission shows.
-            let max_message_bytes = limit.ok_or_else(|| {
-                let mend = "grant DescribeConfigs on the topic";
-                Error::new(
-                    ErrorKind::Denied,
-                    format!("kafka: may not read max.message.bytes of topic {name:?}; {mend}"),
-                )
-            })?;
-            Ok((name, Topic { partitions, replication, max_message_bytes }))
+        let topic = |((name, shape), answer): ((String, Shape), Result<ConfigResource, Code>)| {
+            let settings = answer.map_err(|code| of_topic(&name, "cannot be described", code))?;
+            let topic = Topic::of(&name, shape, &settings)?;
+            Ok((name, topic))
         };
-        shapes.into_iter().zip(answers).map(limit).collect()
+        shapes.into_iter().zip(answers).map(topic).collect()
     }
 }
 

@@ -1,9 +1,11 @@
 //! Checks of Elasticsearch: the cluster, and whether each index can be made there.
 
+use std::time::Duration;
+
 use sync_core::{Error, ErrorKind, Remedy};
 
 use super::finding::Finding;
-use crate::config::{Config, Index};
+use crate::config::{Config, Index, parse_duration};
 use crate::render;
 use crate::wire::Wire;
 
@@ -16,9 +18,10 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     for (name, index) in &config.indexes {
         let part = format!("indexes.{name}");
         findings.push(match self::index(wire, index).await {
-            Ok(found) => Finding::ok(part, "mapping", found),
-            Err(error) => Finding::failed(part, "mapping", &error),
+            Ok(found) => Finding::ok(part.as_str(), "mapping", found),
+            Err(error) => Finding::failed(part.as_str(), "mapping", &error),
         });
+        findings.extend(deletes(wire, &part, index).await);
     }
     findings
 }
@@ -38,6 +41,27 @@ async fn index(wire: &Wire<'_>, index: &Index) -> Result<String, Error> {
     Ok(format!("alias {:?}, {state}; {mapping}", index.alias))
 }
 
+/// How long the index knows that a document was deleted; nothing where that cannot be asked, which has a line of its own.
+async fn deletes(wire: &Wire<'_>, part: &str, index: &Index) -> Option<Finding> {
+    let kept = wire.sink(index).ok()?.remembers_deletes().await.ok()??;
+    Some(of_deletes(part, &kept))
+}
+
+/// A message may be that late without finding its document deleted and forgotten. What a new index is made with.
+const LONG_ENOUGH: Duration = Duration::from_secs(3_600);
+
+fn of_deletes(part: &str, kept: &str) -> Finding {
+    let found = format!("the version of a deleted document is known for {kept}");
+    if parse_duration(kept).is_none_or(|kept| kept >= LONG_ENOUGH) {
+        return Finding::ok(part, "deletes", found);
+    }
+    let found = format!(
+        "{found}: a message that is later than that may bring it back, until the next reconciliation finds it; leave \
+         index.gc_deletes out of the mapping, or set it to 1h or more"
+    );
+    Finding::warning(part, "deletes", found)
+}
+
 async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {
     let cluster = wire.cluster().await?;
     let version = cluster.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
@@ -55,5 +79,20 @@ async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {
         }
         "red" => Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; some index is not complete"))),
         other => Err(Error::new(ErrorKind::Configuration, format!("elasticsearch.url: the health is {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Verdict;
+    use super::*;
+
+    #[test]
+    fn an_index_that_forgets_deletes_too_soon_is_told_with_the_setting() {
+        for (kept, verdict) in
+            [("1h", Verdict::Ok), ("2d", Verdict::Ok), ("60s", Verdict::Warning), ("0ms", Verdict::Warning)]
+        {
+            assert_eq!(of_deletes("indexes.jobs", kept).verdict, verdict, "{kept}");
+        }
     }
 }

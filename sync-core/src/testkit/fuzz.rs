@@ -1,0 +1,63 @@
+//! Everything that reads what comes from outside, as functions of the bytes that arrive, and what they may never do.
+//!
+//! Fuzzers begin from the examples: one among the property tests, which only changes them, and one in `tests/fuzz`, which
+//! sees what code its changes reach.
+
+#[cfg(feature = "docker")]
+mod docker;
+#[cfg(feature = "elasticsearch")]
+mod elasticsearch;
+mod message;
+mod mutate;
+mod query;
+
+pub use self::mutate::mutated;
+
+/// Something that reads bytes from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct FuzzTarget {
+    /// Its name.
+    pub name: &'static str,
+    /// What it reads when nobody means harm.
+    pub examples: &'static [&'static str],
+    /// Reads the bytes, and panics where it does not keep its promises.
+    pub run: fn(&[u8]),
+}
+
+/// All of them, as far as their features are switched on.
+#[must_use]
+pub fn fuzz_targets() -> Vec<FuzzTarget> {
+    let mut targets = vec![message::TARGET, query::TARGET, query::CURSOR, query::MAPPING, query::TRACE_CONTEXT];
+    #[cfg(feature = "elasticsearch")]
+    targets.extend([elasticsearch::BULK, elasticsearch::DOCUMENT, elasticsearch::ANSWER]);
+    #[cfg(feature = "docker")]
+    targets.push(docker::TARGET);
+    targets
+}
+
+/// Runs what has to be waited for, on this thread. Time passes when nobody has anything else to do.
+fn wait<T>(doing: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(doing),
+        Err(error) => panic!("a runtime: {error}"),
+    }
+}
+
+/// An answer over HTTP of these bytes: the first says with which status, the rest is the body. From `~` on the rest is the
+/// whole answer, as no web server would give it.
+#[cfg(any(feature = "docker", feature = "elasticsearch"))]
+fn http_reply(bytes: &[u8]) -> super::HttpReply {
+    const STATUSES: [u16; 8] = [200, 201, 304, 400, 404, 409, 429, 500];
+    let Some((first, body)) = bytes.split_first() else { return super::HttpReply::Raw(Vec::new()) };
+    if *first >= b'~' {
+        return super::HttpReply::Raw(body.to_vec());
+    }
+    let status = STATUSES[usize::from(*first) % STATUSES.len()];
+    let mut reply =
+        format!("HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\nx-elastic-product: Elasticsearch\r\n")
+            .into_bytes();
+    reply.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    reply.extend_from_slice(body);
+    super::HttpReply::Raw(reply)
+}

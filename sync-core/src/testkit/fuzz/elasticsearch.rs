@@ -1,0 +1,151 @@
+//! Answers of Elasticsearch, and documents on their way there.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::{FuzzTarget, http_reply};
+use crate::adapter::elasticsearch::{
+    ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig, ElasticsearchSink, IndexConfig, read_bulk,
+    write_bulk,
+};
+use crate::error::ErrorKind;
+use crate::port::{Outcome, Searcher, Sink, Write};
+use crate::query::{Cursor, MAX_LIMIT, Query};
+use crate::testkit::searching::{SEARCHED_MAPPING, searched_fields};
+use crate::testkit::{HttpReply, HttpResponder};
+use crate::version::Version;
+
+fn write(key: &str, document: Option<&str>) -> Write {
+    Write { key: key.to_owned(), version: Version::from_external(7), document: document.map(str::to_owned) }
+}
+
+pub(super) const BULK: FuzzTarget = FuzzTarget {
+    name: "bulk_answer",
+    examples: &[
+        r#"{"items":[{"index":{"status":201}},{"delete":{"status":404}},{"index":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"current version [8] is higher"}}}]}"#,
+        r#"{"items":[{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"failed to parse","caused_by":{"type":"x","reason":"y"}}}},{"delete":{"status":200}},{"index":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"full"}}}]}"#,
+    ],
+    run: bulk,
+};
+
+/// An answer says of each write what became of it, or it is no answer. Nothing is taken for applied that is not said to be.
+fn bulk(bytes: &[u8]) {
+    let writes = [write("a", Some("{}")), write("b", None), write("c", Some("{}"))];
+    match read_bulk(bytes.to_vec().into(), &writes) {
+        Ok(outcomes) => {
+            let applied = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied)).count();
+            let said: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let items = said["items"].as_array().cloned().unwrap_or_default();
+            let statuses = items.iter().filter_map(|item| item.as_object()?.values().last()?["status"].as_u64());
+            let fine = statuses.filter(|status| (200..300).contains(status)).count();
+            assert!(outcomes.len() <= writes.len() && applied <= fine, "{outcomes:?}");
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+    }
+}
+
+pub(super) const DOCUMENT: FuzzTarget = FuzzTarget {
+    name: "document",
+    examples: &["{\n  \"n\": 1\r\n}", "{\"a\":[1,2,{\"b\":\"\\n\"}],\"é\":null}", "[]\n"],
+    run: document,
+};
+
+/// Whatever a document holds, it is refused, or the lines of the bulk stay those of the writes.
+fn document(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let writes = [write("before", Some("{}")), write(text, Some(text)), write("behind", None)];
+    match write_bulk(&writes) {
+        Ok(body) => {
+            let lines = body.split(|byte| *byte == b'\n').count();
+            assert_eq!(lines, 2 + 2 + 1 + 1, "{}", String::from_utf8_lossy(&body));
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Refused, "{error}"),
+    }
+}
+
+pub(super) const ANSWER: FuzzTarget = FuzzTarget {
+    name: "elasticsearch_answer",
+    examples: &[
+        r#"0{"took":1,"timed_out":false,"hits":{"total":{"value":2,"relation":"eq"},"hits":[{"_index":"x","_id":"a","_version":7,"_source":{"id":"a"},"sort":[3,"a"],"fields":{"priority":[3]}},{"_id":"b","_version":8,"_source":{},"sort":[2,"b"],"fields":{"priority":[2]}}]},"aggregations":{"f0":{"doc_count_error_upper_bound":0,"buckets":[{"key":"OPEN","doc_count":2}]},"all":{"doc_count":2}}}"#,
+        r#"0{"docs":[{"_id":"a","found":true,"_version":7,"_source":{"n":1}},{"_id":"b","found":false}]}"#,
+        r#"0{"x-1":{"aliases":{"x":{}},"mappings":{"_meta":{}},"settings":{}}}"#,
+        r#"3{"error":{"root_cause":[],"type":"search_phase_execution_exception","reason":"all shards failed","caused_by":{"type":"y","reason":"z"}},"status":400}"#,
+        "6{\"error\":\"too many\",\"status\":429}",
+        "~HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+    run: answer,
+};
+
+/// A cluster that gives every request the same answer, and clients of it.
+struct Cluster {
+    runtime: Runtime,
+    answer: Arc<std::sync::Mutex<Vec<u8>>>,
+    _server: HttpResponder,
+    sink: ElasticsearchSink,
+    searcher: ElasticsearchSearcher,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => panic!("a runtime: {error}"),
+        };
+        let answer = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let said = Arc::clone(&answer);
+        let server = runtime.block_on(HttpResponder::start(move |_| match said.lock() {
+            Ok(said) => http_reply(&said),
+            Err(_) => HttpReply::Reset,
+        }));
+        let (limit, budget) = (Duration::from_millis(300), Duration::from_millis(300));
+        let cluster =
+            ElasticsearchConfig { urls: vec![server.url()], request_timeout: limit, ..ElasticsearchConfig::default() };
+        let index = IndexConfig { alias: "x".to_owned(), mapping: SEARCHED_MAPPING.to_owned() };
+        let config = ElasticsearchSearcherConfig { alias: "x".to_owned(), budget, attempt: budget };
+        let made = ElasticsearchSink::new(&cluster, index)
+            .and_then(|sink| Ok((sink, ElasticsearchSearcher::new(&cluster, config, searched_fields())?)));
+        match made {
+            Ok((sink, searcher)) => Self { runtime, answer, _server: server, sink, searcher },
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+thread_local! {
+    static CLUSTER: RefCell<Option<Cluster>> = const { RefCell::new(None) };
+}
+
+/// Whatever is answered: it is an error, or what was asked for, of the size that was asked for.
+fn answer(bytes: &[u8]) {
+    CLUSTER.with_borrow_mut(|cluster| {
+        let cluster = cluster.get_or_insert_with(Cluster::start);
+        if let Ok(mut answer) = cluster.answer.lock() {
+            *answer = bytes.to_vec();
+        }
+        cluster.runtime.block_on(asked(&cluster.sink, &cluster.searcher));
+    });
+}
+
+async fn asked(sink: &ElasticsearchSink, searcher: &ElasticsearchSearcher) {
+    let writes = [write("a", Some("{}")), write("b", None)];
+    if let Ok(outcomes) = sink.apply(&writes).await {
+        assert_eq!(outcomes.len(), writes.len());
+    }
+    if let Ok(stored) = sink.fetch(&["a".to_owned(), "b".to_owned()]).await {
+        assert_eq!(stored.len(), 2);
+    }
+    drop((sink.count().await, sink.history().await));
+    let order = Some(crate::query::Order::By { field: "priority".to_owned(), descending: true });
+    let query = Query { limit: 1, order, facets: vec!["status".to_owned()], ..Query::default() };
+    if let Ok(found) = searcher.search(&query).await {
+        assert!(found.hits.len() <= query.limit.min(MAX_LIMIT) && found.facets.len() == 1, "{found:?}");
+        if let Some(next) = found.next {
+            let again = Cursor::parse(&next.to_string());
+            assert_eq!(again.ok(), Some(next), "the next page can be asked for");
+        }
+    }
+}

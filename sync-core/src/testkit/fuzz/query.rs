@@ -1,0 +1,83 @@
+//! What searchers write: queries, cursors; and what people and programs configure or send along.
+
+use super::FuzzTarget;
+use crate::error::ErrorKind;
+use crate::query::{Cursor, FieldNames, Fields, MAX_PARTS, Query};
+use crate::telemetry::trace::TraceContext;
+use crate::testkit::searching::{SEARCHED_MAPPING, searched_fields};
+
+pub(super) const TARGET: FuzzTarget = FuzzTarget {
+    name: "query",
+    examples: &[
+        "invoice \"annual report\" -draft status:OPEN,PAID priority:>=3 created_at:2026-01-01..2026-01-31",
+        "mig* score:1.5..2 active:true tags:a*b workspace.name:* -status:FAILED",
+        "created_at:>2026-01-01T10:00:00+01:00 priority:-5..5 \"quo\\\"ted\"",
+    ],
+    run: |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        match Query::parse(text, &searched_fields()) {
+            Ok(query) => {
+                assert!(query.text.len() + query.filters.len() <= MAX_PARTS, "{query:?}");
+                assert!(query.check(&searched_fields()).is_ok(), "{query:?}");
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Refused, "{error}"),
+        }
+    },
+};
+
+pub(super) const CURSOR: FuzzTarget = FuzzTarget {
+    name: "cursor",
+    examples: &[
+        "eyJieSI6Im1lbW9yeSIsIm9yZGVyIjp7ImJ5Ijp7ImZpZWxkIjoibiIsImRlc2NlbmRpbmciOnRydWV9fSwiZGVwdGgiOjIwLCJwbGFjZSI6ImRlcHRoIn0",
+        "eyJieSI6Im1lbW9yeSIsIm9yZGVyIjoicmVsZXZhbmNlIiwiZGVwdGgiOjIwLCJwbGFjZSI6eyJhZnRlciI6eyJ2YWx1ZSI6bnVsbCwia2V5IjoiYSJ9fX0",
+    ],
+    run: |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        match Cursor::parse(text) {
+            Ok(cursor) => {
+                assert_eq!(
+                    Cursor::parse(&cursor.to_string()).ok().as_ref(),
+                    Some(&cursor),
+                    "it is read as it was written"
+                );
+                let query = Query { order: Some(cursor.order.clone()), after: Some(cursor), ..Query::default() };
+                drop(query.check(&searched_fields()));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Refused, "{error}"),
+        }
+    },
+};
+
+pub(super) const MAPPING: FuzzTarget = FuzzTarget {
+    name: "mapping",
+    examples: &[SEARCHED_MAPPING],
+    run: |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let names = FieldNames {
+            key: "id".to_owned(),
+            text: all(&["title^3", "description"]),
+            fields: all(&["status", "tags[]", "priority", "workspace.name"]),
+            order: Some("-priority".to_owned()),
+        };
+        match Fields::of_mapping(text, &names) {
+            Ok(fields) => assert_eq!(fields.text().len(), 2),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Configuration, "{error}"),
+        }
+    },
+};
+
+pub(super) const TRACE_CONTEXT: FuzzTarget = FuzzTarget {
+    name: "traceparent",
+    examples: &[
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-what-a-later-version-says",
+    ],
+    run: |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let Some(context) = TraceContext::parse(text) else { return };
+        let written = context.to_string();
+        assert_eq!(TraceContext::parse(&written), Some(context), "{text:?} was written as {written}");
+        assert_eq!(text.get(2..52), written.get(2..52), "the ids stay as they are");
+    },
+};
