@@ -31,9 +31,10 @@ use self::history::{Fallbacks, History};
 use self::past::Past;
 pub(crate) use self::readiness::Readiness;
 pub(crate) use self::snapshot::Process;
+use self::snapshot::Snapshot;
 use crate::config::Config;
 use crate::http::SearchedIndex;
-use crate::report::{Report, Stages, Told};
+use crate::report::{Answer, Documents, Report, Stages};
 use crate::wire::Wire;
 
 /// What was seen last.
@@ -140,7 +141,7 @@ impl<'a> Monitor<'a> {
         gauges::set(&report, &past, &self.config.relay.subscription, self.local.working.usage());
         self.conditions.observe(&observed(&report, &fallbacks), self.moment());
         history.push(&report, now, at);
-        let told = snapshot::Told {
+        let snapshot = Snapshot {
             report: &report,
             past: &past,
             local: &self.local,
@@ -150,16 +151,16 @@ impl<'a> Monitor<'a> {
             alerts: self.conditions.met(),
         };
         let readiness = Readiness::of(&report, &self.local, self.config, now);
-        self.seen.send_replace(Seen { snapshot: told.to_json(at).into(), readiness });
+        self.seen.send_replace(Seen { snapshot: snapshot.to_json(at).into(), readiness });
     }
 }
 
 /// What the conditions are judged by.
 fn observed(report: &Report, fallbacks: &BTreeMap<String, u64>) -> Observation {
-    let index = |(name, told): (&String, &Told<crate::report::Documents>)| {
-        let health = match told {
-            Told::Said(said) => said.health,
-            Told::Failed { .. } => Health::Silent,
+    let index = |(name, answer): (&String, &Answer<Documents>)| {
+        let health = match answer {
+            Answer::Said(said) => said.health,
+            Answer::Failed { .. } => Health::Silent,
         };
         let consumer_lag = report.bus.get(name).and_then(|queue| Some(queue.said()?.messages_behind));
         let observed = ObservedIndex {
@@ -192,14 +193,14 @@ mod tests {
     use crate::outbox::{Retained, Subscription};
     use crate::report::{Letters, Outbox, Queue, Reading, in_time};
 
-    async fn away<T>() -> Told<T> {
+    async fn away<T>() -> Answer<T> {
         in_time(async { Err(sync_core::Error::new(sync_core::ErrorKind::Unavailable, "away")) }).await
     }
 
     async fn report(outbox: Option<f64>, bus: Option<f64>) -> Report {
         let place = Subscription { holder: None, term: 1, position: "1:1:".to_owned(), mirrored: false };
         let outbox = match outbox {
-            Some(seconds_behind) => Told::Said(Outbox {
+            Some(seconds_behind) => Answer::Said(Outbox {
                 subscription: "main".to_owned(),
                 reading: Some(Reading { events_behind: 1, seconds_behind, place }),
                 last_event: None,
@@ -207,7 +208,7 @@ mod tests {
             None => away().await,
         };
         let queue = match bus {
-            Some(seconds) => Told::Said(Queue {
+            Some(seconds) => Answer::Said(Queue {
                 topic: "jobs".to_owned(),
                 messages_behind: 1,
                 seconds_behind: Some(seconds),
@@ -220,9 +221,9 @@ mod tests {
             outbox,
             bus: [("jobs".to_owned(), queue)].into(),
             indexes: BTreeMap::new(),
-            reindexes: Told::Said(BTreeMap::new()),
-            retained: Told::Said(Retained::default()),
-            dead_letters: Told::Said(Letters { letters: 0, oldest: None }),
+            reindexes: Answer::Said(BTreeMap::new()),
+            retained: Answer::Said(Retained::default()),
+            dead_letters: Answer::Said(Letters { letters: 0, oldest: None }),
         }
     }
 

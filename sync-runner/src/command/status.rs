@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::outbox::Retained;
 use crate::render;
-use crate::report::{Documents, Letters, Outbox, Queue, Reindex, Report, Stages, Told};
+use crate::report::{Answer, Documents, Letters, Outbox, Queue, Reindex, Report, Stages};
 use crate::wire::Wire;
 
 /// Pause between two reports of `--watch`.
@@ -40,10 +40,10 @@ pub(super) async fn status(config: &Config, args: &StatusArgs) -> Result<Exit, F
 impl Report {
     /// How the process ends after this report.
     fn exit(&self) -> Exit {
-        fn of<T>(told: &Told<T>) -> Exit {
-            match told {
-                Told::Said(_) => Exit::Success,
-                Told::Failed { error } => error.exit,
+        fn of<T>(answer: &Answer<T>) -> Exit {
+            match answer {
+                Answer::Said(_) => Exit::Success,
+                Answer::Failed { error } => error.exit,
             }
         }
         let stages = [of(&self.outbox), of(&self.reindexes), of(&self.retained), of(&self.dead_letters)].into_iter();
@@ -57,11 +57,11 @@ fn lines(report: &Report) -> String {
     rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
     rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
     match &report.reindexes {
-        Told::Said(all) => rows.extend(all.iter().map(|(name, reindex)| {
+        Answer::Said(all) => rows.extend(all.iter().map(|(name, reindex)| {
             let [behind, state] = reindex.cells();
             [format!("re-index of {name}"), behind, state]
         })),
-        Told::Failed { .. } => rows.push(row("re-indexes".to_owned(), &report.reindexes, |_| Default::default())),
+        Answer::Failed { .. } => rows.push(row("re-indexes".to_owned(), &report.reindexes, |_| Default::default())),
     }
     rows.push(row("outbox kept".to_owned(), &report.retained, retained_cells));
     rows.push(row("dead letters".to_owned(), &report.dead_letters, Letters::cells));
@@ -69,10 +69,10 @@ fn lines(report: &Report) -> String {
 }
 
 /// What a stage is behind, and how it stands; or why that is not known.
-fn row<T>(stage: String, told: &Told<T>, cells: impl Fn(&T) -> [String; 2]) -> [String; 3] {
-    let [behind, state] = match told {
-        Told::Said(said) => cells(said),
-        Told::Failed { error } => ["unknown".to_owned(), error.message.clone()],
+fn row<T>(stage: String, answer: &Answer<T>, cells: impl Fn(&T) -> [String; 2]) -> [String; 3] {
+    let [behind, state] = match answer {
+        Answer::Said(said) => cells(said),
+        Answer::Failed { error } => ["unknown".to_owned(), error.message.clone()],
     };
     [stage, behind, state]
 }

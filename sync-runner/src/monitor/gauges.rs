@@ -18,7 +18,7 @@ use sync_core::workspace::{CREATE, DELETE};
 
 use super::past::Past;
 use super::{Local, sync_lag};
-use crate::report::{Documents, Queue, Reading, Report, Told};
+use crate::report::{Answer, Documents, Queue, Reading, Report};
 
 const PARTS: [&str; 8] = ["outbox", "bus", "index", "dead_letters", "retained", "runs", "workspaces", "count"];
 
@@ -38,8 +38,8 @@ pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUs
     for (index, queue) in &report.bus {
         bus(index, queue);
     }
-    for (index, told) in &report.indexes {
-        health(index, told);
+    for (index, answer) in &report.indexes {
+        health(index, answer);
         set_of(SYNC_LAG_SECONDS, index, sync_lag(report, index).map(|lag| lag.as_secs_f64()));
     }
     failed("dead_letters", &report.dead_letters);
@@ -50,10 +50,10 @@ pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUs
     retained(report, past);
     failed("runs", &past.runs);
     past.runs.said().into_iter().for_each(|runs| reconciliations(runs));
-    if let Some(told) = &past.workspaces {
-        failed("workspaces", told);
+    if let Some(answer) = &past.workspaces {
+        failed("workspaces", answer);
         for kind in [CREATE, DELETE] {
-            let unfinished = told.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
+            let unfinished = answer.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
             gauge!(SAGA_UNFINISHED.name, "kind" => kind).set(or_nan(unfinished.map(|count| count as f64)));
         }
     }
@@ -75,18 +75,18 @@ fn outbox(report: &Report, subscription: &str) {
     of(OUTBOX_LEASE_HELD, reading.map(|reading| f64::from(u8::from(reading.is_some_and(is_held)))));
 }
 
-fn bus(index: &str, told: &Told<Queue>) {
-    failed("bus", told);
-    let queue = told.said();
+fn bus(index: &str, answer: &Answer<Queue>) {
+    failed("bus", answer);
+    let queue = answer.said();
     set_of(BUS_LAG_MESSAGES, index, queue.map(|queue| queue.messages_behind as f64));
     set_of(BUS_LAG_SECONDS, index, queue.and_then(|queue| queue.seconds_behind));
     set_of(BUS_RETRY_MESSAGES, index, queue.map(|queue| queue.waiting_for_retry as f64));
 }
 
 /// An index that cannot be asked is as ill as one can be.
-fn health(index: &str, told: &Told<Documents>) {
-    failed("index", told);
-    let health = match told.said().map_or(Health::Silent, |said| said.health) {
+fn health(index: &str, answer: &Answer<Documents>) {
+    failed("index", answer);
+    let health = match answer.said().map_or(Health::Silent, |said| said.health) {
         Health::Green => Some(0.0),
         Health::Yellow => Some(1.0),
         Health::Red | Health::Silent => Some(2.0),
@@ -122,8 +122,8 @@ fn reconciliations(runs: &[PastRun]) {
     }
 }
 
-fn failed<T>(part: &'static str, told: &Told<T>) {
-    if told.said().is_none() {
+fn failed<T>(part: &'static str, answer: &Answer<T>) {
+    if answer.said().is_none() {
         counter!(MONITOR_FAILED.name, "part" => part).increment(1);
     }
 }

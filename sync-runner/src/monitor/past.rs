@@ -7,7 +7,7 @@ use sync_core::port::{PastRun, Placements as _, Runs as _, Sagas as _};
 
 use crate::config::Config;
 use crate::outbox;
-use crate::report::{Told, in_time};
+use crate::report::{Answer, in_time};
 use crate::wire::Wire;
 use crate::workspaces::{STATES, is_about_workspaces, state};
 
@@ -29,10 +29,10 @@ pub(super) struct WorkspaceCounts {
 /// What was done lately.
 #[derive(Debug)]
 pub(super) struct Past {
-    pub(super) runs: Told<Vec<PastRun>>,
+    pub(super) runs: Answer<Vec<PastRun>>,
     /// `None` where no host is configured.
-    pub(super) workspaces: Option<Told<WorkspaceCounts>>,
-    pub(super) leaves_ahead: Told<i64>,
+    pub(super) workspaces: Option<Answer<WorkspaceCounts>>,
+    pub(super) leaves_ahead: Answer<i64>,
 }
 
 impl Past {

@@ -11,7 +11,7 @@ use super::history::History;
 use super::past::Past;
 use super::{Local, sync_lag};
 use crate::cli::RoleName;
-use crate::report::{Refusal, Report};
+use crate::report::{Answer, Refusal, Report};
 
 /// Runs the page shows.
 const RUNS: usize = 10;
@@ -42,8 +42,8 @@ impl Process {
     }
 }
 
-/// Everything that is told.
-pub(super) struct Told<'a> {
+/// All that was seen at one moment.
+pub(super) struct Snapshot<'a> {
     pub(super) report: &'a Report,
     pub(super) past: &'a Past,
     pub(super) local: &'a Local,
@@ -55,7 +55,7 @@ pub(super) struct Told<'a> {
     pub(super) alerts: Vec<ConditionAlert>,
 }
 
-impl Told<'_> {
+impl Snapshot<'_> {
     /// On one line.
     pub(super) fn to_json(&self, at: Timestamp) -> String {
         let mut told = json!(self.report);
@@ -79,13 +79,13 @@ impl Told<'_> {
             index["sync_lag_seconds"] = json!(sync_lag(self.report, name).map(|lag| lag.as_secs_f64()));
         }
         told["runs"] = match &self.past.runs {
-            crate::report::Told::Said(runs) => runs.iter().take(RUNS).map(run).collect(),
-            crate::report::Told::Failed { error } => refused(error),
+            Answer::Said(runs) => runs.iter().take(RUNS).map(run).collect(),
+            Answer::Failed { error } => refused(error),
         };
         told["workspaces"] = match &self.past.workspaces {
             None => Value::Null,
-            Some(crate::report::Told::Said(counts)) => json!(counts.states),
-            Some(crate::report::Told::Failed { error }) => refused(error),
+            Some(Answer::Said(counts)) => json!(counts.states),
+            Some(Answer::Failed { error }) => refused(error),
         };
         told["alerts"] = self.alerts.iter().map(alert).collect();
         told["history"] = self.history.to_json();
