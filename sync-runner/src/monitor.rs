@@ -9,7 +9,6 @@
 mod counting;
 mod gauges;
 mod history;
-mod past;
 mod readiness;
 mod snapshot;
 
@@ -22,20 +21,24 @@ use sync_core::adapter::postgres::Postgres;
 use sync_core::alerts::ConditionWatch;
 use sync_core::alerts::conditions::{Health, Moment, Observation, ObservedIndex};
 use sync_core::indexer::IndexerProgress;
+use sync_core::port::{PastRun, Runs as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::counting::Counting;
 use self::history::{Fallbacks, History};
-use self::past::Past;
 pub(crate) use self::readiness::Readiness;
 pub(crate) use self::snapshot::Process;
 use self::snapshot::Snapshot;
 use crate::config::Config;
 use crate::http::SearchedIndex;
-use crate::report::{Answer, Documents, Report, Stages};
+use crate::report::{Answer, Documents, Report, Stages, in_time};
 use crate::wire::Wire;
+use crate::workspaces::{self, WorkspaceCounts};
+
+/// Runs that are looked at; the page shows fewer.
+const RUNS: usize = 200;
 
 /// What was seen last.
 #[derive(Clone, Debug, Default)]
@@ -133,17 +136,32 @@ impl<'a> Monitor<'a> {
         }
     }
 
+    /// The last long repairs, the newest first.
+    async fn runs(&self) -> Result<Vec<PastRun>, sync_core::Error> {
+        self.wire.runs().list(None, RUNS).await
+    }
+
+    /// `None` where no host is configured.
+    async fn workspaces(&self) -> Option<Answer<WorkspaceCounts>> {
+        if self.config.workspaces.hosts.is_empty() {
+            return None;
+        }
+        Some(in_time(workspaces::count(self.wire)).await)
+    }
+
     async fn look(&self, history: &mut History, fallbacks: &mut Fallbacks, counting: &Counting) {
-        let (report, past) = tokio::join!(Report::ask(&self.stages), Past::ask(self.config, self.wire));
+        let (report, runs, workspaces) =
+            tokio::join!(Report::ask(&self.stages), in_time(self.runs()), self.workspaces());
         let (now, at) = (Instant::now(), Timestamp::now());
         let counts = self.local.searched.iter().map(|(name, index)| (name.as_str(), index.search.fallbacks()));
         let fallbacks = fallbacks.in_last_minute(now, counts.collect());
-        gauges::set(&report, &past, &self.config.relay.subscription, self.local.working.usage());
+        gauges::set(&report, &runs, workspaces.as_ref(), &self.config.relay.subscription, self.local.working.usage());
         self.conditions.observe(&observed(&report, &fallbacks), self.moment());
         history.push(&report, now, at);
         let snapshot = Snapshot {
             report: &report,
-            past: &past,
+            runs: &runs,
+            workspaces: workspaces.as_ref(),
             local: &self.local,
             rows: counting.rows(),
             fallbacks: &fallbacks,
@@ -190,8 +208,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::outbox::{Retained, Subscription};
-    use crate::report::{Letters, Outbox, Queue, Reading, in_time};
+    use crate::outbox::Subscription;
+    use crate::report::{Leaves, Letters, Outbox, Queue, Reading};
 
     async fn away<T>() -> Answer<T> {
         in_time(async { Err(sync_core::Error::new(sync_core::ErrorKind::Unavailable, "away")) }).await
@@ -222,7 +240,7 @@ mod tests {
             bus: [("jobs".to_owned(), queue)].into(),
             indexes: BTreeMap::new(),
             reindexes: Answer::Said(BTreeMap::new()),
-            retained: Answer::Said(Retained::default()),
+            retained: Answer::Said(Leaves::default()),
             dead_letters: Answer::Said(Letters { letters: 0, oldest: None }),
         }
     }

@@ -55,7 +55,7 @@ pub(crate) struct Report {
     pub(crate) indexes: BTreeMap<String, Answer<Documents>>,
     /// By index; those that are made anew, or were and can be taken back.
     pub(crate) reindexes: Answer<BTreeMap<String, Reindex>>,
-    pub(crate) retained: Answer<Retained>,
+    pub(crate) retained: Answer<Leaves>,
     pub(crate) dead_letters: Answer<Letters>,
 }
 
@@ -123,6 +123,15 @@ pub(crate) struct Reindex {
     pub(crate) began_at: Timestamp,
     /// Why it did not go on when it last ended.
     pub(crate) problem: Option<String>,
+}
+
+/// The leaves of the outbox: what is kept, and what is made ready.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Leaves {
+    #[serde(flatten)]
+    pub(crate) retained: Retained,
+    /// Days ahead for which there is one.
+    pub(crate) days_ahead: i64,
 }
 
 /// What could not be applied, and waits for a person.

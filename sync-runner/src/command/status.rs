@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::outbox::Retained;
 use crate::render;
-use crate::report::{Answer, Documents, Letters, Outbox, Queue, Reindex, Report, Stages};
+use crate::report::{Answer, Documents, Leaves, Letters, Outbox, Queue, Reindex, Report, Stages};
 use crate::wire::Wire;
 
 /// Pause between two reports of `--watch`.
@@ -63,7 +63,7 @@ fn lines(report: &Report) -> String {
         })),
         Answer::Failed { .. } => rows.push(row("re-indexes".to_owned(), &report.reindexes, |_| Default::default())),
     }
-    rows.push(row("outbox kept".to_owned(), &report.retained, retained_cells));
+    rows.push(row("outbox kept".to_owned(), &report.retained, Leaves::cells));
     rows.push(row("dead letters".to_owned(), &report.dead_letters, Letters::cells));
     render::table(["STAGE", "BEHIND", "STATE"], rows)
 }
@@ -143,21 +143,24 @@ impl Reindex {
     }
 }
 
-/// What is kept, and a warning where a subscription keeps more than is wanted.
-fn retained_cells(retained: &Retained) -> [String; 2] {
-    let size = |bytes: i64| format!("{:.1} MB", bytes as f64 / 1e6);
-    let mut state = format!("{}, {}", render::counted(retained.days as u64, "day"), size(retained.bytes));
-    for (subscription, bytes) in &retained.held_back {
-        let mend = match subscription.strip_prefix("reindex ") {
-            Some(_) => "that re-index goes on when its command is run again, and --abort gives it up".to_owned(),
-            None => format!("run its relay, or select outbox.forget_subscription('{subscription}')"),
-        };
-        let held = size(*bytes);
-        state.push_str(&format!(
-            "; subscription {subscription:?} holds back {held} longer than relay.retention: {mend}"
-        ));
+impl Leaves {
+    /// What is kept, and a warning where a subscription keeps more than is wanted.
+    fn cells(&self) -> [String; 2] {
+        let Retained { bytes, days, held_back } = &self.retained;
+        let size = |bytes: i64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let mut state = format!("{}, {}", render::counted(*days as u64, "day"), size(*bytes));
+        for (subscription, bytes) in held_back {
+            let mend = match subscription.strip_prefix("reindex ") {
+                Some(_) => "that re-index goes on when its command is run again, and --abort gives it up".to_owned(),
+                None => format!("run its relay, or select outbox.forget_subscription('{subscription}')"),
+            };
+            let held = size(*bytes);
+            state.push_str(&format!(
+                "; subscription {subscription:?} holds back {held} longer than relay.retention: {mend}"
+            ));
+        }
+        [String::new(), state]
     }
-    [String::new(), state]
 }
 
 impl Letters {

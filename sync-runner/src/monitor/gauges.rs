@@ -16,9 +16,9 @@ use sync_core::telemetry::metrics::{
 };
 use sync_core::workspace::{CREATE, DELETE};
 
-use super::past::Past;
 use super::{Local, sync_lag};
 use crate::report::{Answer, Documents, Queue, Reading, Report};
+use crate::workspaces::WorkspaceCounts;
 
 const PARTS: [&str; 8] = ["outbox", "bus", "index", "dead_letters", "retained", "runs", "workspaces", "count"];
 
@@ -33,7 +33,13 @@ pub(super) fn begin(local: &Local) {
 }
 
 /// Sets all of them.
-pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUsage) {
+pub(super) fn set(
+    report: &Report,
+    runs: &Answer<Vec<PastRun>>,
+    workspaces: Option<&Answer<WorkspaceCounts>>,
+    subscription: &str,
+    pool: PoolUsage,
+) {
     outbox(report, subscription);
     for (index, queue) in &report.bus {
         bus(index, queue);
@@ -47,10 +53,10 @@ pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUs
     gauge!(DEAD_LETTERS_COUNT.name).set(or_nan(letters.map(|letters| letters.letters as f64)));
     let oldest = letters.map(|letters| letters.oldest.map_or(0.0, seconds_since));
     gauge!(DEAD_LETTERS_OLDEST_SECONDS.name).set(or_nan(oldest));
-    retained(report, past);
-    failed("runs", &past.runs);
-    past.runs.said().into_iter().for_each(|runs| reconciliations(runs));
-    if let Some(answer) = &past.workspaces {
+    leaves(report);
+    failed("runs", runs);
+    runs.said().into_iter().for_each(|runs| reconciliations(runs));
+    if let Some(answer) = workspaces {
         failed("workspaces", answer);
         for kind in [CREATE, DELETE] {
             let unfinished = answer.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
@@ -95,13 +101,12 @@ fn health(index: &str, answer: &Answer<Documents>) {
     set_of(INDEX_HEALTH, index, health);
 }
 
-fn retained(report: &Report, past: &Past) {
+fn leaves(report: &Report) {
     failed("retained", &report.retained);
-    failed("retained", &past.leaves_ahead);
-    let retained = report.retained.said();
-    gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(retained.map(|retained| retained.bytes as f64)));
-    gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(retained.map(|retained| retained.days as f64)));
-    gauge!(OUTBOX_LEAVES_AHEAD.name).set(or_nan(past.leaves_ahead.said().map(|leaves| *leaves as f64)));
+    let leaves = report.retained.said();
+    gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(leaves.map(|leaves| leaves.retained.bytes as f64)));
+    gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(leaves.map(|leaves| leaves.retained.days as f64)));
+    gauge!(OUTBOX_LEAVES_AHEAD.name).set(or_nan(leaves.map(|leaves| leaves.days_ahead as f64)));
 }
 
 /// Of each index the reconciliation that ended last, whichever process ran it.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use sync_core::port::{ConditionAlert, PastRun};
 
 use super::history::History;
-use super::past::Past;
 use super::{Local, sync_lag};
 use crate::cli::RoleName;
 use crate::report::{Answer, Refusal, Report};
+use crate::workspaces::WorkspaceCounts;
 
 /// Runs the page shows.
 const RUNS: usize = 10;
@@ -45,7 +45,10 @@ impl Process {
 /// All that was seen at one moment.
 pub(super) struct Snapshot<'a> {
     pub(super) report: &'a Report,
-    pub(super) past: &'a Past,
+    /// Long repairs, the newest first.
+    pub(super) runs: &'a Answer<Vec<PastRun>>,
+    /// `None` where no host is configured.
+    pub(super) workspaces: Option<&'a Answer<WorkspaceCounts>>,
     pub(super) local: &'a Local,
     /// Rows that should be documents, by index.
     pub(super) rows: BTreeMap<String, u64>,
@@ -78,11 +81,11 @@ impl Snapshot<'_> {
             index["indexed_per_second"] = json!(rates.indexed.get(name));
             index["sync_lag_seconds"] = json!(sync_lag(self.report, name).map(|lag| lag.as_secs_f64()));
         }
-        told["runs"] = match &self.past.runs {
+        told["runs"] = match self.runs {
             Answer::Said(runs) => runs.iter().take(RUNS).map(run).collect(),
             Answer::Failed { error } => refused(error),
         };
-        told["workspaces"] = match &self.past.workspaces {
+        told["workspaces"] = match self.workspaces {
             None => Value::Null,
             Some(Answer::Said(counts)) => json!(counts.states),
             Some(Answer::Failed { error }) => refused(error),
