@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metrics::{counter, gauge};
 use sync_core::adapter::postgres::PoolUsage;
 use sync_core::alerts::conditions::Health;
-use sync_core::port::{PastRun, RunKind};
+use sync_core::port::{PastRun, RunKind, RunState};
 use sync_core::repair::DifferenceKind;
 use sync_core::telemetry::metrics::{
     BUS_LAG_MESSAGES, BUS_LAG_SECONDS, BUS_RETRY_MESSAGES, DEAD_LETTERS_COUNT, DEAD_LETTERS_OLDEST_SECONDS,
@@ -111,9 +111,9 @@ fn leaves(report: &Report) {
 
 /// Of each index the reconciliation that ended last, whichever process ran it.
 fn reconciliations(runs: &[PastRun]) {
-    let ended = runs.iter().filter(|past| past.kind == RunKind::Reconcile.name() && !past.was_abandoned);
+    let is_one = |past: &&PastRun| past.kind == RunKind::Reconcile.name() && past.state() == RunState::Finished;
     let mut last: BTreeMap<&str, &PastRun> = BTreeMap::new();
-    for past in ended.filter(|past| past.ended_at.is_some()) {
+    for past in runs.iter().filter(is_one) {
         last.entry(&past.index).or_insert(past);
     }
     for (index, past) in last {

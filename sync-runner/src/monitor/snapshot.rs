@@ -106,11 +106,6 @@ fn refused(error: &Refusal) -> Value {
 }
 
 fn run(past: &PastRun) -> Value {
-    let state = match (past.ended_at, past.was_abandoned) {
-        (None, _) => "unfinished",
-        (Some(_), false) => "finished",
-        (Some(_), true) => "given up",
-    };
     let counts: Vec<_> = past.run.counts.iter().filter(|(name, _)| *name != "since").collect();
     let summary: Vec<_> =
         counts.into_iter().map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
@@ -118,7 +113,7 @@ fn run(past: &PastRun) -> Value {
         "id": past.run.id,
         "kind": past.kind,
         "index": past.index,
-        "state": state,
+        "state": past.state().name(),
         "began_at": past.run.began_at,
         "ended_at": past.ended_at,
         "summary": summary.join(", "),
