@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sync_core::adapter::postgres::Postgres;
-use sync_core::alerts::ConditionWatch;
-use sync_core::alerts::conditions::{Health, Moment, Observation, ObservedIndex};
+use sync_core::alerts::{ConditionWatch, Health, Moment, Observation, ObservedIndex};
 use sync_core::indexer::IndexerProgress;
 use sync_core::port::{PastRun, Runs as _};
 use tokio::sync::watch;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 

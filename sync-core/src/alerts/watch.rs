@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::conditions::{CONDITIONS, Conditions, Moment, Observation, Thresholds};
+use super::conditions::{Condition, Conditions, Thresholds};
+use super::observation::{Moment, Observation};
 use crate::error::Remedy;
 use crate::port::{Alert, AlertHandler, ConditionAlert, ConditionState, Leases};
 use crate::telemetry::metrics::ALERT_FIRING;
@@ -54,7 +55,7 @@ impl ConditionWatch {
     pub fn observe(&self, observed: &Observation, now: Moment) {
         self.state().conditions.observe(observed, &self.thresholds, now);
         let met = self.met();
-        for name in CONDITIONS {
+        for name in Condition::ALL.map(Condition::name) {
             let fires = |alert: &ConditionAlert| alert.name == name && alert.state == ConditionState::Firing;
             gauge!(ALERT_FIRING.name, "alert" => name).set(f64::from(u8::from(met.iter().any(fires))));
         }
@@ -124,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::memory::MemoryLeases;
-    use crate::alerts::conditions::ObservedIndex;
+    use crate::alerts::ObservedIndex;
     use crate::error::{Error, ErrorKind};
 
     /// Takes what it is told, unless it is away.

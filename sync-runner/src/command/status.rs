@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use tokio::time::sleep;
 
 use crate::cli::StatusArgs;

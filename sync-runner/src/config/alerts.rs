@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::alerts::conditions::Thresholds;
+use sync_core::alerts::Thresholds;
 
 use super::reader::Section;
 use super::secret::Secret;

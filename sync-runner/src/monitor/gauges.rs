@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metrics::{counter, gauge};
 use sync_core::adapter::postgres::PoolUsage;
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use sync_core::port::{PastRun, RunKind, RunState};
 use sync_core::repair::DifferenceKind;
 use sync_core::telemetry::metrics::{

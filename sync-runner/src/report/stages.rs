@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use sync_core::adapter::elasticsearch::ElasticsearchSink;
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source, Subscriber};
 use sync_core::telemetry::metrics::seconds_since;
 use sync_core::{Error, ErrorKind};
