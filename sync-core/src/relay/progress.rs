@@ -62,11 +62,11 @@ impl RelayProgress {
     }
 
     /// The bus has acknowledged a batch, of which the last event was written then.
-    pub(super) fn acknowledged(&self, events: u64, written: Option<Timestamp>) {
-        if let Some(written) = written {
+    pub(super) fn acknowledged(&self, events: u64, created_at: Option<Timestamp>) {
+        if let Some(created_at) = created_at {
             histogram!(RELAY_BATCH_EVENTS.name, "subscription" => self.subscription()).record(events as f64);
             histogram!(RELAY_LATENCY_SECONDS.name, "subscription" => self.subscription())
-                .record(seconds_since(written));
+                .record(seconds_since(created_at));
         }
     }
 
