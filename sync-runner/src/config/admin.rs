@@ -31,13 +31,7 @@ impl Default for Admin {
 impl Admin {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
-        let listen = section.text("listen").and_then(|text| {
-            let parsed = text.parse();
-            if parsed.is_err() {
-                section.problem("listen", format!("{text:?} is no address and port, such as \"127.0.0.1:8081\""));
-            }
-            parsed.ok()
-        });
+        let listen = section.address("listen");
         let token = section.secret("token");
         let is_one = |token: &Secret| {
             let text = token.expose();

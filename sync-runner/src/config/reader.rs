@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -198,6 +199,12 @@ impl Section<'_> {
                 None
             }
         }
+    }
+
+    /// An address to listen on, if it was given.
+    pub(super) fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        let expected = "an address and a port, such as \"127.0.0.1:8080\"";
+        self.parsed(key, expected, |value| text(value)?.trim().parse().ok())
     }
 
     /// Lists texts that may hold a secret; nothing of them is shown.
