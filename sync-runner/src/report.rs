@@ -172,6 +172,21 @@ impl Report {
             dead_letters,
         }
     }
+
+    /// What could not be asked: the stage, and why. Of several queues or indexes each.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, &Refusal)> {
+        let Self { outbox, bus, indexes, reindexes, retained, dead_letters } = self;
+        let one = [
+            ("outbox", outbox.refusal()),
+            ("reindexes", reindexes.refusal()),
+            ("retained", retained.refusal()),
+            ("dead_letters", dead_letters.refusal()),
+        ];
+        let queues = bus.values().map(|queue| ("bus", queue.refusal()));
+        let indexes = indexes.values().map(|index| ("index", index.refusal()));
+        let all = one.into_iter().chain(queues).chain(indexes);
+        all.filter_map(|(stage, refusal)| Some((stage, refusal?)))
+    }
 }
 
 /// As the API has it: null where the cluster does not tell.
@@ -202,6 +217,14 @@ impl<T> Answer<T> {
         match self {
             Self::Said(said) => Some(said),
             Self::Failed { .. } => None,
+        }
+    }
+
+    /// Why it said nothing, if it did not.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Said(_) => None,
+            Self::Failed { error } => Some(error),
         }
     }
 }

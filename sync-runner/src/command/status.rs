@@ -40,15 +40,7 @@ pub(super) async fn status(config: &Config, args: &StatusArgs) -> Result<Exit, F
 impl Report {
     /// How the process ends after this report.
     fn exit(&self) -> Exit {
-        fn of<T>(answer: &Answer<T>) -> Exit {
-            match answer {
-                Answer::Said(_) => Exit::Success,
-                Answer::Failed { error } => error.exit,
-            }
-        }
-        let stages = [of(&self.outbox), of(&self.reindexes), of(&self.retained), of(&self.dead_letters)].into_iter();
-        let stages = stages.chain(self.bus.values().map(of)).chain(self.indexes.values().map(of));
-        stages.max().unwrap_or(Exit::Success)
+        self.refusals().map(|(_, refusal)| refusal.exit).max().unwrap_or(Exit::Success)
     }
 }
 

@@ -20,7 +20,9 @@ use super::{Local, sync_lag};
 use crate::report::{Answer, Documents, Queue, Reading, Report};
 use crate::workspaces::WorkspaceCounts;
 
-const PARTS: [&str; 8] = ["outbox", "bus", "index", "dead_letters", "retained", "runs", "workspaces", "count"];
+/// Whose failures are counted: what a report asks, and what is asked beside it.
+const PARTS: [&str; 9] =
+    ["outbox", "bus", "index", "reindexes", "retained", "dead_letters", "runs", "workspaces", "count"];
 
 /// Who this process is; and counters that are there before there is anything to count, so that the first of it is seen as
 /// one more.
@@ -40,24 +42,30 @@ pub(super) fn set(
     subscription: &str,
     pool: PoolUsage,
 ) {
+    for (stage, _) in report.refusals() {
+        failed(stage);
+    }
     outbox(report, subscription);
-    for (index, queue) in &report.bus {
-        bus(index, queue);
+    for (index, answer) in &report.bus {
+        bus(index, answer.said());
     }
     for (index, answer) in &report.indexes {
-        health(index, answer);
+        health(index, answer.said());
         set_of(SYNC_LAG_SECONDS, index, sync_lag(report, index).map(|lag| lag.as_secs_f64()));
     }
-    failed("dead_letters", &report.dead_letters);
     let letters = report.dead_letters.said();
     gauge!(DEAD_LETTERS_COUNT.name).set(or_nan(letters.map(|letters| letters.letters as f64)));
     let oldest = letters.map(|letters| letters.oldest.map_or(0.0, seconds_since));
     gauge!(DEAD_LETTERS_OLDEST_SECONDS.name).set(or_nan(oldest));
     leaves(report);
-    failed("runs", runs);
-    runs.said().into_iter().for_each(|runs| reconciliations(runs));
+    match runs {
+        Answer::Said(runs) => reconciliations(runs),
+        Answer::Failed { .. } => failed("runs"),
+    }
     if let Some(answer) = workspaces {
-        failed("workspaces", answer);
+        if answer.refusal().is_some() {
+            failed("workspaces");
+        }
         for kind in [CREATE, DELETE] {
             let unfinished = answer.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
             gauge!(SAGA_UNFINISHED.name, "kind" => kind).set(or_nan(unfinished.map(|count| count as f64)));
@@ -70,7 +78,6 @@ pub(super) fn set(
 
 /// Before a relay has run for the first time, nobody knows how far it is behind.
 fn outbox(report: &Report, subscription: &str) {
-    failed("outbox", &report.outbox);
     let of = |metric: Metric, value: Option<f64>| {
         gauge!(metric.name, "subscription" => subscription.to_owned()).set(or_nan(value));
     };
@@ -81,18 +88,15 @@ fn outbox(report: &Report, subscription: &str) {
     of(OUTBOX_LEASE_HELD, reading.map(|reading| f64::from(u8::from(reading.is_some_and(is_held)))));
 }
 
-fn bus(index: &str, answer: &Answer<Queue>) {
-    failed("bus", answer);
-    let queue = answer.said();
+fn bus(index: &str, queue: Option<&Queue>) {
     set_of(BUS_LAG_MESSAGES, index, queue.map(|queue| queue.messages_behind as f64));
     set_of(BUS_LAG_SECONDS, index, queue.and_then(|queue| queue.seconds_behind));
     set_of(BUS_RETRY_MESSAGES, index, queue.map(|queue| queue.waiting_for_retry as f64));
 }
 
 /// An index that cannot be asked is as ill as one can be.
-fn health(index: &str, answer: &Answer<Documents>) {
-    failed("index", answer);
-    let health = match answer.said().map_or(Health::Silent, |said| said.health) {
+fn health(index: &str, said: Option<&Documents>) {
+    let health = match said.map_or(Health::Silent, |said| said.health) {
         Health::Green => Some(0.0),
         Health::Yellow => Some(1.0),
         Health::Red | Health::Silent => Some(2.0),
@@ -102,7 +106,6 @@ fn health(index: &str, answer: &Answer<Documents>) {
 }
 
 fn leaves(report: &Report) {
-    failed("retained", &report.retained);
     let leaves = report.retained.said();
     gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(leaves.map(|leaves| leaves.retained.bytes as f64)));
     gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(leaves.map(|leaves| leaves.retained.days as f64)));
@@ -127,10 +130,8 @@ fn reconciliations(runs: &[PastRun]) {
     }
 }
 
-fn failed<T>(part: &'static str, answer: &Answer<T>) {
-    if answer.said().is_none() {
-        counter!(MONITOR_FAILED.name, "part" => part).increment(1);
-    }
+fn failed(part: &'static str) {
+    counter!(MONITOR_FAILED.name, "part" => part).increment(1);
 }
 
 fn set_of(metric: Metric, index: &str, value: Option<f64>) {

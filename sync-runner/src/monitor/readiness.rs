@@ -60,8 +60,5 @@ impl Readiness {
 }
 
 fn refusal<T>(what: &str, answer: &Answer<T>) -> Option<String> {
-    match answer {
-        Answer::Said(_) => None,
-        Answer::Failed { error } => Some(format!("{what}: {}", error.message)),
-    }
+    Some(format!("{what}: {}", answer.refusal()?.message))
 }
