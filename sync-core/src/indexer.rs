@@ -94,7 +94,7 @@ impl Default for IndexerConfig {
 #[derive(Debug)]
 pub struct Indexer {
     subscriber: Arc<dyn Subscriber>,
-    worker: Arc<Worker>,
+    worker: Worker,
     parking: Arc<Parking>,
     config: IndexerConfig,
     progress: IndexerProgress,
@@ -116,23 +116,20 @@ impl Indexer {
         let progress = IndexerProgress::of(parking.followed().reader);
         let IndexerConfig { batch_messages, batch_bytes, in_flight, breaker, .. } = config;
         let applier = ApplierConfig { page_keys: batch_messages, batch_bytes, in_flight, breaker };
-        let worker = Arc::new(Worker {
-            applier: Applier::new(projection, sink, applier),
+        let worker = Worker {
+            applier: Arc::new(Applier::new(projection, sink, applier)),
             config,
             permits: Arc::new(Semaphore::new(in_flight.max(1))),
             progress: progress.clone(),
             traces: Traces(None),
-        });
+        };
         Self { subscriber, worker, parking: Arc::new(parking), config, progress }
     }
 
     /// What is done for messages whose emitter is traced is told there.
     #[must_use]
     pub fn traced(mut self, tracer: Arc<dyn Tracer>) -> Self {
-        // Nobody else has it before it is run.
-        if let Some(worker) = Arc::get_mut(&mut self.worker) {
-            worker.traces = Traces(Some(tracer));
-        }
+        self.worker.traces = Traces(Some(tracer));
         self
     }
 
@@ -184,7 +181,7 @@ impl Indexer {
             () = shutdown.cancelled() => return Ok(()),
             consumer = subscribed => consumer?,
         };
-        let mut session = Session::new(consumer, Arc::clone(&self.worker), Arc::clone(&self.parking));
+        let mut session = Session::new(consumer, Arc::new(self.worker.clone()), Arc::clone(&self.parking));
         let outcome = session.index(shutdown).await;
         if outcome.is_ok() && timeout(self.config.drain, session.drain()).await.is_err() {
             tracing::warn!("shutting down with batches in flight; their messages will come again");

@@ -41,7 +41,7 @@ pub use ledger::{Claim, LedgerSource, Mark, Resumed, Unresumed};
 pub use placements::{AddressRange, Placement, Placements};
 pub use projection::{Current, Projection};
 pub use reindexes::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
-pub use runs::{PastRun, Run, RunKind, Runs};
+pub use runs::{PastRun, Run, RunKind, RunState, Runs};
 pub use sagas::{
     HeldSaga, PastSaga, Saga, SagaClaim, SagaEnding, SagaEvent, SagaFailure, SagaLog, SagaOrder, SagaOutcome, Sagas,
 };

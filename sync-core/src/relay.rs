@@ -108,7 +108,7 @@ impl Relay {
     /// What its metrics call it.
     #[must_use]
     pub fn named(self, subscription: impl Into<String>) -> Self {
-        Self { progress: RelayProgress::of(subscription.into()), ..self }
+        Self { progress: self.progress.named(subscription.into()), ..self }
     }
 
     /// Events the bus will never take, because they are too large, go to `letters` in the name of `subscription`, and

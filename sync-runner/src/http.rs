@@ -1,6 +1,7 @@
 //! HTTP: searches for users, and what operators want of a process.
 
 mod admin;
+mod answer;
 mod metrics;
 mod search;
 mod server;

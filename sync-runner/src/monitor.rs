@@ -9,7 +9,6 @@
 mod counting;
 mod gauges;
 mod history;
-mod past;
 mod readiness;
 mod snapshot;
 
@@ -19,22 +18,26 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sync_core::adapter::postgres::Postgres;
-use sync_core::alerts::ConditionWatch;
-use sync_core::alerts::conditions::{Health, Moment, Observation, ObservedIndex};
+use sync_core::alerts::{ConditionWatch, Health, Moment, Observation, ObservedIndex};
 use sync_core::indexer::IndexerProgress;
+use sync_core::port::{PastRun, Runs as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::counting::Counting;
 use self::history::{Fallbacks, History};
-use self::past::Past;
 pub(crate) use self::readiness::Readiness;
 pub(crate) use self::snapshot::Process;
+use self::snapshot::Snapshot;
 use crate::config::Config;
 use crate::http::SearchedIndex;
-use crate::report::{Report, Stages, Told};
+use crate::report::{Answer, Documents, Report, Stages, in_time};
 use crate::wire::Wire;
+use crate::workspaces::{self, WorkspaceCounts};
+
+/// Runs that are looked at; the page shows fewer.
+const RUNS: usize = 200;
 
 /// What was seen last.
 #[derive(Clone, Debug, Default)]
@@ -132,17 +135,32 @@ impl<'a> Monitor<'a> {
         }
     }
 
+    /// The last long repairs, the newest first.
+    async fn runs(&self) -> Result<Vec<PastRun>, sync_core::Error> {
+        self.wire.runs().list(None, RUNS).await
+    }
+
+    /// `None` where no host is configured.
+    async fn workspaces(&self) -> Option<Answer<WorkspaceCounts>> {
+        if self.config.workspaces.hosts.is_empty() {
+            return None;
+        }
+        Some(in_time(workspaces::count(self.wire)).await)
+    }
+
     async fn look(&self, history: &mut History, fallbacks: &mut Fallbacks, counting: &Counting) {
-        let (report, past) = tokio::join!(Report::ask(&self.stages), Past::ask(self.config, self.wire));
+        let (report, runs, workspaces) =
+            tokio::join!(Report::ask(&self.stages), in_time(self.runs()), self.workspaces());
         let (now, at) = (Instant::now(), Timestamp::now());
         let counts = self.local.searched.iter().map(|(name, index)| (name.as_str(), index.search.fallbacks()));
         let fallbacks = fallbacks.in_last_minute(now, counts.collect());
-        gauges::set(&report, &past, &self.config.relay.subscription, self.local.working.usage());
+        gauges::set(&report, &runs, workspaces.as_ref(), &self.config.relay.subscription, self.local.working.usage());
         self.conditions.observe(&observed(&report, &fallbacks), self.moment());
         history.push(&report, now, at);
-        let told = snapshot::Told {
+        let snapshot = Snapshot {
             report: &report,
-            past: &past,
+            runs: &runs,
+            workspaces: workspaces.as_ref(),
             local: &self.local,
             rows: counting.rows(),
             fallbacks: &fallbacks,
@@ -150,16 +168,16 @@ impl<'a> Monitor<'a> {
             alerts: self.conditions.met(),
         };
         let readiness = Readiness::of(&report, &self.local, self.config, now);
-        self.seen.send_replace(Seen { snapshot: told.to_json(at).into(), readiness });
+        self.seen.send_replace(Seen { snapshot: snapshot.to_json(at).into(), readiness });
     }
 }
 
 /// What the conditions are judged by.
 fn observed(report: &Report, fallbacks: &BTreeMap<String, u64>) -> Observation {
-    let index = |(name, told): (&String, &Told<crate::report::Documents>)| {
-        let health = match told {
-            Told::Said(said) => said.health,
-            Told::Failed { .. } => Health::Silent,
+    let index = |(name, answer): (&String, &Answer<Documents>)| {
+        let health = match answer {
+            Answer::Said(said) => said.health,
+            Answer::Failed { .. } => Health::Silent,
         };
         let consumer_lag = report.bus.get(name).and_then(|queue| Some(queue.said()?.messages_behind));
         let observed = ObservedIndex {
@@ -189,17 +207,17 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::outbox::{Retained, Subscription};
-    use crate::report::{Letters, Outbox, Queue, Reading, in_time};
+    use crate::outbox::Subscription;
+    use crate::report::{Leaves, Letters, Outbox, Queue, Reading};
 
-    async fn away<T>() -> Told<T> {
+    async fn away<T>() -> Answer<T> {
         in_time(async { Err(sync_core::Error::new(sync_core::ErrorKind::Unavailable, "away")) }).await
     }
 
     async fn report(outbox: Option<f64>, bus: Option<f64>) -> Report {
         let place = Subscription { holder: None, term: 1, position: "1:1:".to_owned(), mirrored: false };
         let outbox = match outbox {
-            Some(seconds_behind) => Told::Said(Outbox {
+            Some(seconds_behind) => Answer::Said(Outbox {
                 subscription: "main".to_owned(),
                 reading: Some(Reading { events_behind: 1, seconds_behind, place }),
                 last_event: None,
@@ -207,7 +225,7 @@ mod tests {
             None => away().await,
         };
         let queue = match bus {
-            Some(seconds) => Told::Said(Queue {
+            Some(seconds) => Answer::Said(Queue {
                 topic: "jobs".to_owned(),
                 messages_behind: 1,
                 seconds_behind: Some(seconds),
@@ -220,9 +238,9 @@ mod tests {
             outbox,
             bus: [("jobs".to_owned(), queue)].into(),
             indexes: BTreeMap::new(),
-            reindexes: Told::Said(BTreeMap::new()),
-            retained: Told::Said(Retained::default()),
-            dead_letters: Told::Said(Letters { letters: 0, oldest: None }),
+            reindexes: Answer::Said(BTreeMap::new()),
+            retained: Answer::Said(Leaves::default()),
+            dead_letters: Answer::Said(Letters { letters: 0, oldest: None }),
         }
     }
 

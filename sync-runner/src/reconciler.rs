@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sync_core::port::{PastRun, RunKind, Runs};
+use sync_core::port::{PastRun, RunKind, RunState, Runs};
 use sync_core::repair::{DifferenceKind, Reconcile, ReconcileCounts, ReconcileEnd, ReconcileScope};
 use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
@@ -105,8 +105,7 @@ impl Reconciler {
     /// The last comparisons that came to their end, the newest first.
     async fn done(&self, name: &str) -> Result<Vec<Done>, Error> {
         let past = self.runs.list(Some(name), RECENT).await?;
-        let of =
-            |past: &PastRun| past.kind == RunKind::Reconcile.name() && past.ended_at.is_some() && !past.was_abandoned;
+        let of = |past: &PastRun| past.kind == RunKind::Reconcile.name() && past.state() == RunState::Finished;
         let done = past.into_iter().filter(of).filter_map(|past| {
             let since = ReconcileCounts::since_of(&past.run.counts)?;
             Some(Done { began_at: past.run.began_at, since })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(2 * PATIENCE.as_se
 /// What a stage said, or why it said nothing.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Told<T> {
+pub(crate) enum Answer<T> {
     /// As it stands.
     Said(T),
     /// It could not be asked.
@@ -49,14 +49,14 @@ pub(crate) struct Refusal {
 /// How every stage stands.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) outbox: Told<Outbox>,
+    pub(crate) outbox: Answer<Outbox>,
     /// By index; empty where no broker stands between the roles.
-    pub(crate) bus: BTreeMap<String, Told<Queue>>,
-    pub(crate) indexes: BTreeMap<String, Told<Documents>>,
+    pub(crate) bus: BTreeMap<String, Answer<Queue>>,
+    pub(crate) indexes: BTreeMap<String, Answer<Documents>>,
     /// By index; those that are made anew, or were and can be taken back.
-    pub(crate) reindexes: Told<BTreeMap<String, Reindex>>,
-    pub(crate) retained: Told<Retained>,
-    pub(crate) dead_letters: Told<Letters>,
+    pub(crate) reindexes: Answer<BTreeMap<String, Reindex>>,
+    pub(crate) retained: Answer<Leaves>,
+    pub(crate) dead_letters: Answer<Letters>,
 }
 
 /// Outbox to relay.
@@ -125,6 +125,15 @@ pub(crate) struct Reindex {
     pub(crate) problem: Option<String>,
 }
 
+/// The leaves of the outbox: what is kept, and what is made ready.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Leaves {
+    #[serde(flatten)]
+    pub(crate) retained: Retained,
+    /// Days ahead for which there is one.
+    pub(crate) days_ahead: i64,
+}
+
 /// What could not be applied, and waits for a person.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Letters {
@@ -147,12 +156,12 @@ impl Report {
             in_time(stages.retained()),
             in_time(stages.letters())
         );
-        let of_cluster = |(name, told): (String, Told<Documents>)| match told {
-            Told::Said(documents) => {
+        let of_cluster = |(name, answer): (String, Answer<Documents>)| match answer {
+            Answer::Said(documents) => {
                 let health = health.said().copied().unwrap_or(Health::Silent);
-                (name, Told::Said(Documents { health, ..documents }))
+                (name, Answer::Said(Documents { health, ..documents }))
             }
-            Told::Failed { error } => (name, Told::Failed { error }),
+            Answer::Failed { error } => (name, Answer::Failed { error }),
         };
         Self {
             outbox,
@@ -162,6 +171,21 @@ impl Report {
             retained,
             dead_letters,
         }
+    }
+
+    /// What could not be asked: the stage, and why. Of several queues or indexes each.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, &Refusal)> {
+        let Self { outbox, bus, indexes, reindexes, retained, dead_letters } = self;
+        let one = [
+            ("outbox", outbox.refusal()),
+            ("reindexes", reindexes.refusal()),
+            ("retained", retained.refusal()),
+            ("dead_letters", dead_letters.refusal()),
+        ];
+        let queues = bus.values().map(|queue| ("bus", queue.refusal()));
+        let indexes = indexes.values().map(|index| ("index", index.refusal()));
+        let all = one.into_iter().chain(queues).chain(indexes);
+        all.filter_map(|(stage, refusal)| Some((stage, refusal?)))
     }
 }
 
@@ -174,25 +198,33 @@ fn shown<S: Serializer>(health: &Health, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 /// What a stage says, if it does before long.
-pub(crate) async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Told<T> {
+pub(crate) async fn in_time<T>(stage: impl Future<Output = Result<T, Error>>) -> Answer<T> {
     let answer = timeout(PATIENCE, stage).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Unavailable, format!("no answer within {}", show_duration(PATIENCE))))
     });
     match answer {
-        Ok(said) => Told::Said(said),
+        Ok(said) => Answer::Said(said),
         Err(error) => {
             let exit = Exit::of(error.kind());
-            Told::Failed { error: Refusal { kind: error.kind().name(), message: error.to_string(), exit } }
+            Answer::Failed { error: Refusal { kind: error.kind().name(), message: error.to_string(), exit } }
         }
     }
 }
 
-impl<T> Told<T> {
+impl<T> Answer<T> {
     /// What it said, if it did.
     pub(crate) fn said(&self) -> Option<&T> {
         match self {
             Self::Said(said) => Some(said),
             Self::Failed { .. } => None,
+        }
+    }
+
+    /// Why it said nothing, if it did not.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Said(_) => None,
+            Self::Failed { error } => Some(error),
         }
     }
 }

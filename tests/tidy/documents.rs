@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
-use sync_core::alerts::conditions::CONDITIONS;
+use sync_core::alerts::Condition;
 use sync_core::telemetry::metrics::{ALL, Metric, MetricKind};
 
 use super::{SOURCES, assert_none, below, read, root};
 
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
-
 /// Where the documents may leave out the beginning of a path.
-const FOLDERS: [&str; 5] = ["", "sync-core/src/", "sync-core/src/adapter/", "sync-runner/", "sync-runner/src/"];
+const FOLDERS: [&str; 6] =
+    ["", "sync-core/src/", "sync-core/src/adapter/", "sync-runner/", "sync-runner/src/", "deploy/kubernetes/"];
+
+/// What is written for people.
+fn documents() -> impl Iterator<Item = String> {
+    let docs = below("docs").into_iter().filter(|path| path.ends_with(".md"));
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned).into_iter().chain(docs)
+}
 
 /// The text and the target of every link.
 fn links(text: &str) -> Vec<(&str, &str)> {
@@ -59,11 +64,13 @@ fn every_test_the_readme_points_to_is_there() {
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
     let mut missing = Vec::new();
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         let inside = links(&text).into_iter().filter(|(_, target)| !target.contains("://") && !target.starts_with('#'));
         let inside = inside.map(|(_, target)| target.split('#').next().unwrap());
-        missing.extend(inside.filter(|path| !root().join(path).exists()).map(|path| format!("{document}: {path}")));
+        let beside = root().join(&document);
+        let leads = |path: &&str| beside.with_file_name(path).exists();
+        missing.extend(inside.filter(|path| !leads(path)).map(|path| format!("{document}: {path}")));
     }
     assert_none("a link to nowhere", missing);
 }
@@ -75,8 +82,8 @@ fn every_file_the_documents_name_is_there() {
         word.contains('/') && ends.iter().any(|end| word.ends_with(end)) && !word.contains(['<', '*', ' ', '{', ':'])
     };
     let mut missing = Vec::new();
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         let named = quoted(&text).filter(|word| is_path(word));
         let gone = named.filter(|path| !FOLDERS.iter().any(|folder| root().join(folder).join(path).exists()));
         missing.extend(gone.map(|path| format!("{document}: {path}")));
@@ -87,8 +94,8 @@ fn every_file_the_documents_name_is_there() {
 #[test]
 fn every_script_the_documents_name_can_be_run() {
     let mut offences = BTreeSet::new();
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         let shell = blocks(&text, "sh");
         let words = quoted(&text).chain(shell.lines()).filter_map(|said| said.split_whitespace().next());
         for script in words.filter(|word| word.starts_with("scripts/") && !word.ends_with('/')) {
@@ -105,8 +112,8 @@ fn every_script_the_documents_name_can_be_run() {
 fn every_command_the_documents_name_is_one_of_the_runner() {
     let cli = read("sync-runner/src/cli.rs");
     let mut offences = BTreeSet::new();
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         let shell = blocks(&text, "sh");
         for said in quoted(&text).chain(shell.lines()) {
             let Some(command) = said.trim().strip_prefix("sync-runner ").and_then(|said| said.split(' ').next()) else {
@@ -146,8 +153,8 @@ fn every_setting_the_readme_tells_about_is_in_the_documented_configuration() {
 fn every_sql_function_the_documents_call_is_in_the_migrations() {
     let migrations: String = below("migrations").iter().map(|path| read(path)).collect();
     let mut offences = BTreeSet::new();
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         for (at, _) in text.match_indices("outbox.") {
             let name = &text[at..];
             let end = name.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.')).unwrap_or(name.len());
@@ -217,8 +224,6 @@ fn every_alert_has_its_section_in_the_runbook_and_every_condition_its_rule() {
     let sections: BTreeSet<_> =
         runbook.lines().filter_map(|line| line.strip_prefix("## ")).filter(|name| !name.contains(' ')).collect();
     assert_eq!(alerts, sections);
-    assert_none(
-        "a condition without a rule",
-        CONDITIONS.iter().filter(|name| !alerts.contains(*name)).copied().map(str::to_owned),
-    );
+    let conditions = Condition::ALL.map(Condition::name).into_iter();
+    assert_none("a condition without a rule", conditions.filter(|name| !alerts.contains(name)).map(str::to_owned));
 }

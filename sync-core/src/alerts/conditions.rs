@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
+use super::observation::{Health, Moment, Observation};
 use crate::port::{ConditionAlert, ConditionState, Severity};
 
 /// From when on people are told.
@@ -40,130 +39,114 @@ impl Default for Thresholds {
     }
 }
 
-/// What was seen of the pipeline; `None` is what could not be asked.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observation {
-    /// By index.
-    pub indexes: BTreeMap<String, ObservedIndex>,
-    /// Dead letters.
-    pub dead_letters: Option<u64>,
+/// What may be wrong with the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// The cluster of an index is not green, or does not answer.
+    SearchIndexUnhealthy,
+    /// A change is not in an index for long.
+    SyncLagHigh,
+    /// The same, for not so long.
+    SyncLagNoticed,
+    /// PostgreSQL answers many searches of an index.
+    FallbackActivated,
+    /// There are many dead letters.
+    DeadLettersGrowing,
+    /// Many messages of a topic are not indexed.
+    ConsumerLagHigh,
 }
 
-/// How a cluster is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// All is there.
-    Green,
-    /// A copy of some shard is missing.
-    Yellow,
-    /// Some shard is missing.
-    Red,
-    /// It does not answer.
-    Silent,
-    /// It answers, and does not tell us.
-    Untold,
-}
+impl Condition {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::SearchIndexUnhealthy,
+        Self::SyncLagHigh,
+        Self::SyncLagNoticed,
+        Self::FallbackActivated,
+        Self::DeadLettersGrowing,
+        Self::ConsumerLagHigh,
+    ];
 
-impl Health {
-    /// The word for it.
+    /// Its name, as rules and runbook have it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Green => "green",
-            Self::Yellow => "yellow",
-            Self::Red => "red",
-            Self::Silent => "not answering",
-            Self::Untold => "not telling",
+            Self::SearchIndexUnhealthy => "SearchIndexUnhealthy",
+            Self::SyncLagHigh => "SyncLagHigh",
+            Self::SyncLagNoticed => "SyncLagNoticed",
+            Self::FallbackActivated => "FallbackActivated",
+            Self::DeadLettersGrowing => "DeadLettersGrowing",
+            Self::ConsumerLagHigh => "ConsumerLagHigh",
         }
     }
-}
 
-/// A moment, by a clock that people read and by one that never jumps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// For people.
-    pub at: Timestamp,
-    /// Since some beginning; spans are measured by it.
-    pub elapsed: Duration,
-}
+    /// How grave it is.
+    const fn severity(self) -> Severity {
+        match self {
+            Self::SearchIndexUnhealthy | Self::DeadLettersGrowing => Severity::Critical,
+            Self::SyncLagHigh | Self::FallbackActivated | Self::ConsumerLagHigh => Severity::Warning,
+            Self::SyncLagNoticed => Severity::Info,
+        }
+    }
 
-/// What was seen of one index.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ObservedIndex {
-    /// Of the cluster.
-    pub health: Option<Health>,
-    /// Age of the oldest change that is not in it.
-    pub sync_lag: Option<Duration>,
-    /// Messages that are not indexed.
-    pub consumer_lag: Option<u64>,
-    /// Searches of this process in the last minute that the database answered.
-    pub fallbacks_per_minute: Option<f64>,
+    /// How long it may be met before people are told.
+    const fn hold(self, thresholds: &Thresholds) -> Duration {
+        match self {
+            Self::SearchIndexUnhealthy | Self::SyncLagNoticed => thresholds.hold,
+            Self::SyncLagHigh | Self::FallbackActivated | Self::DeadLettersGrowing | Self::ConsumerLagHigh => {
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Whether only the process that sees it can tell of it: its own searches fell back.
+    const fn is_local(self) -> bool {
+        matches!(self, Self::FallbackActivated)
+    }
 }
 
 /// One condition, about one index or all.
 #[derive(Clone, Debug, PartialEq)]
 struct Reading {
-    name: &'static str,
+    condition: Condition,
     subject: String,
-    severity: Severity,
-    hold: Duration,
-    /// Whether only this process sees it.
-    is_local: bool,
+    /// `None` when it is not known.
     is_met: Option<bool>,
     summary: String,
 }
 
-/// The conditions there are.
-pub const CONDITIONS: [&str; 6] = [
-    "SearchIndexUnhealthy",
-    "SyncLagHigh",
-    "SyncLagNoticed",
-    "FallbackActivated",
-    "DeadLettersGrowing",
-    "ConsumerLagHigh",
-];
-
 fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
-    let [unhealthy, late, noticed, fallback, letters, consumer] = CONDITIONS;
-    let Thresholds { hold, .. } = *thresholds;
     let mut readings = Vec::new();
     for (index, seen) in &observed.indexes {
-        let reading = |name, severity, hold, is_met, summary| Reading {
-            name,
+        let reading = |condition, is_met, summary| Reading {
+            condition,
             subject: index.clone(),
-            severity,
-            hold,
-            is_local: name == fallback,
             is_met,
             summary: format!("{index}: {summary}"),
         };
         let summary = format!("the cluster is {}", seen.health.unwrap_or(Health::Untold).name());
         let is_met = seen.health.map(|health| !matches!(health, Health::Green | Health::Untold));
-        readings.push(reading(unhealthy, Severity::Critical, hold, is_met, summary));
+        readings.push(reading(Condition::SearchIndexUnhealthy, is_met, summary));
         let lag = seen.sync_lag.unwrap_or_default();
-        for (name, severity, hold, most) in [
-            (late, Severity::Warning, Duration::ZERO, thresholds.sync_lag),
-            (noticed, Severity::Info, hold, thresholds.sync_lag_noticed),
-        ] {
+        for (condition, most) in
+            [(Condition::SyncLagHigh, thresholds.sync_lag), (Condition::SyncLagNoticed, thresholds.sync_lag_noticed)]
+        {
             let summary = format!("a change waits for {} s (more than {} s)", lag.as_secs(), most.as_secs());
-            readings.push(reading(name, severity, hold, seen.sync_lag.map(|lag| lag > most), summary));
+            readings.push(reading(condition, seen.sync_lag.map(|lag| lag > most), summary));
         }
         let (count, most) = (seen.fallbacks_per_minute.unwrap_or_default(), thresholds.fallbacks_per_minute);
         let summary = format!("PostgreSQL answered {count:.0} searches in the last minute (more than {most:.0})");
         let is_met = seen.fallbacks_per_minute.map(|count| count > most);
-        readings.push(reading(fallback, Severity::Warning, Duration::ZERO, is_met, summary));
+        readings.push(reading(Condition::FallbackActivated, is_met, summary));
         let (behind, most) = (seen.consumer_lag.unwrap_or_default(), thresholds.consumer_lag);
         let summary = format!("{behind} messages are not indexed yet (more than {most})");
         let is_met = seen.consumer_lag.map(|behind| behind > most);
-        readings.push(reading(consumer, Severity::Warning, Duration::ZERO, is_met, summary));
+        readings.push(reading(Condition::ConsumerLagHigh, is_met, summary));
     }
     let (count, most) = (observed.dead_letters.unwrap_or_default(), thresholds.dead_letters);
     readings.push(Reading {
-        name: letters,
+        condition: Condition::DeadLettersGrowing,
         subject: String::new(),
-        severity: Severity::Critical,
-        hold: Duration::ZERO,
-        is_local: false,
         is_met: observed.dead_letters.map(|count| count > most),
         summary: format!("{count} dead letters wait for a person (more than {most})"),
     });
@@ -185,17 +168,17 @@ struct Standing {
 
 /// How all conditions stand.
 #[derive(Clone, Debug, Default)]
-pub struct Conditions {
-    standing: BTreeMap<(&'static str, String), Standing>,
+pub(super) struct Conditions {
+    standing: BTreeMap<(Condition, String), Standing>,
     /// What is over, and people were told of when it was not.
     resolved: Vec<(Duration, ConditionAlert)>,
 }
 
 impl Conditions {
     /// Takes in what was seen. What could not be asked stays as it was.
-    pub fn observe(&mut self, observed: &Observation, thresholds: &Thresholds, now: Moment) {
+    pub(super) fn observe(&mut self, observed: &Observation, thresholds: &Thresholds, now: Moment) {
         for reading in readings(observed, thresholds) {
-            let key = (reading.name, reading.subject.clone());
+            let key = (reading.condition, reading.subject.clone());
             match (reading.is_met, self.standing.get_mut(&key)) {
                 (Some(true), known) => {
                     let fresh = || Standing {
@@ -209,7 +192,7 @@ impl Conditions {
                         Some(known) => known,
                         None => self.standing.entry(key).or_insert_with(fresh),
                     };
-                    let hold = reading.hold;
+                    let hold = reading.condition.hold(thresholds);
                     (standing.reading, standing.over_since) = (reading, None);
                     if standing.fires_since.is_none() && now.elapsed.saturating_sub(standing.since.elapsed) >= hold {
                         standing.fires_since = Some(now.elapsed);
@@ -229,8 +212,7 @@ impl Conditions {
     }
 
     /// Those that are met, the gravest first: firing, or pending until they have been met for long enough.
-    #[must_use]
-    pub fn met(&self) -> Vec<ConditionAlert> {
+    pub(super) fn met(&self) -> Vec<ConditionAlert> {
         let state = |standing: &Standing| match standing.fires_since {
             Some(_) => ConditionState::Firing,
             None => ConditionState::Pending,
@@ -241,15 +223,14 @@ impl Conditions {
     }
 
     /// What people have yet to be told.
-    #[must_use]
-    pub fn untold(&self) -> Vec<ConditionAlert> {
+    pub(super) fn untold(&self) -> Vec<ConditionAlert> {
         let firing = self.standing.values().filter(|standing| standing.fires_since.is_some() && !standing.is_told);
         let firing = firing.map(|standing| standing.alert(ConditionState::Firing));
         firing.chain(self.resolved.iter().map(|(_, alert)| alert.clone())).collect()
     }
 
     /// People know of this.
-    pub fn told(&mut self, alert: &ConditionAlert) {
+    pub(super) fn told(&mut self, alert: &ConditionAlert) {
         match alert.state {
             ConditionState::Resolved => self.resolved.retain(|(_, resolved)| resolved.key() != alert.key()),
             ConditionState::Firing | ConditionState::Pending => {
@@ -260,9 +241,9 @@ impl Conditions {
     }
 
     /// Another process tells people of what all of them see: what came longer ago than `after` has been told.
-    pub fn leave_to_others(&mut self, now: Moment, after: Duration) {
+    pub(super) fn leave_to_others(&mut self, now: Moment, after: Duration) {
         let is_old = |at: Duration| now.elapsed.saturating_sub(at) >= after;
-        for standing in self.standing.values_mut().filter(|standing| !standing.reading.is_local) {
+        for standing in self.standing.values_mut().filter(|standing| !standing.reading.condition.is_local()) {
             standing.is_told |= standing.fires_since.is_some_and(is_old);
         }
         self.resolved.retain(|(at, alert)| alert.is_local || !is_old(*at));
@@ -271,26 +252,29 @@ impl Conditions {
 
 impl Standing {
     fn alert(&self, state: ConditionState) -> ConditionAlert {
-        let Reading { name, subject, severity, is_local, summary, .. } = &self.reading;
+        let Reading { condition, subject, summary, .. } = &self.reading;
         ConditionAlert {
-            name,
+            name: condition.name(),
             subject: subject.clone(),
-            severity: *severity,
+            severity: condition.severity(),
             state,
             since: self.since.at,
             summary: summary.clone(),
-            is_local: *is_local,
+            is_local: condition.is_local(),
         }
     }
 
     fn is_about(&self, alert: &ConditionAlert) -> bool {
-        (self.reading.name, &self.reading.subject) == (alert.name, &alert.subject)
+        (self.reading.condition.name(), &self.reading.subject) == (alert.name, &alert.subject)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::alerts::ObservedIndex;
 
     fn at(seconds: u64) -> Moment {
         // Whatever people's clock says meanwhile.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::conditions::{CONDITIONS, Conditions, Moment, Observation, Thresholds};
+use super::conditions::{Condition, Conditions, Thresholds};
+use super::observation::{Moment, Observation};
 use crate::error::Remedy;
 use crate::port::{Alert, AlertHandler, ConditionAlert, ConditionState, Leases};
 use crate::telemetry::metrics::ALERT_FIRING;
@@ -39,7 +40,8 @@ const LEASES: u32 = 4;
 const YIELDED: u32 = 2;
 
 impl ConditionWatch {
-    /// Has seen nothing yet. `lease` is longer than it takes from one observation to the next.
+    /// Has seen nothing yet. `lease` is longer than it takes from one observation to the next. Without handlers it judges, and
+    /// tells nobody.
     #[must_use]
     pub fn new(
         leases: Arc<dyn Leases>,
@@ -54,7 +56,7 @@ impl ConditionWatch {
     pub fn observe(&self, observed: &Observation, now: Moment) {
         self.state().conditions.observe(observed, &self.thresholds, now);
         let met = self.met();
-        for name in CONDITIONS {
+        for name in Condition::ALL.map(Condition::name) {
             let fires = |alert: &ConditionAlert| alert.name == name && alert.state == ConditionState::Firing;
             gauge!(ALERT_FIRING.name, "alert" => name).set(f64::from(u8::from(met.iter().any(fires))));
         }
@@ -64,6 +66,10 @@ impl ConditionWatch {
     /// told now is told the next time, or by another process. While nobody can be asked whose turn it is, every process tells.
     /// Dropped half-way, the same may be told again.
     pub async fn tell(&self, now: Moment) {
+        if self.handlers.is_empty() {
+            // Whoever has nobody to tell must not hold the lease of those who have.
+            return;
+        }
         let is_ours = self.is_our_turn(now).await;
         if !is_ours {
             self.state().conditions.leave_to_others(now, LEASES * self.lease);
@@ -124,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::memory::MemoryLeases;
-    use crate::alerts::conditions::ObservedIndex;
+    use crate::alerts::ObservedIndex;
     use crate::error::{Error, ErrorKind};
 
     /// Takes what it is told, unless it is away.
@@ -224,6 +230,20 @@ mod tests {
         };
         let (cut_off, well) = (watch(leases.clone(), &deaf), watch(leases.another(), &person));
         look_for(0..120, &[&cut_off, &well]).await;
+        assert_eq!(person.told.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_with_nobody_to_tell_judges_and_leaves_the_telling_to_one_that_has() {
+        let (leases, person) = (MemoryLeases::default(), Arc::new(Person::default()));
+        let watch = |leases: MemoryLeases, handlers| {
+            ConditionWatch::new(Arc::new(leases), handlers, Thresholds::default(), Duration::from_secs(15))
+        };
+        let silent = watch(leases.clone(), Vec::new());
+        let speaking = watch(leases.another(), vec![Arc::clone(&person) as Arc<dyn AlertHandler>]);
+        look(&silent, &letters(200), 0).await;
+        assert_eq!(silent.met()[0].state, ConditionState::Firing);
+        look(&speaking, &letters(200), 1).await;
         assert_eq!(person.told.lock().unwrap().len(), 1);
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Batch {
     /// How many messages.
     pub(super) messages: u64,
     /// When the last of them was written of which that was read.
-    pub(super) written: Option<Timestamp>,
+    pub(super) created_at: Option<Timestamp>,
     /// Messages whose emitter is traced.
     pub(super) traced: Vec<Traced>,
     /// Each key once: a message is settled with its key's last one, because the row is read as it is now.
@@ -30,19 +30,19 @@ pub(super) struct Batch {
 /// Makes one batch of these messages, which are in order; `None` of none.
 pub(super) fn gather(partition: &Partition, messages: impl IntoIterator<Item = Message>) -> Option<Batch> {
     let mut batch: Option<Batch> = None;
-    for Message { about, provenance, written, traced, .. } in messages {
+    for Message { about, provenance, created_at, traced, .. } in messages {
         let batch = batch.get_or_insert_with(|| Batch {
             partition: partition.clone(),
             next: 0,
             messages: 0,
-            written: None,
+            created_at: None,
             traced: Vec::new(),
             keys: HashMap::new(),
             poison: Vec::new(),
         });
         batch.next = provenance.offset + 1;
         batch.messages += 1;
-        batch.written = written.or(batch.written);
+        batch.created_at = created_at.or(batch.created_at);
         batch.traced.extend(traced);
         match about {
             About::Key(key) => drop(batch.keys.insert(key, provenance)),

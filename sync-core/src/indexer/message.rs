@@ -57,7 +57,7 @@ pub(super) struct Message {
     /// How long to wait before it is worked on.
     pub(super) wait: Duration,
     /// When its event was written, where that was looked for.
-    pub(super) written: Option<Timestamp>,
+    pub(super) created_at: Option<Timestamp>,
     /// What is told of it in the end.
     pub(super) traced: Option<Traced>,
 }
@@ -125,14 +125,14 @@ impl Message {
                 attempts: retry(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or_default(),
             },
             wait: wait.min(longest),
-            written: None,
+            created_at: None,
             traced: None,
         }
     }
 }
 
 /// When its event was written, where that can be told.
-pub(super) fn written(message: &Incoming) -> Option<Timestamp> {
+pub(super) fn created_at(message: &Incoming) -> Option<Timestamp> {
     message.value.as_deref().and_then(written_at)
 }
 

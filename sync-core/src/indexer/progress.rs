@@ -97,11 +97,11 @@ impl IndexerProgress {
     }
 
     /// A batch is done, of which the last message was written then.
-    pub(super) fn messages(&self, count: u64, written: Option<Timestamp>) {
+    pub(super) fn messages(&self, count: u64, created_at: Option<Timestamp>) {
         self.0.messages.fetch_add(count, Ordering::Relaxed);
         counter!(INDEXER_MESSAGES.name, "index" => self.0.index.clone()).increment(count);
-        if let Some(written) = written {
-            histogram!(INDEXER_LATENCY_SECONDS.name, "index" => self.0.index.clone()).record(seconds_since(written));
+        if let Some(created_at) = created_at {
+            histogram!(INDEXER_LATENCY_SECONDS.name, "index" => self.0.index.clone()).record(seconds_since(created_at));
         }
     }
 

@@ -40,7 +40,7 @@ struct Begun {
     next: i64,
     messages: u64,
     /// When the last of them was written, of those of which that was read.
-    written: Option<Timestamp>,
+    created_at: Option<Timestamp>,
 }
 
 /// A step of a batch that is done.
@@ -101,11 +101,11 @@ impl Session {
             Polled::Messages(messages) => {
                 let (now, time) = (Instant::now(), self.parking.clock().now());
                 // Of a poll one is enough to tell how long it took.
-                let written = messages.last().and_then(message::written);
+                let created_at = messages.last().and_then(message::created_at);
                 let last = messages.len().saturating_sub(1);
                 for (place, message) in messages.into_iter().enumerate() {
-                    let written = written.filter(|_| place == last);
-                    self.receive(message, now, time, written)?;
+                    let created_at = created_at.filter(|_| place == last);
+                    self.receive(message, now, time, created_at)?;
                 }
             }
             Polled::Assigned(partitions) => {
@@ -133,7 +133,7 @@ impl Session {
         message: Incoming,
         now: Instant,
         time: Timestamp,
-        written: Option<Timestamp>,
+        created_at: Option<Timestamp>,
     ) -> Result<(), Error> {
         let partition = message.partition.clone();
         let Some(lane) = self.lanes.get_mut(&partition) else {
@@ -141,7 +141,7 @@ impl Session {
         };
         let longest = 2 * self.worker.config.retries.longest_delay();
         let traced = self.worker.traces.of(&message, time);
-        let message = Message { written, traced, ..Message::read(&message, self.parking.followed(), time, longest) };
+        let message = Message { created_at, traced, ..Message::read(&message, self.parking.followed(), time, longest) };
         lane.buffer.push_back(Waiting { due: now + message.wait, message });
         if !lane.paused && lane.buffer.len() >= 2 * self.worker.config.batch_messages {
             self.consumer.pause(&partition)?;
@@ -160,8 +160,8 @@ impl Session {
         // In a retry topic are only those that failed before: that all of them fail says nothing.
         let is_retry = self.parking.followed().is_retry(partition);
         let suspicious = if is_retry { 0 } else { self.worker.config.suspicious };
-        let Batch { next, messages, written, .. } = batch;
-        let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages, written };
+        let Batch { next, messages, created_at, .. } = batch;
+        let begun = Begun { partition: partition.clone(), generation: lane.generation, next, messages, created_at };
         let worker = Arc::clone(&self.worker);
         let work = async move { Step::Applied(begun, worker.work(batch, suspicious, permit).await) };
         self.working.spawn(unless(lane.abandoned.clone(), work));
@@ -200,7 +200,7 @@ impl Session {
     /// A batch is done: commits what is safe now.
     fn settle(&mut self, begun: Begun) -> Result<(), Error> {
         let Some(lane) = lane_of(&mut self.lanes, &begun) else { return Ok(()) };
-        self.worker.progress.messages(begun.messages, begun.written);
+        self.worker.progress.messages(begun.messages, begun.created_at);
         let Some(next) = lane.settle.done(begun.next) else { return Ok(()) };
         match self.consumer.commit(&[OffsetCommit { partition: begun.partition, next }]) {
             Ok(()) => Ok(()),

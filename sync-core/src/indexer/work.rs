@@ -16,10 +16,10 @@ use crate::error::{Error, ErrorKind};
 use crate::policy::triage::refuses_everything;
 use crate::telemetry::trace;
 
-/// What every batch needs.
-#[derive(Debug)]
+/// What every batch needs. Clones share everything that counts or limits.
+#[derive(Clone, Debug)]
 pub(super) struct Worker {
-    pub(super) applier: Applier,
+    pub(super) applier: Arc<Applier>,
     pub(super) config: IndexerConfig,
     pub(super) permits: Arc<Semaphore>,
     pub(super) progress: IndexerProgress,

@@ -56,6 +56,41 @@ pub struct PastRun {
     pub was_abandoned: bool,
 }
 
+impl PastRun {
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        match (self.ended_at, self.was_abandoned) {
+            (None, _) => RunState::Unfinished,
+            (Some(_), false) => RunState::Finished,
+            (Some(_), true) => RunState::GivenUp,
+        }
+    }
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It may go on.
+    Unfinished,
+    /// It came to its end.
+    Finished,
+    /// Another one took its place.
+    GivenUp,
+}
+
+impl RunState {
+    /// The words for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unfinished => "unfinished",
+            Self::Finished => "finished",
+            Self::GivenUp => "given up",
+        }
+    }
+}
+
 /// Keeps runs. Of one kind and index, one at a time is unfinished.
 #[async_trait]
 pub trait Runs: Debug + Send + Sync + 'static {

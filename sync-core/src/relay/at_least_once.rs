@@ -24,7 +24,7 @@ struct InFlight {
     acknowledgement: Acknowledgement,
     events: u64,
     /// When the last of them was written.
-    written: Option<Timestamp>,
+    created_at: Option<Timestamp>,
     traced: Vec<Traced>,
     position: Position,
 }
@@ -47,7 +47,7 @@ pub(super) async fn session(
     let reading = read_batches(reader.as_mut(), batches, shutdown);
     let publishing = async {
         while let Some(batch) = read.recv().await {
-            let written = batch.events.last().map(|event| event.created_at);
+            let created_at = batch.events.last().map(|event| event.created_at);
             let mut traced = relay.traces.of(&batch.events);
             let (acknowledgement, events) = match &relay.parking {
                 Some(parking) if suspects.take() => {
@@ -61,7 +61,7 @@ pub(super) async fn session(
                     (publisher.publish(messages).await?, events)
                 }
             };
-            let message = InFlight { acknowledgement, events, written, traced, position: batch.position };
+            let message = InFlight { acknowledgement, events, created_at, traced, position: batch.position };
             if sent.send(message).await.is_err() {
                 break;
             }
@@ -72,7 +72,7 @@ pub(super) async fn session(
     let recording = async {
         while let Some(batch) = in_flight.recv().await {
             batch.acknowledgement.await?;
-            relay.progress.acknowledged(batch.events, batch.written);
+            relay.progress.acknowledged(batch.events, batch.created_at);
             relay.traces.published(batch.traced);
             cursor.advance(&batch.position).await?;
             relay.progress.published(batch.events);

@@ -85,7 +85,7 @@ pub(super) async fn session(
                 }
                 passed.send_replace(parcel.position);
                 relay.traces.published(parcel.traced);
-                relay.progress.acknowledged(events, parcel.written);
+                relay.progress.acknowledged(events, parcel.created_at);
                 relay.progress.published(events);
                 suspects.forget_parked(epoch, parcel.parked);
             }
@@ -109,7 +109,7 @@ struct Parcel {
     /// Of the last batch that has events.
     mark: Option<Mark>,
     /// When the last of them was written.
-    written: Option<Timestamp>,
+    created_at: Option<Timestamp>,
     traced: Vec<Traced>,
     /// Of the last batch.
     position: Option<Position>,
@@ -140,7 +140,7 @@ impl Parcel {
     fn add(&mut self, batch: Batch, epoch: i32, traces: &Traces, suspects: &Suspects) {
         self.batches += 1;
         self.traced.extend(traces.of(&batch.events));
-        self.written = batch.events.last().map(|event| event.created_at).or(self.written);
+        self.created_at = batch.events.last().map(|event| event.created_at).or(self.created_at);
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {
                 self.parked.push(event.id);
@@ -199,7 +199,7 @@ async fn publish_singly(
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
     let mut parked = Vec::new();
     for event in batch.events {
-        let (id, written) = (event.id, event.created_at);
+        let (id, created_at) = (event.id, event.created_at);
         if suspects.is_parked(epoch, id) {
             parked.push(id);
             continue;
@@ -207,7 +207,7 @@ async fn publish_singly(
         let here = Mark { last: Some(id), ..mark.clone() };
         match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
             Ok(()) => {
-                relay.progress.acknowledged(1, Some(written));
+                relay.progress.acknowledged(1, Some(created_at));
                 relay.progress.published(1);
             }
             Err(error) if error.remedy() == Remedy::Park => {

@@ -14,12 +14,14 @@ use crate::telemetry::metrics::{
 
 /// Counts since the relay was made. Cheap to clone; all clones show the same.
 #[derive(Clone, Debug, Default)]
-pub struct RelayProgress(Arc<Counters>);
+pub struct RelayProgress {
+    /// What the metrics call it.
+    subscription: String,
+    counters: Arc<Counters>,
+}
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// What the metrics call it.
-    subscription: String,
     published: AtomicU64,
     parked: AtomicU64,
 }
@@ -34,8 +36,9 @@ pub struct RelayCounts {
 }
 
 impl RelayProgress {
-    pub(super) fn of(subscription: String) -> Self {
-        let progress = Self(Arc::new(Counters { subscription, ..Counters::default() }));
+    /// The same counts under this name.
+    pub(super) fn named(self, subscription: String) -> Self {
+        let progress = Self { subscription, ..self };
         for metric in [RELAY_PUBLISHED, RELAY_PARKED] {
             counter!(metric.name, "subscription" => progress.subscription()).increment(0);
         }
@@ -49,26 +52,26 @@ impl RelayProgress {
     #[must_use]
     pub fn counts(&self) -> RelayCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        RelayCounts { published: read(&self.0.published), parked: read(&self.0.parked) }
+        RelayCounts { published: read(&self.counters.published), parked: read(&self.counters.parked) }
     }
 
     /// So many events are on the bus, and that is recorded.
     pub(super) fn published(&self, events: u64) {
-        self.0.published.fetch_add(events, Ordering::Relaxed);
+        self.counters.published.fetch_add(events, Ordering::Relaxed);
         counter!(RELAY_PUBLISHED.name, "subscription" => self.subscription()).increment(events);
     }
 
     /// The bus has acknowledged a batch, of which the last event was written then.
-    pub(super) fn acknowledged(&self, events: u64, written: Option<Timestamp>) {
-        if let Some(written) = written {
+    pub(super) fn acknowledged(&self, events: u64, created_at: Option<Timestamp>) {
+        if let Some(created_at) = created_at {
             histogram!(RELAY_BATCH_EVENTS.name, "subscription" => self.subscription()).record(events as f64);
             histogram!(RELAY_LATENCY_SECONDS.name, "subscription" => self.subscription())
-                .record(seconds_since(written));
+                .record(seconds_since(created_at));
         }
     }
 
     pub(super) fn parked(&self) {
-        self.0.parked.fetch_add(1, Ordering::Relaxed);
+        self.counters.parked.fetch_add(1, Ordering::Relaxed);
         counter!(RELAY_PARKED.name, "subscription" => self.subscription()).increment(1);
     }
 
@@ -84,7 +87,7 @@ impl RelayProgress {
     }
 
     fn subscription(&self) -> String {
-        self.0.subscription.clone()
+        self.subscription.clone()
     }
 }
 
@@ -95,5 +98,18 @@ pub(super) struct Active(RelayProgress);
 impl Drop for Active {
     fn drop(&mut self) {
         gauge!(RELAY_ACTIVE.name, "subscription" => self.0.subscription()).set(0.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asked_before_a_name_was_given_sees_the_same_counts() {
+        let early = RelayProgress::default();
+        let named = early.clone().named("search".to_owned());
+        named.published(3);
+        assert_eq!((early.counts().published, early.counts()), (3, named.counts()));
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Traced {
     context: TraceContext,
     event: i64,
     topic: String,
-    written: Timestamp,
+    created_at: Timestamp,
 }
 
 impl Traces {
@@ -30,7 +30,7 @@ impl Traces {
         let traced = |event: &Event| {
             let (_, text) = event.headers.iter().find(|(name, _)| name == trace::HEADER)?;
             let context = TraceContext::parse(text).filter(|context| context.is_sampled)?;
-            Some(Traced { context, event: event.id, topic: event.topic.clone(), written: event.created_at })
+            Some(Traced { context, event: event.id, topic: event.topic.clone(), created_at: event.created_at })
         };
         events.iter().filter_map(traced).collect()
     }
@@ -39,13 +39,13 @@ impl Traces {
     pub(super) fn published(&self, traced: Vec<Traced>) {
         let Some(tracer) = &self.0 else { return };
         let now = Timestamp::now();
-        for Traced { context, event, topic, written } in traced {
+        for Traced { context, event, topic, created_at } in traced {
             tracer.record(Span {
                 parent: context,
                 name: "outbox publish",
                 kind: SpanKind::Producer,
-                began_at: written,
-                ended_at: now.max(written),
+                began_at: created_at,
+                ended_at: now.max(created_at),
                 attributes: vec![("messaging.destination.name", topic), ("messaging.message.id", event.to_string())],
                 error: None,
             });

@@ -25,11 +25,7 @@ struct Listed {
 
 impl From<PastRun> for Listed {
     fn from(past: PastRun) -> Self {
-        let state = match (past.ended_at, past.was_abandoned) {
-            (None, _) => "unfinished",
-            (Some(_), false) => "finished",
-            (Some(_), true) => "given up",
-        };
+        let state = past.state().name();
         let PastRun { run, kind, index, ended_at, was_abandoned: _ } = past;
         Self { id: run.id, kind, index, began_at: run.began_at, ended_at, state, counts: run.counts }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use tokio::time::sleep;
 
 use crate::cli::StatusArgs;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::outbox::Retained;
 use crate::render;
-use crate::report::{Documents, Letters, Outbox, Queue, Reindex, Report, Stages, Told};
+use crate::report::{Answer, Documents, Leaves, Letters, Outbox, Queue, Reindex, Report, Stages};
 use crate::wire::Wire;
 
 /// Pause between two reports of `--watch`.
@@ -40,15 +40,7 @@ pub(super) async fn status(config: &Config, args: &StatusArgs) -> Result<Exit, F
 impl Report {
     /// How the process ends after this report.
     fn exit(&self) -> Exit {
-        fn of<T>(told: &Told<T>) -> Exit {
-            match told {
-                Told::Said(_) => Exit::Success,
-                Told::Failed { error } => error.exit,
-            }
-        }
-        let stages = [of(&self.outbox), of(&self.reindexes), of(&self.retained), of(&self.dead_letters)].into_iter();
-        let stages = stages.chain(self.bus.values().map(of)).chain(self.indexes.values().map(of));
-        stages.max().unwrap_or(Exit::Success)
+        self.refusals().map(|(_, refusal)| refusal.exit).max().unwrap_or(Exit::Success)
     }
 }
 
@@ -57,22 +49,22 @@ fn lines(report: &Report) -> String {
     rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
     rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
     match &report.reindexes {
-        Told::Said(all) => rows.extend(all.iter().map(|(name, reindex)| {
+        Answer::Said(all) => rows.extend(all.iter().map(|(name, reindex)| {
             let [behind, state] = reindex.cells();
             [format!("re-index of {name}"), behind, state]
         })),
-        Told::Failed { .. } => rows.push(row("re-indexes".to_owned(), &report.reindexes, |_| Default::default())),
+        Answer::Failed { .. } => rows.push(row("re-indexes".to_owned(), &report.reindexes, |_| Default::default())),
     }
-    rows.push(row("outbox kept".to_owned(), &report.retained, retained_cells));
+    rows.push(row("outbox kept".to_owned(), &report.retained, Leaves::cells));
     rows.push(row("dead letters".to_owned(), &report.dead_letters, Letters::cells));
     render::table(["STAGE", "BEHIND", "STATE"], rows)
 }
 
 /// What a stage is behind, and how it stands; or why that is not known.
-fn row<T>(stage: String, told: &Told<T>, cells: impl Fn(&T) -> [String; 2]) -> [String; 3] {
-    let [behind, state] = match told {
-        Told::Said(said) => cells(said),
-        Told::Failed { error } => ["unknown".to_owned(), error.message.clone()],
+fn row<T>(stage: String, answer: &Answer<T>, cells: impl Fn(&T) -> [String; 2]) -> [String; 3] {
+    let [behind, state] = match answer {
+        Answer::Said(said) => cells(said),
+        Answer::Failed { error } => ["unknown".to_owned(), error.message.clone()],
     };
     [stage, behind, state]
 }
@@ -143,21 +135,24 @@ impl Reindex {
     }
 }
 
-/// What is kept, and a warning where a subscription keeps more than is wanted.
-fn retained_cells(retained: &Retained) -> [String; 2] {
-    let size = |bytes: i64| format!("{:.1} MB", bytes as f64 / 1e6);
-    let mut state = format!("{}, {}", render::counted(retained.days as u64, "day"), size(retained.bytes));
-    for (subscription, bytes) in &retained.held_back {
-        let mend = match subscription.strip_prefix("reindex ") {
-            Some(_) => "that re-index goes on when its command is run again, and --abort gives it up".to_owned(),
-            None => format!("run its relay, or select outbox.forget_subscription('{subscription}')"),
-        };
-        let held = size(*bytes);
-        state.push_str(&format!(
-            "; subscription {subscription:?} holds back {held} longer than relay.retention: {mend}"
-        ));
+impl Leaves {
+    /// What is kept, and a warning where a subscription keeps more than is wanted.
+    fn cells(&self) -> [String; 2] {
+        let Retained { bytes, days, held_back } = &self.retained;
+        let size = |bytes: i64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let mut state = format!("{}, {}", render::counted(*days as u64, "day"), size(*bytes));
+        for (subscription, bytes) in held_back {
+            let mend = match subscription.strip_prefix("reindex ") {
+                Some(_) => "that re-index goes on when its command is run again, and --abort gives it up".to_owned(),
+                None => format!("run its relay, or select outbox.forget_subscription('{subscription}')"),
+            };
+            let held = size(*bytes);
+            state.push_str(&format!(
+                "; subscription {subscription:?} holds back {held} longer than relay.retention: {mend}"
+            ));
+        }
+        [String::new(), state]
     }
-    [String::new(), state]
 }
 
 impl Letters {

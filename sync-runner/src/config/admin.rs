@@ -15,8 +15,8 @@ pub(crate) struct Admin {
     pub(crate) token: Option<Secret>,
     /// How often every stage is looked at.
     pub(crate) interval: Duration,
-    /// How often rows are counted.
-    pub(crate) count_interval: Duration,
+    /// How often rows are counted; `None`: never.
+    pub(crate) count_interval: Option<Duration>,
 }
 
 /// A token that could be guessed is none.
@@ -24,20 +24,19 @@ const SHORTEST: usize = 16;
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: None, token: None, interval: Duration::from_secs(5), count_interval: Duration::from_secs(300) }
+        Self {
+            listen: None,
+            token: None,
+            interval: Duration::from_secs(5),
+            count_interval: Some(Duration::from_secs(300)),
+        }
     }
 }
 
 impl Admin {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
-        let listen = section.text("listen").and_then(|text| {
-            let parsed = text.parse();
-            if parsed.is_err() {
-                section.problem("listen", format!("{text:?} is no address and port, such as \"127.0.0.1:8081\""));
-            }
-            parsed.ok()
-        });
+        let listen = section.address("listen");
         let token = section.secret("token");
         let is_one = |token: &Secret| {
             let text = token.expose();
@@ -54,7 +53,7 @@ impl Admin {
             listen,
             token,
             interval: section.duration("interval", second..=hour).unwrap_or(default.interval),
-            count_interval: section.duration("count_interval", second..=24 * hour).unwrap_or(default.count_interval),
+            count_interval: section.every("count_interval", second..=24 * hour).unwrap_or(default.count_interval),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `[alerts]`: who is told of dead letters, and from when on of the pipeline's conditions.
+//! `[alerts]`: who is told of dead letters and of the pipeline's conditions, and from when on.
 
 use std::time::Duration;
 
-use sync_core::alerts::conditions::Thresholds;
+use sync_core::alerts::Thresholds;
 
 use super::reader::Section;
 use super::secret::Secret;
@@ -10,7 +10,7 @@ use super::secret::Secret;
 /// How people are told of dead letters, and of how the pipeline stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Alerts {
-    /// Whether in the log.
+    /// Whether they are written in the log.
     pub(crate) log: bool,
     /// Alerts in any minute, at most, of this process.
     pub(crate) per_minute: usize,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use super::problem::{Origin, Problem};
 use super::quantity::{parse_duration, parse_size, show_duration, show_size};
 use super::secret::Secret;
 use super::unknown;
+
+/// What switches off what is done again and again.
+pub(super) const NEVER: &str = "never";
 
 /// A setting that is one of a few words.
 pub(super) trait Choice: Copy + 'static {
@@ -142,10 +146,15 @@ impl Section<'_> {
 
     /// A duration in `range`, if it was given.
     pub(super) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let [from, to] = [range.start(), range.end()].map(|end| show_duration(*end));
-        let expected = format!("a duration from {from} to {to}, such as \"500ms\", \"10s\" or \"2m\"");
-        self.parsed(key, expected, |value| {
-            text(value).and_then(|text| parse_duration(&text)).filter(|duration| range.contains(duration))
+        self.parsed(key, duration_in(&range), |value| duration(value, &range))
+    }
+
+    /// How often something is done: each time a duration in `range` has gone by, or [`NEVER`]; if it was given.
+    pub(super) fn every(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Option<Duration>> {
+        let expected = format!("{}; or \"{NEVER}\"", duration_in(&range));
+        self.parsed(key, expected, |value| match text(value) {
+            Some(text) if text == NEVER => Some(None),
+            Some(_) | None => duration(value, &range).map(Some),
         })
     }
 
@@ -198,6 +207,12 @@ impl Section<'_> {
                 None
             }
         }
+    }
+
+    /// An address to listen on, if it was given.
+    pub(super) fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        let expected = "an address and a port, such as \"127.0.0.1:8080\"";
+        self.parsed(key, expected, |value| text(value)?.trim().parse().ok())
     }
 
     /// Lists texts that may hold a secret; nothing of them is shown.
@@ -305,6 +320,16 @@ fn text(value: &Value) -> Option<String> {
         Value::Text(text) | Value::Raw(text) => Some(text.clone()),
         Value::Number(_) | Value::Boolean(_) | Value::List(_) | Value::Section | Value::Time(_) => None,
     }
+}
+
+fn duration(value: &Value, range: &RangeInclusive<Duration>) -> Option<Duration> {
+    parse_duration(&text(value)?).filter(|duration| range.contains(duration))
+}
+
+/// What is expected of a duration.
+fn duration_in(range: &RangeInclusive<Duration>) -> String {
+    let [from, to] = [range.start(), range.end()].map(|end| show_duration(*end));
+    format!("a duration from {from} to {to}, such as \"500ms\", \"10s\" or \"2m\"")
 }
 
 fn list(value: &Value) -> Option<Vec<String>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Section;
+use super::reader::{NEVER, Section};
 use crate::schedule::Schedule;
 
 /// When an index is compared with its database, and how.
@@ -25,9 +25,6 @@ const NIGHTLY: &str = "0 3 * * *";
 
 /// Once a week, an hour later.
 const WEEKLY: &str = "0 4 * * SUN";
-
-/// What switches a schedule off.
-const NEVER: &str = "never";
 
 impl Default for Reconcile {
     fn default() -> Self {

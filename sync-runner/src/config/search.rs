@@ -93,15 +93,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 impl Search {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
-        let listen = section.text("listen").and_then(|text| {
-            let parsed = text.parse();
-            if parsed.is_err() {
-                section.problem("listen", format!("{text:?} is no address and port, such as \"127.0.0.1:8080\""));
-            }
-            parsed.ok()
-        });
         let read = Self {
-            listen: listen.unwrap_or(default.listen),
+            listen: section.address("listen").unwrap_or(default.listen),
             concurrency: section.integer("concurrency", 1..=10_000).unwrap_or(default.concurrency),
             budget: section.duration("budget", MILLISECOND * 10..=MINUTE).unwrap_or(default.budget),
             attempt: section.duration("attempt", MILLISECOND * 10..=MINUTE).unwrap_or(default.attempt),

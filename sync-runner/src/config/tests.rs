@@ -111,6 +111,15 @@ fn all_problems_are_told_at_once_each_with_its_origin_and_the_mend() {
 }
 
 #[test]
+fn counting_of_rows_can_be_switched_off() {
+    let every = |text: &str| read(&format!("[admin]\ncount_interval = \"{text}\"\n"));
+    assert_eq!(every("never").unwrap().admin.count_interval, None);
+    assert_eq!(every("1h").unwrap().admin.count_interval, Some(Duration::from_secs(3_600)));
+    let refused = every("0s").unwrap_err();
+    assert!(refused[0].ends_with("such as \"500ms\", \"10s\" or \"2m\"; or \"never\""), "{refused:?}");
+}
+
+#[test]
 fn a_password_and_its_file_exclude_each_other_in_one_place_and_the_later_place_wins() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("pw"), "from-file\n").unwrap();

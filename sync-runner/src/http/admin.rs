@@ -9,20 +9,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State as Shared};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Serialize;
-use serde_json::json;
 use sync_core::{Error, ErrorKind};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
-use super::server;
+use super::{answer, server};
 use crate::config::{Admin, Secret};
 use crate::letters::LetterDesk;
 use crate::monitor::Seen;
@@ -139,23 +137,8 @@ fn is_ours(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-fn json_of(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(body) => text_of(status, "application/json", body),
-        Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
-}
-
-fn text_of(status: StatusCode, kind: &'static str, body: String) -> Response {
-    let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (status, headers, body).into_response()
-}
-
 fn refuse(status: StatusCode, error: &Error) -> Response {
-    json_of(status, &json!({ "error": { "kind": error.kind().name(), "message": error.to_string() } }))
+    answer::refusal(status, error.kind(), &error.to_string())
 }
 
 fn failed(error: &Error) -> Response {

@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
 use metrics::counter;
 use sync_core::query::Fields;
@@ -19,7 +18,7 @@ use sync_core::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::server;
+use super::{answer, server};
 
 /// The page for people.
 const PAGE: &str = include_str!("search/page.html");
@@ -82,12 +81,6 @@ impl SearchServer {
     }
 }
 
-async fn page() -> impl IntoResponse {
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, PAGE)
+async fn page() -> Response {
+    answer::page(PAGE, PAGE_POLICY)
 }

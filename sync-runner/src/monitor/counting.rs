@@ -21,9 +21,10 @@ impl Counting {
         self.lock().clone()
     }
 
-    /// Counts for ever.
+    /// Counts for ever, unless nobody wants it.
     pub(super) async fn run(&self, config: &Config, wire: &Wire<'_>) {
-        let mut tick = interval(config.admin.count_interval);
+        let Some(every) = config.admin.count_interval else { return };
+        let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;

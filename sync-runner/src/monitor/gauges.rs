@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use metrics::{counter, gauge};
 use sync_core::adapter::postgres::PoolUsage;
-use sync_core::alerts::conditions::Health;
-use sync_core::port::{PastRun, RunKind};
+use sync_core::alerts::Health;
+use sync_core::port::{PastRun, RunKind, RunState};
 use sync_core::repair::DifferenceKind;
 use sync_core::telemetry::metrics::{
     BUS_LAG_MESSAGES, BUS_LAG_SECONDS, BUS_RETRY_MESSAGES, DEAD_LETTERS_COUNT, DEAD_LETTERS_OLDEST_SECONDS,
@@ -16,11 +16,13 @@ use sync_core::telemetry::metrics::{
 };
 use sync_core::workspace::{CREATE, DELETE};
 
-use super::past::Past;
 use super::{Local, sync_lag};
-use crate::report::{Documents, Queue, Reading, Report, Told};
+use crate::report::{Answer, Documents, Queue, Reading, Report};
+use crate::workspaces::WorkspaceCounts;
 
-const PARTS: [&str; 8] = ["outbox", "bus", "index", "dead_letters", "retained", "runs", "workspaces", "count"];
+/// Whose failures are counted: what a report asks, and what is asked beside it.
+const PARTS: [&str; 9] =
+    ["outbox", "bus", "index", "reindexes", "retained", "dead_letters", "runs", "workspaces", "count"];
 
 /// Who this process is; and counters that are there before there is anything to count, so that the first of it is seen as
 /// one more.
@@ -33,27 +35,39 @@ pub(super) fn begin(local: &Local) {
 }
 
 /// Sets all of them.
-pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUsage) {
-    outbox(report, subscription);
-    for (index, queue) in &report.bus {
-        bus(index, queue);
+pub(super) fn set(
+    report: &Report,
+    runs: &Answer<Vec<PastRun>>,
+    workspaces: Option<&Answer<WorkspaceCounts>>,
+    subscription: &str,
+    pool: PoolUsage,
+) {
+    for (stage, _) in report.refusals() {
+        failed(stage);
     }
-    for (index, told) in &report.indexes {
-        health(index, told);
+    outbox(report, subscription);
+    for (index, answer) in &report.bus {
+        bus(index, answer.said());
+    }
+    for (index, answer) in &report.indexes {
+        health(index, answer.said());
         set_of(SYNC_LAG_SECONDS, index, sync_lag(report, index).map(|lag| lag.as_secs_f64()));
     }
-    failed("dead_letters", &report.dead_letters);
     let letters = report.dead_letters.said();
     gauge!(DEAD_LETTERS_COUNT.name).set(or_nan(letters.map(|letters| letters.letters as f64)));
     let oldest = letters.map(|letters| letters.oldest.map_or(0.0, seconds_since));
     gauge!(DEAD_LETTERS_OLDEST_SECONDS.name).set(or_nan(oldest));
-    retained(report, past);
-    failed("runs", &past.runs);
-    past.runs.said().into_iter().for_each(|runs| reconciliations(runs));
-    if let Some(told) = &past.workspaces {
-        failed("workspaces", told);
+    leaves(report);
+    match runs {
+        Answer::Said(runs) => reconciliations(runs),
+        Answer::Failed { .. } => failed("runs"),
+    }
+    if let Some(answer) = workspaces {
+        if answer.refusal().is_some() {
+            failed("workspaces");
+        }
         for kind in [CREATE, DELETE] {
-            let unfinished = told.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
+            let unfinished = answer.said().map(|said| said.unfinished.get(kind).copied().unwrap_or_default());
             gauge!(SAGA_UNFINISHED.name, "kind" => kind).set(or_nan(unfinished.map(|count| count as f64)));
         }
     }
@@ -64,7 +78,6 @@ pub(super) fn set(report: &Report, past: &Past, subscription: &str, pool: PoolUs
 
 /// Before a relay has run for the first time, nobody knows how far it is behind.
 fn outbox(report: &Report, subscription: &str) {
-    failed("outbox", &report.outbox);
     let of = |metric: Metric, value: Option<f64>| {
         gauge!(metric.name, "subscription" => subscription.to_owned()).set(or_nan(value));
     };
@@ -75,18 +88,15 @@ fn outbox(report: &Report, subscription: &str) {
     of(OUTBOX_LEASE_HELD, reading.map(|reading| f64::from(u8::from(reading.is_some_and(is_held)))));
 }
 
-fn bus(index: &str, told: &Told<Queue>) {
-    failed("bus", told);
-    let queue = told.said();
+fn bus(index: &str, queue: Option<&Queue>) {
     set_of(BUS_LAG_MESSAGES, index, queue.map(|queue| queue.messages_behind as f64));
     set_of(BUS_LAG_SECONDS, index, queue.and_then(|queue| queue.seconds_behind));
     set_of(BUS_RETRY_MESSAGES, index, queue.map(|queue| queue.waiting_for_retry as f64));
 }
 
 /// An index that cannot be asked is as ill as one can be.
-fn health(index: &str, told: &Told<Documents>) {
-    failed("index", told);
-    let health = match told.said().map_or(Health::Silent, |said| said.health) {
+fn health(index: &str, said: Option<&Documents>) {
+    let health = match said.map_or(Health::Silent, |said| said.health) {
         Health::Green => Some(0.0),
         Health::Yellow => Some(1.0),
         Health::Red | Health::Silent => Some(2.0),
@@ -95,20 +105,18 @@ fn health(index: &str, told: &Told<Documents>) {
     set_of(INDEX_HEALTH, index, health);
 }
 
-fn retained(report: &Report, past: &Past) {
-    failed("retained", &report.retained);
-    failed("retained", &past.leaves_ahead);
-    let retained = report.retained.said();
-    gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(retained.map(|retained| retained.bytes as f64)));
-    gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(retained.map(|retained| retained.days as f64)));
-    gauge!(OUTBOX_LEAVES_AHEAD.name).set(or_nan(past.leaves_ahead.said().map(|leaves| *leaves as f64)));
+fn leaves(report: &Report) {
+    let leaves = report.retained.said();
+    gauge!(OUTBOX_RETAINED_BYTES.name).set(or_nan(leaves.map(|leaves| leaves.retained.bytes as f64)));
+    gauge!(OUTBOX_RETAINED_DAYS.name).set(or_nan(leaves.map(|leaves| leaves.retained.days as f64)));
+    gauge!(OUTBOX_LEAVES_AHEAD.name).set(or_nan(leaves.map(|leaves| leaves.days_ahead as f64)));
 }
 
 /// Of each index the reconciliation that ended last, whichever process ran it.
 fn reconciliations(runs: &[PastRun]) {
-    let ended = runs.iter().filter(|past| past.kind == RunKind::Reconcile.name() && !past.was_abandoned);
+    let is_one = |past: &&PastRun| past.kind == RunKind::Reconcile.name() && past.state() == RunState::Finished;
     let mut last: BTreeMap<&str, &PastRun> = BTreeMap::new();
-    for past in ended.filter(|past| past.ended_at.is_some()) {
+    for past in runs.iter().filter(is_one) {
         last.entry(&past.index).or_insert(past);
     }
     for (index, past) in last {
@@ -122,10 +130,8 @@ fn reconciliations(runs: &[PastRun]) {
     }
 }
 
-fn failed<T>(part: &'static str, told: &Told<T>) {
-    if told.said().is_none() {
-        counter!(MONITOR_FAILED.name, "part" => part).increment(1);
-    }
+fn failed(part: &'static str) {
+    counter!(MONITOR_FAILED.name, "part" => part).increment(1);
 }
 
 fn set_of(metric: Metric, index: &str, value: Option<f64>) {

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Local;
 use crate::cli::RoleName;
 use crate::config::{Bus, Config};
-use crate::report::{LONGEST_LOOK, Report, Told};
+use crate::report::{Answer, LONGEST_LOOK, Report};
 
 /// How many looks may be missing.
 const LOOKS: u32 = 6;
@@ -26,9 +26,9 @@ impl Readiness {
     pub(super) fn of(report: &Report, local: &Local, config: &Config, now: Instant) -> Self {
         let has = |role: RoleName| local.process.has(role);
         let database = refusal("outbox", &report.outbox);
-        let buses = report.bus.iter().filter_map(|(name, told)| refusal(&format!("bus of {name}"), told));
+        let buses = report.bus.iter().filter_map(|(name, answer)| refusal(&format!("bus of {name}"), answer));
         let indexes: Vec<_> =
-            report.indexes.iter().filter_map(|(name, told)| refusal(&format!("index {name}"), told)).collect();
+            report.indexes.iter().filter_map(|(name, answer)| refusal(&format!("index {name}"), answer)).collect();
         let is_search_answered = database.is_none() || indexes.is_empty();
         let mut problems: Vec<_> = database.into_iter().collect();
         if config.relay.bus == Bus::Kafka && (has(RoleName::Relay) || has(RoleName::Indexer)) {
@@ -59,9 +59,6 @@ impl Readiness {
     }
 }
 
-fn refusal<T>(what: &str, told: &Told<T>) -> Option<String> {
-    match told {
-        Told::Said(_) => None,
-        Told::Failed { error } => Some(format!("{what}: {}", error.message)),
-    }
+fn refusal<T>(what: &str, answer: &Answer<T>) -> Option<String> {
+    Some(format!("{what}: {}", answer.refusal()?.message))
 }

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use sync_core::port::{ConditionAlert, PastRun};
 
 use super::history::History;
-use super::past::Past;
 use super::{Local, sync_lag};
 use crate::cli::RoleName;
-use crate::report::{Refusal, Report};
+use crate::report::{Answer, Refusal, Report};
+use crate::workspaces::WorkspaceCounts;
 
 /// Runs the page shows.
 const RUNS: usize = 10;
@@ -42,10 +42,13 @@ impl Process {
     }
 }
 
-/// Everything that is told.
-pub(super) struct Told<'a> {
+/// All that was seen at one moment.
+pub(super) struct Snapshot<'a> {
     pub(super) report: &'a Report,
-    pub(super) past: &'a Past,
+    /// Long repairs, the newest first.
+    pub(super) runs: &'a Answer<Vec<PastRun>>,
+    /// `None` where no host is configured.
+    pub(super) workspaces: Option<&'a Answer<WorkspaceCounts>>,
     pub(super) local: &'a Local,
     /// Rows that should be documents, by index.
     pub(super) rows: BTreeMap<String, u64>,
@@ -55,7 +58,7 @@ pub(super) struct Told<'a> {
     pub(super) alerts: Vec<ConditionAlert>,
 }
 
-impl Told<'_> {
+impl Snapshot<'_> {
     /// On one line.
     pub(super) fn to_json(&self, at: Timestamp) -> String {
         let mut told = json!(self.report);
@@ -78,14 +81,14 @@ impl Told<'_> {
             index["indexed_per_second"] = json!(rates.indexed.get(name));
             index["sync_lag_seconds"] = json!(sync_lag(self.report, name).map(|lag| lag.as_secs_f64()));
         }
-        told["runs"] = match &self.past.runs {
-            crate::report::Told::Said(runs) => runs.iter().take(RUNS).map(run).collect(),
-            crate::report::Told::Failed { error } => refused(error),
+        told["runs"] = match self.runs {
+            Answer::Said(runs) => runs.iter().take(RUNS).map(run).collect(),
+            Answer::Failed { error } => refused(error),
         };
-        told["workspaces"] = match &self.past.workspaces {
+        told["workspaces"] = match self.workspaces {
             None => Value::Null,
-            Some(crate::report::Told::Said(counts)) => json!(counts.states),
-            Some(crate::report::Told::Failed { error }) => refused(error),
+            Some(Answer::Said(counts)) => json!(counts.states),
+            Some(Answer::Failed { error }) => refused(error),
         };
         told["alerts"] = self.alerts.iter().map(alert).collect();
         told["history"] = self.history.to_json();
@@ -103,11 +106,6 @@ fn refused(error: &Refusal) -> Value {
 }
 
 fn run(past: &PastRun) -> Value {
-    let state = match (past.ended_at, past.was_abandoned) {
-        (None, _) => "unfinished",
-        (Some(_), false) => "finished",
-        (Some(_), true) => "given up",
-    };
     let counts: Vec<_> = past.run.counts.iter().filter(|(name, _)| *name != "since").collect();
     let summary: Vec<_> =
         counts.into_iter().map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
@@ -115,7 +113,7 @@ fn run(past: &PastRun) -> Value {
         "id": past.run.id,
         "kind": past.kind,
         "index": past.index,
-        "state": state,
+        "state": past.state().name(),
         "began_at": past.run.began_at,
         "ended_at": past.ended_at,
         "summary": summary.join(", "),

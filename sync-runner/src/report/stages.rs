@@ -6,15 +6,15 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use sync_core::adapter::elasticsearch::ElasticsearchSink;
-use sync_core::alerts::conditions::Health;
+use sync_core::alerts::Health;
 use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source, Subscriber};
 use sync_core::telemetry::metrics::seconds_since;
 use sync_core::{Error, ErrorKind};
 use tokio::sync::OnceCell;
 
-use super::{Documents, Letters, Outbox, PartitionOf, Queue, Reading, Reindex};
+use super::{Documents, Leaves, Letters, Outbox, PartitionOf, Queue, Reading, Reindex};
 use crate::config::{Bus, Config};
-use crate::outbox::{self, Retained};
+use crate::outbox;
 use crate::wire::{IndexersOf, Wire};
 
 /// Everything that can be asked how it stands.
@@ -106,8 +106,11 @@ impl<'a> Stages<'a> {
         Ok(unfinished)
     }
 
-    pub(super) async fn retained(&self) -> Result<Retained, Error> {
-        outbox::retained(self.wire.database(), self.config.relay.retention).await
+    pub(super) async fn retained(&self) -> Result<Leaves, Error> {
+        let database = self.wire.database();
+        let retained = outbox::retained(database, self.config.relay.retention);
+        let (retained, days_ahead) = tokio::try_join!(retained, outbox::leaves_ahead(database))?;
+        Ok(Leaves { retained, days_ahead })
     }
 
     pub(super) async fn letters(&self) -> Result<Letters, Error> {

@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq as _;
 use sync_core::port::{DeadLetters as _, Kept, Selection};
 use sync_core::{Error, ErrorKind};
 
-use super::{State, failed, json_of, refuse, status_of};
+use super::{State, failed, refuse, status_of};
+use crate::http::answer;
 use crate::letters::{Letter, LetterDesk, Tried};
 
 /// Letters of one answer, at most.
@@ -23,7 +24,7 @@ pub(super) async fn list(Shared(state): Shared<Arc<State>>, RawQuery(query): Raw
     match page(&state.desk, query.as_deref().unwrap_or_default()).await {
         Ok((letters, more)) => {
             let shown: Vec<_> = letters.iter().map(Letter::of).collect();
-            json_of(StatusCode::OK, &json!({ "letters": shown, "more": more }))
+            answer::json(StatusCode::OK, &json!({ "letters": shown, "more": more }))
         }
         Err(error) => failed(&error),
     }
@@ -52,7 +53,7 @@ async fn page(desk: &LetterDesk, query: &str) -> Result<(Vec<Kept>, bool), Error
 pub(super) async fn one(Shared(state): Shared<Arc<State>>, Path(id): Path<String>) -> Response {
     let Ok(_place) = state.reads.acquire().await else { return failed(&closed()) };
     match found(&state.desk, &id).await {
-        Ok(kept) => json_of(StatusCode::OK, &Letter::of(&kept)),
+        Ok(kept) => answer::json(StatusCode::OK, &Letter::of(&kept)),
         Err((status, error)) => refuse(status, &error),
     }
 }
@@ -107,7 +108,7 @@ async fn decide(
         Err((status, error)) => return refuse(status, &error),
     };
     match decision(&state.desk, kept).await {
-        Ok(()) => json_of(StatusCode::OK, &json!({ "done": 1 })),
+        Ok(()) => answer::json(StatusCode::OK, &json!({ "done": 1 })),
         Err(error) => failed(&error),
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use sync_core::{Error, ErrorKind};
 use tokio::time::{sleep, timeout};
 
-use super::{State, refuse, text_of};
+use super::{State, refuse};
+use crate::http::answer;
 
 /// The page.
 const PAGE: &str = include_str!("../status.html");
@@ -32,14 +33,8 @@ const ALIVE: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(500);
 
 /// `GET /`.
-pub(super) async fn page() -> impl IntoResponse {
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, PAGE)
+pub(super) async fn page() -> Response {
+    answer::page(PAGE, PAGE_POLICY)
 }
 
 /// `GET /api/status`: what was seen last.
@@ -47,7 +42,7 @@ pub(super) async fn now(Shared(state): Shared<Arc<State>>) -> Response {
     let mut seen = state.seen.clone();
     let first = timeout(FIRST, seen.wait_for(|seen| !seen.snapshot.is_empty())).await;
     match first {
-        Ok(Ok(seen)) => text_of(StatusCode::OK, "application/json", seen.snapshot.to_string()),
+        Ok(Ok(seen)) => answer::written_json(StatusCode::OK, seen.snapshot.to_string()),
         Ok(Err(_)) | Err(_) => {
             let error = Error::new(ErrorKind::Unavailable, "nothing was looked at yet");
             refuse(StatusCode::SERVICE_UNAVAILABLE, &error)

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::RETRY_AFTER;
+use axum::response::Response;
 use metrics::counter;
-use serde::Serialize;
 use serde_json::json;
 use sync_core::query::FieldKind;
 use sync_core::telemetry::metrics::SEARCH_REJECTED;
@@ -17,6 +16,7 @@ use tokio::time::timeout;
 
 use super::parameters::Parameters;
 use super::{SearchedIndex, State};
+use crate::http::answer;
 
 /// No search takes longer, whatever else is set.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -30,16 +30,16 @@ pub(super) async fn search(Shared(state): Shared<Arc<State>>, RawQuery(query): R
     let Ok(_place) = state.permits.try_acquire() else {
         counter!(SEARCH_REJECTED.name).increment(1);
         let full = Error::new(ErrorKind::Unavailable, "too many searches are under way; try again");
-        return refuse(&full, full.to_string());
+        return refuse(&full, &full.to_string());
     };
-    match timeout(LONGEST, answer(&state, query.as_deref().unwrap_or_default())).await {
-        Ok(Ok(answer)) => json_of(StatusCode::OK, &answer),
+    match timeout(LONGEST, find(&state, query.as_deref().unwrap_or_default())).await {
+        Ok(Ok(found)) => answer::json(StatusCode::OK, &found),
         Ok(Err(error)) => failed(&error),
         Err(_) => failed(&Error::new(ErrorKind::Unavailable, "the search took too long")),
     }
 }
 
-async fn answer(state: &State, query: &str) -> Result<sync_core::search::Answer, Error> {
+async fn find(state: &State, query: &str) -> Result<sync_core::search::Answer, Error> {
     let parameters = Parameters::read(query)?;
     let SearchedIndex { search, fields } = named(state, parameters.get("index"))?;
     search.search(&parameters.query(fields)?).await
@@ -62,10 +62,10 @@ fn named<'a>(state: &'a State, name: Option<&str>) -> Result<&'a SearchedIndex, 
 fn failed(error: &Error) -> Response {
     match error.kind() {
         // What the caller did; its words are for the caller.
-        ErrorKind::Refused => refuse(error, error.to_string()),
+        ErrorKind::Refused => refuse(error, &error.to_string()),
         ErrorKind::TooLarge => {
             tracing::warn!(%error, "a search was too much");
-            refuse(error, TOO_MUCH.to_owned())
+            refuse(error, TOO_MUCH)
         }
         ErrorKind::Unavailable
         | ErrorKind::Blocked
@@ -78,12 +78,12 @@ fn failed(error: &Error) -> Response {
         | ErrorKind::Internal => {
             // Its words may name servers, which are nobody's business.
             tracing::error!(kind = error.kind().name(), %error, "a search was not answered");
-            refuse(error, "the search cannot be answered now; the reason is in the log".to_owned())
+            refuse(error, "the search cannot be answered now; the reason is in the log")
         }
     }
 }
 
-fn refuse(error: &Error, message: String) -> Response {
+fn refuse(error: &Error, message: &str) -> Response {
     let status = match error.kind() {
         ErrorKind::Refused => StatusCode::BAD_REQUEST,
         ErrorKind::TooLarge => StatusCode::UNPROCESSABLE_ENTITY,
@@ -96,11 +96,11 @@ fn refuse(error: &Error, message: String) -> Response {
         | ErrorKind::History
         | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let mut answer = json_of(status, &json!({ "error": { "kind": error.kind().name(), "message": message } }));
+    let mut refusal = answer::refusal(status, error.kind(), message);
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.headers_mut().insert(RETRY_AFTER, 1.into());
+        refusal.headers_mut().insert(RETRY_AFTER, 1.into());
     }
-    answer
+    refusal
 }
 
 /// What can be searched, for the page and for whoever writes a client.
@@ -124,15 +124,5 @@ pub(super) async fn indexes(Shared(state): Shared<Arc<State>>) -> Response {
         })
     };
     let indexes: Vec<_> = state.indexes.iter().map(index).collect();
-    json_of(StatusCode::OK, &json!({ "indexes": indexes }))
-}
-
-fn json_of(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+    answer::json(StatusCode::OK, &json!({ "indexes": indexes }))
 }
