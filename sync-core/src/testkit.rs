@@ -3,7 +3,6 @@
 pub mod conformance;
 mod elasticsearch;
 pub mod faults;
-pub mod fuzz;
 mod http_responder;
 pub mod oracle;
 mod searching;

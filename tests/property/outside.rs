@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sync_core::testkit::fuzz::{FuzzTarget, fuzz_targets, mutated};
+use sync_fuzz::{FuzzTarget, TARGETS, mutated};
 
 use crate::support::servers::scale;
 
@@ -17,11 +17,9 @@ fn run(target: &FuzzTarget, bytes: &[u8]) {
 
 #[test]
 fn whatever_comes_from_outside_is_read_or_refused_and_nothing_breaks() {
-    let targets = fuzz_targets();
-    assert_eq!(targets.len(), 9, "those of all features");
     let begins = rand::random::<u64>();
     std::thread::scope(|threads| {
-        for target in &targets {
+        for target in &TARGETS {
             threads.spawn(move || {
                 for example in target.examples {
                     run(target, example.as_bytes());

@@ -216,7 +216,7 @@ fn whatever_a_file_holds_is_read_or_refused_with_what_it_is_about() {
     let everything = everything_on();
     let begins = rand::random::<u64>();
     for seed in 0..2_000 {
-        let bytes = sync_core::testkit::fuzz::mutated(&[DOCUMENTED, &everything], begins.wrapping_add(seed));
+        let bytes = sync_fuzz::mutated(&[DOCUMENTED, &everything], begins.wrapping_add(seed));
         let Ok(text) = String::from_utf8(bytes) else { continue };
         if let Err(problems) = read(&text) {
             assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.is_empty()), "{text}");

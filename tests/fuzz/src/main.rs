@@ -6,12 +6,12 @@
 mod fuzzed {
     use std::sync::LazyLock;
 
-    use sync_core::testkit::fuzz::{FuzzTarget, fuzz_targets};
+    use sync_fuzz::{FuzzTarget, TARGETS};
 
     /// The one that the environment names.
     static TARGET: LazyLock<FuzzTarget> = LazyLock::new(|| {
         let name = std::env::var("SYNC_FUZZ_TARGET").expect("SYNC_FUZZ_TARGET names a target");
-        fuzz_targets().into_iter().find(|target| target.name == name).expect("there is such a target")
+        TARGETS.into_iter().find(|target| target.name == name).expect("there is such a target")
     });
 
     libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (TARGET.run)(bytes));
@@ -22,7 +22,7 @@ fn main() -> std::io::Result<()> {
     let Some(directory) = std::env::args_os().nth(1).map(std::path::PathBuf::from) else {
         return Err(std::io::Error::other("usage: sync-fuzz DIRECTORY"));
     };
-    for target in sync_core::testkit::fuzz::fuzz_targets() {
+    for target in sync_fuzz::TARGETS {
         let place = directory.join(target.name);
         std::fs::create_dir_all(&place)?;
         for (number, example) in target.examples.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! What searchers write: queries, cursors; and what people and programs configure or send along.
 
-use super::FuzzTarget;
-use crate::error::ErrorKind;
-use crate::query::{Cursor, FieldNames, Fields, MAX_PARTS, Query};
-use crate::telemetry::trace::TraceContext;
-use crate::testkit::searching::{SEARCHED_MAPPING, searched_fields};
+use crate::FuzzTarget;
+use sync_core::ErrorKind;
+use sync_core::query::{Cursor, FieldNames, Fields, MAX_PARTS, Query};
+use sync_core::telemetry::trace::TraceContext;
+use sync_core::testkit::{SEARCHED_MAPPING, searched_fields};
 
 pub(super) const TARGET: FuzzTarget = FuzzTarget {
     name: "query",

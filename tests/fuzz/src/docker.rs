@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::{FuzzTarget, http_reply};
-use crate::adapter::docker::{DockerConfig, DockerContainers};
-use crate::port::{ContainerSpec, Containers};
-use crate::testkit::{HttpReply, HttpResponder};
+use crate::{FuzzTarget, http_reply};
+use sync_core::adapter::docker::{DockerConfig, DockerContainers};
+use sync_core::port::{ContainerSpec, Containers};
+use sync_core::testkit::{HttpReply, HttpResponder};
 
 pub(super) const TARGET: FuzzTarget = FuzzTarget {
     name: "docker_answer",

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{FuzzTarget, wait};
-use crate::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
-use crate::indexer::{Indexer, IndexerConfig, Parking};
-use crate::port::{DeadLetters, Selection, Sink, Subscriber};
+use crate::{FuzzTarget, wait};
+use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
+use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::port::{DeadLetters, Selection, Sink, Subscriber};
 
 /// Key, value, and names and values of headers, in this order.
 const SEPARATOR: u8 = 0x1f;

@@ -1,15 +1,15 @@
 //! Everything that reads what comes from outside, as functions of the bytes that arrive, and what they may never do.
 //!
-//! Fuzzers begin from the examples: one among the property tests, which only changes them, and one in `tests/fuzz`, which
-//! sees what code its changes reach.
+//! Fuzzers begin from the examples: one among the property tests, which only changes them, and the one of `scripts/fuzz`,
+//! which sees what code its changes reach.
 
-#[cfg(feature = "docker")]
 mod docker;
-#[cfg(feature = "elasticsearch")]
 mod elasticsearch;
 mod message;
 mod mutate;
 mod query;
+
+use sync_core::testkit::HttpReply;
 
 pub use self::mutate::mutated;
 
@@ -24,16 +24,18 @@ pub struct FuzzTarget {
     pub run: fn(&[u8]),
 }
 
-/// All of them, as far as their features are switched on.
-#[must_use]
-pub fn fuzz_targets() -> Vec<FuzzTarget> {
-    let mut targets = vec![message::TARGET, query::TARGET, query::CURSOR, query::MAPPING, query::TRACE_CONTEXT];
-    #[cfg(feature = "elasticsearch")]
-    targets.extend([elasticsearch::BULK, elasticsearch::DOCUMENT, elasticsearch::ANSWER]);
-    #[cfg(feature = "docker")]
-    targets.push(docker::TARGET);
-    targets
-}
+/// All of them.
+pub const TARGETS: [FuzzTarget; 9] = [
+    message::TARGET,
+    query::TARGET,
+    query::CURSOR,
+    query::MAPPING,
+    query::TRACE_CONTEXT,
+    elasticsearch::BULK,
+    elasticsearch::DOCUMENT,
+    elasticsearch::ANSWER,
+    docker::TARGET,
+];
 
 /// Runs what has to be waited for, on this thread. Time passes when nobody has anything else to do.
 fn wait<T>(doing: impl Future<Output = T>) -> T {
@@ -46,12 +48,11 @@ fn wait<T>(doing: impl Future<Output = T>) -> T {
 
 /// An answer over HTTP of these bytes: the first says with which status, the rest is the body. From `~` on the rest is the
 /// whole answer, as no web server would give it.
-#[cfg(any(feature = "docker", feature = "elasticsearch"))]
-fn http_reply(bytes: &[u8]) -> super::HttpReply {
+fn http_reply(bytes: &[u8]) -> HttpReply {
     const STATUSES: [u16; 8] = [200, 201, 304, 400, 404, 409, 429, 500];
-    let Some((first, body)) = bytes.split_first() else { return super::HttpReply::Raw(Vec::new()) };
+    let Some((first, body)) = bytes.split_first() else { return HttpReply::Raw(Vec::new()) };
     if *first >= b'~' {
-        return super::HttpReply::Raw(body.to_vec());
+        return HttpReply::Raw(body.to_vec());
     }
     let status = STATUSES[usize::from(*first) % STATUSES.len()];
     let mut reply =
@@ -59,5 +60,5 @@ fn http_reply(bytes: &[u8]) -> super::HttpReply {
             .into_bytes();
     reply.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
     reply.extend_from_slice(body);
-    super::HttpReply::Raw(reply)
+    HttpReply::Raw(reply)
 }
