@@ -186,6 +186,7 @@ async fn people_find_an_explanation_beside_each_table_and_each_function_meant_fo
         "current_history",
         "note_history",
         "adopt_history",
+        "owner",
     ] {
         let described = format!(
             "select count(*) > 0 and bool_and(obj_description(p.oid, 'pg_proc') is not null) from pg_proc p
@@ -195,8 +196,8 @@ async fn people_find_an_explanation_beside_each_table_and_each_function_meant_fo
     }
 }
 
-#[tokio::test]
-async fn an_owner_who_is_no_superuser_can_do_everything() {
+/// A database whose outbox belongs to a role that is no superuser: a superuser's connection, the owner's, and its name.
+async fn owned_by_nobody_special() -> (Client, Client, String) {
     let (admin, url) = fresh_database().await;
     let role = servers::unique("owner");
     let database = word(&admin, "current_database()").await;
@@ -211,6 +212,12 @@ async fn an_owner_who_is_no_superuser_can_do_everything() {
     let (_, host) = rest.rsplit_once('@').unwrap();
     let mut owner = connect(&format!("{scheme}://{role}:owner@{host}")).await;
     migrate(&mut owner).await.unwrap();
+    (admin, owner, role)
+}
+
+#[tokio::test]
+async fn an_owner_who_is_no_superuser_can_do_everything() {
+    let (admin, owner, role) = owned_by_nobody_special().await;
     assert_eq!(word(&owner, "select verdict from outbox.note_history()").await, "first");
     owner
         .batch_execute(
@@ -223,4 +230,49 @@ async fn an_owner_who_is_no_superuser_can_do_everything() {
     assert_eq!(events(&owner).await.len(), 3);
     drop(owner);
     admin.batch_execute(&format!("drop owned by \"{role}\" cascade; drop role \"{role}\"")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_when_whoever_called_for_it_is_no_member_of_the_owner_any_more() {
+    let (admin, owner, role) = owned_by_nobody_special().await;
+    let member = new_role(&admin).await;
+    admin
+        .batch_execute(&format!(
+            "grant \"{role}\" to \"{member}\"; set role \"{member}\";
+             create table t (id int primary key, p int); create table p (id int primary key);
+             grant select on t to \"{role}\""
+        ))
+        .await
+        .unwrap();
+    // The triggers run with the owner's rights: without these, every write to the table would fail.
+    for unreadable in [
+        "select outbox.watch('t', 'parents', key => 'p', parent => 'p')",
+        "select outbox.watch('t', 'looked', lookup => 'select id from public.p where id = ($1).p')",
+    ] {
+        let (state, said, hint) = refused(&admin, unreadable).await;
+        assert!(state == "42501" && hint.contains(&role), "{unreadable}: {state} {said} {hint}");
+    }
+    admin
+        .batch_execute(&format!(
+            "grant select on p to \"{role}\"; select outbox.watch('t', 'rows');
+             select outbox.watch('t', 'parents', key => 'p', parent => 'p');
+             select outbox.watch('t', 'looked', lookup => 'select id from public.p where id = ($1).p');
+             reset role; revoke \"{role}\" from \"{member}\"; set role \"{member}\";
+             insert into p values (1); insert into t values (1, 1); update t set p = null; delete from t;
+             insert into t values (2, 1); truncate t; reset role"
+        ))
+        .await
+        .unwrap();
+    let owners = "select string_agg(distinct pg_get_userbyid(proowner)::text, ',') from pg_proc
+         where pronamespace = 'outbox'::regnamespace";
+    assert_eq!(word(&admin, owners).await, role);
+    for topic in ["rows", "parents", "looked"] {
+        assert!(number(&admin, &format!("select count(*) from outbox.events where topic = '{topic}'")).await >= 3);
+    }
+    // Who left has nothing in the outbox, and the owner takes the watch away.
+    owner.batch_execute("select outbox.unwatch('public.t')").await.unwrap();
+    drop(owner);
+    for role in [member, role] {
+        admin.batch_execute(&format!("drop owned by \"{role}\" cascade; drop role \"{role}\"")).await.unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 20] = [
+const MIGRATIONS: [(&str, &str); 21] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
@@ -29,6 +29,7 @@ const MIGRATIONS: [(&str, &str); 20] = [
     ("V18__words", include_str!("../../../../migrations/V18__words.sql")),
     ("V19__saga_ends", include_str!("../../../../migrations/V19__saga_ends.sql")),
     ("V20__leases", include_str!("../../../../migrations/V20__leases.sql")),
+    ("V21__owner", include_str!("../../../../migrations/V21__owner.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

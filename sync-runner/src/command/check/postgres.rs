@@ -171,27 +171,37 @@ async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
         Ok((
             outbox::watched_tables(database, topic).await?,
             outbox::children_watched_by_statement(database, topic).await?,
+            outbox::watches_of_others(database, topic).await?,
         ))
     };
-    match asked.await {
-        Ok((_, children)) if !children.is_empty() => {
-            let what = format!(
-                "topic {topic:?}, watched with each => 'statement': what is written through the tables above these is \
-                 not seen, since they became partitions or children: {}; call outbox.watch again without each",
-                children.join(", ")
-            );
-            Finding::failed(part, "watched", &Error::new(ErrorKind::Configuration, what))
-        }
-        Ok((tables, _)) if tables.is_empty() => {
-            let found = format!(
-                "no table is watched for topic {topic:?}: only what calls outbox.emit reaches the index; outbox.watch \
-                 adds a table"
-            );
-            Finding::warning(part, "watched", found)
-        }
-        Ok((tables, _)) => Finding::ok(part, "watched", format!("topic {topic:?}: {}", tables.join(", "))),
-        Err(error) => Finding::failed(part, "watched", &error),
+    let (tables, children, of_others) = match asked.await {
+        Ok(found) => found,
+        Err(error) => return Finding::failed(part, "watched", &error),
+    };
+    if !children.is_empty() {
+        let what = format!(
+            "topic {topic:?}, watched with each => 'statement': what is written through the tables above these is not \
+             seen, since they became partitions or children: {}; call outbox.watch again without each",
+            children.join(", ")
+        );
+        return Finding::failed(part, "watched", &Error::new(ErrorKind::Configuration, what));
     }
+    if !of_others.is_empty() {
+        let found = format!(
+            "topic {topic:?}: the triggers of these run with the rights of another than the outbox's owner, and nobody can \
+             write to the table once that one may no longer write to the outbox: {}; call outbox.watch again",
+            of_others.join(", ")
+        );
+        return Finding::warning(part, "watched", found);
+    }
+    if tables.is_empty() {
+        let found = format!(
+            "no table is watched for topic {topic:?}: only what calls outbox.emit reaches the index; outbox.watch adds a \
+             table"
+        );
+        return Finding::warning(part, "watched", found);
+    }
+    Finding::ok(part, "watched", format!("topic {topic:?}: {}", tables.join(", ")))
 }
 
 #[cfg(test)]
