@@ -30,19 +30,9 @@
 --   these do as their caller                                       workspaces
 --   nothing at all                                                 relay, watch
 --
--- Only the outbox's owner: `migrate`; outbox.watch and unwatch (with trigger and select on the table, select on those that
--- lookup and parent name; called by a member of the owner instead, the watch works only as long as that is one);
--- outbox.adopt_history, outbox.forget_subscription; `check`, which wants all of it of whoever runs it; and the upkeep: the
--- daily partitions of outbox.events and the removal of old ones belong to their owner. (`search-indexes --apply` is for the
--- owner of the tables.) A relay that is not the owner does all else; have something run this once an hour, as the owner:
---
---   select outbox.maintain(14);
---   select outbox.purge_versions(interval '7 days');   -- until it returns 0
---   select outbox.empty_leaf(interval '7 days');       -- until it returns null, each in a transaction of its own
---
--- and give the relay a longer relay.retention than that ("192h"), so that it finds nothing left to do. Without it no event is
--- lost, but those of a day without a partition stay in the default one, nothing is ever removed, the alert
--- OutboxPartitionsRunOut fires, and the relay warns once an hour ("maintenance of the source").
+-- Only the outbox's owner: `migrate`; outbox.watch and unwatch, also by its members who own the table (docs/deployment.md);
+-- outbox.adopt_history and outbox.forget_subscription, which are for people. (`search-indexes --apply` is for the owner of the
+-- tables.) `sync-runner check --roles ROLES` says what a role lacks of what is granted here.
 
 \set ON_ERROR_STOP on
 
@@ -53,9 +43,9 @@ grant usage on schema outbox to :"relay";
 grant select on outbox.events to :"relay";
 -- The lease and the position.
 grant select, insert, update on outbox.subscriptions to :"relay";
--- In which history the database is; update is what locking the table asks for.
-grant select, insert, update on outbox.history to :"relay";
-grant execute on function outbox.agree_history(int, text), outbox.note_history(), outbox.current_history() to :"relay";
+-- In which history the database is.
+grant select on outbox.history to :"relay";
+grant execute on function outbox.agree_history(int, text) to :"relay";
 grant execute on function outbox.wake_class() to :"relay";
 -- A snapshot a minute, for `replay`; those that are older than the retention go.
 grant select, insert, delete on outbox.snapshots to :"relay";
@@ -67,10 +57,9 @@ grant select, insert, delete on outbox.windows to :"relay";
 grant usage on sequence outbox.window_seq to :"relay";
 grant execute on function outbox.resume(text, bigint, bigint, text, bigint), outbox.passed_window(text),
     outbox.record_window(text, bigint, text, text), outbox.raise_epoch(int) to :"relay";
--- The upkeep, as far as it can be somebody else's: it finds that nothing is to be done, and tells who holds back events.
+-- The upkeep: partitions of the days ahead, those of old days, and who holds events back.
 grant execute on function outbox.maintain(int), outbox.purge_versions(interval, int), outbox.empty_leaf(interval),
-    outbox.not_passed_by(regclass), outbox.retained() to :"relay";
-grant select on outbox.events_default to :"relay";
+    outbox.retained() to :"relay";
 -- The command `replay`.
 grant execute on function outbox.rewind(text, timestamptz) to :"relay";
 \endif
@@ -80,10 +69,8 @@ grant usage on schema outbox to :"indexer";
 grant select on outbox.versions, outbox.purged to :"indexer";
 -- Database and index agree on the history; when they never had the same one, the next epoch begins, which a relay at work takes
 -- up when it finds its term over.
-grant select, insert, update on outbox.history to :"indexer";
-grant select (lease_term), update (lease_term) on outbox.subscriptions to :"indexer";
-grant execute on function outbox.agree_history(int, text), outbox.note_history(), outbox.current_history(),
-    outbox.raise_epoch(int) to :"indexer";
+grant select on outbox.history to :"indexer";
+grant execute on function outbox.agree_history(int, text) to :"indexer";
 -- Whether noting in a row that it is indexed would be a change: indexes.NAME.synced_at.
 grant select on outbox.watches to :"indexer";
 grant select, insert, update on outbox.dead_letters to :"indexer";
@@ -92,9 +79,8 @@ grant select, insert, update on outbox.dead_letters to :"indexer";
 \if :{?reconciler}
 grant usage on schema outbox to :"reconciler";
 grant select on outbox.versions, outbox.purged to :"reconciler";
-grant select, insert, update on outbox.history to :"reconciler";
-grant execute on function outbox.agree_history(int, text), outbox.note_history(), outbox.current_history(),
-    outbox.raise_epoch(int) to :"reconciler";
+grant select on outbox.history to :"reconciler";
+grant execute on function outbox.agree_history(int, text) to :"reconciler";
 grant select on outbox.watches to :"reconciler";
 grant select, insert, update on outbox.dead_letters to :"reconciler";
 grant select, insert, update on outbox.runs to :"reconciler";
@@ -156,10 +142,8 @@ grant select, insert, update on outbox.leases to :"admin";
 grant select, insert, update, delete on outbox.dead_letters to :"admin";
 -- One of an index reads the row and writes it, as the indexer does.
 grant select on outbox.versions, outbox.purged, outbox.watches to :"admin";
-grant select, insert, update on outbox.history to :"admin";
-grant update (lease_term) on outbox.subscriptions to :"admin";
-grant execute on function outbox.agree_history(int, text), outbox.note_history(), outbox.current_history(),
-    outbox.raise_epoch(int) to :"admin";
+grant select on outbox.history to :"admin";
+grant execute on function outbox.agree_history(int, text) to :"admin";
 -- One of a relay writes its event anew, with its key locked meanwhile; locking asks for the update of any column.
 grant update (updated_at) on outbox.versions to :"admin";
 grant execute on function outbox.emit(text, text, text, jsonb, jsonb) to :"admin";

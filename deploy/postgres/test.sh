@@ -192,13 +192,38 @@ open_port() {
 
 # --- relay ----------------------------------------------------------------------------------------------------------------
 
+# The partition so many days from now.
+day() { ask owner "select 'events_' || to_char((now() at time zone 'UTC')::date + $1, 'YYYYMMDD')"; }
+
+# A relay's upkeep, and telling people of dead letters, come right after its start.
+tidies() {
+    stop relay
+    start relay relay
+    sleep 2
+    is "select to_regclass('outbox.$1') is null and not exists (select from outbox.versions where key = 'gone')" t
+}
+
 relay_publishes_and_keeps_house() {
+    local ahead old
+    ahead=$(day 7) old=$(day -10)
+    # A day ahead without a partition, and an old one with the last that was said of a key.
+    ask owner "drop table if exists outbox.$ahead, outbox.$old;
+               create table outbox.$old (like outbox.events including all excluding identity);
+               alter table outbox.events attach partition outbox.$old
+                   for values from ('${old#events_} 00:00 UTC') to ('$(day -9 | sed s/events_//) 00:00 UTC');
+               delete from outbox.versions where key = 'gone';
+               insert into outbox.versions (topic, key, version) values ('$NAME', 'gone', 1);
+               insert into outbox.events (topic, key, version, action, created_at)
+               values ('$NAME', 'gone', 1, 'DELETE', '${old#events_} 12:00 UTC')"
     start relay relay
     write "$(fresh)"
     await "publishing" published
     await "keeping a snapshot" is "select count(*) > 0 from outbox.snapshots" t
-    # Its upkeep, and telling people of dead letters, come right after the start.
-    sleep 2
+    await "making partitions ahead" is "select to_regclass('outbox.$ahead') is not null" t
+    # The next event closes the window that the old one was in.
+    write "$(fresh)"
+    await "publishing" published
+    await "removing old partitions, and versions with them" tidies "$old"
     unrefused
     stop relay
     is "select lease_holder is null from outbox.subscriptions where name = 'search'" t || fail "the lease was not given back"
@@ -570,6 +595,7 @@ nobody_may_more() {
             denied "$role" "$statement"
         done
         [[ $role == admin ]] || denied "$role" "select outbox.emit('$NAME', 'x')"
+        [[ $role == relay ]] || denied "$role" "select outbox.maintain()"
     done
     denied indexer "select * from outbox.events"
     denied search "select * from outbox.dead_letters"
@@ -634,8 +660,6 @@ TOML
     ask owner "create sequence public.fresh;
                create table public.jobs (id bigint primary key, title text, n text, es_synced_at timestamptz);
                create table public.spaces (id text primary key, status text not null default 'CREATING')" >/dev/null
-    # What the outbox's owner does once an hour, as roles.sql says: the relay must find nothing left to do.
-    ask owner "select outbox.maintain(14)" >/dev/null
     ask owner "select outbox.watch('public.jobs', '$NAME', ignore => array['es_synced_at'])" >/dev/null
     sql "$(url_of owner)" "${names[@]}" -v "watch=${NAME}_watch" -v "writer=${NAME}_app" -f "$HERE/roles.sql" >/dev/null
     # The application's own.

@@ -1,7 +1,8 @@
 //! Leaves are made ahead of time, beside writers.
 
-use sync_core::adapter::postgres::{PostgresProjection, ProjectionConfig};
-use sync_core::port::{Projection, Versions};
+use sync_core::ErrorKind;
+use sync_core::adapter::postgres::{PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig};
+use sync_core::port::{Projection, Source, Versions};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -142,6 +143,17 @@ async fn old_leaves_are_emptied_and_removed_once_every_subscription_has_passed_t
     assert_eq!(done, expected, "each is emptied, and then removed");
     assert_eq!(number(&client, "select count(*) from outbox.events").await, 70);
     assert_eq!(number(&client, "select count(*) from outbox.retained() where not_passed_by = '{}'").await, 7);
+}
+
+#[tokio::test]
+async fn old_leaves_go_also_where_those_of_the_days_ahead_cannot_be_made() {
+    let (client, url) = fresh_outbox().await;
+    with_days_of_before(&client, 10).await;
+    pass(&client, "search").await;
+    client.batch_execute("drop function outbox.maintain(int)").await.unwrap();
+    let error = PostgresSource::new(database(&url), SourceConfig::default()).maintain().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("outbox.maintain"), "{error}");
+    assert_eq!(number(&client, "select count(*) from outbox.retained()").await, 7);
 }
 
 #[tokio::test]

@@ -67,6 +67,53 @@ async fn an_application_needs_two_grants_to_emit_and_none_for_watched_tables() {
     client.batch_execute(&clean).await.unwrap();
 }
 
+#[tokio::test]
+async fn whoever_may_call_for_the_upkeep_does_it_and_owns_nothing() {
+    let (client, _) = fresh_outbox().await;
+    let role = new_role(&client).await;
+    client
+        .batch_execute(
+            "create table outbox.events_20200101 partition of outbox.events
+                 for values from ('2020-01-01 00:00 UTC') to ('2020-01-02 00:00 UTC');
+             insert into outbox.versions (topic, key, version) values ('jobs', 'gone', 7);
+             insert into outbox.events (topic, key, version, action, created_at)
+             values ('jobs', 'gone', 7, 'DELETE', '2020-01-01 12:00 UTC')",
+        )
+        .await
+        .unwrap();
+    client
+        .batch_execute(&format!(
+            "insert into outbox.subscriptions (name, lo)
+             select 'search', x || ':' || x || ':' from pg_snapshot_xmax(pg_current_snapshot()) x;
+             grant usage on schema outbox to \"{role}\";
+             grant execute on function outbox.maintain(int), outbox.purge_versions(interval, int), outbox.empty_leaf(interval),
+                 outbox.agree_history(int, text), outbox.raise_epoch(int) to \"{role}\";
+             set role \"{role}\"; set search_path = pg_temp, public; set timezone = 'Asia/Tokyo'"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(number(&client, "select outbox.maintain(9)").await, 2);
+    assert_eq!(number(&client, "select outbox.purge_versions(interval '7 days')").await, 1);
+    let emptied = "select outbox.empty_leaf(interval '7 days')";
+    for _ in ["emptied", "removed"] {
+        assert_eq!(word(&client, emptied).await, "events_20200101");
+    }
+    assert_eq!(word(&client, "select verdict from outbox.agree_history(null, null)").await, "first");
+    assert_eq!(number(&client, "select outbox.raise_epoch(5)").await, 5);
+    for forbidden in [
+        "delete from outbox.versions",
+        "update outbox.subscriptions set lease_term = 0",
+        "insert into outbox.history select 9, gen_random_uuid(), 1, 1, 1, 1",
+        "create table outbox.events_20200102 (like outbox.events)",
+    ] {
+        assert_eq!(refused(&client, forbidden).await.0, "42501", "{forbidden}");
+    }
+    client.batch_execute("reset role; reset search_path").await.unwrap();
+    let theirs = format!("select count(*) from pg_class where relowner = '\"{role}\"'::regrole");
+    assert_eq!(number(&client, &theirs).await, 0);
+    client.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
+}
+
 /// Everything an application could put in the way of a function that runs with its owner's rights.
 const HOSTILE: &str = r"
 create schema evil;

@@ -126,15 +126,13 @@ impl Source for PostgresSource {
 
     async fn maintain(&self) -> Result<(), Error> {
         let client = self.database.timed().await?;
-        let row = client
-            .query_one("select outbox.maintain()", &[])
-            .await
-            .map_err(|error| from_postgres("creating leaves of outbox.events ahead", error))?;
-        let created: i32 = row.get(0);
-        if created > 0 {
-            tracing::info!(created, "leaves of outbox.events created ahead");
+        // Old leaves have to go also where those of the days ahead cannot be made, for want of space perhaps.
+        let made = retention::make_leaves(&client).await;
+        let given_up = retention::apply(&client, self.config.retention).await;
+        match (made, given_up) {
+            (Err(first), Err(second)) => Err(Error::new(first.kind(), format!("{first}; {second}"))),
+            (made, given_up) => made.and(given_up),
         }
-        retention::apply(&client, self.config.retention).await
     }
 }
 

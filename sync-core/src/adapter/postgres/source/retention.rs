@@ -1,5 +1,5 @@
-//! Old leaves of `outbox.events`: emptied, then removed, once every subscription has passed them; before that, the versions
-//! of keys go whose deletion is the last that was said of them there.
+//! Leaves of `outbox.events`: made for the days ahead; emptied, then removed, once they are old and every subscription has
+//! passed them. Before that, the versions of keys go whose deletion is the last that was said of them there.
 
 use std::time::Duration;
 
@@ -25,14 +25,28 @@ const FORGET: &str = "
 delete from outbox.snapshots
  where taken_at < clock_timestamp() - make_interval(secs => $1::float8) - interval '2 days'";
 
-/// Gives up what may be, each leaf in a transaction of its own, and tells who stands in the way.
+/// Makes the leaves of the days ahead.
+pub(super) async fn make_leaves(client: &Timed) -> Result<(), Error> {
+    let made = client.query_one("select outbox.maintain()", &[]).await;
+    let created: i32 = made.map_err(|error| from_postgres("creating leaves of outbox.events ahead", error))?.get(0);
+    if created > 0 {
+        tracing::info!(created, "leaves of outbox.events created ahead");
+    }
+    Ok(())
+}
+
+/// Gives up what may be, each leaf in a transaction of its own, and tells who stands in the way. None of it waits for the other;
+/// of several failures the first is returned.
 pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
-    let failed = |error| from_postgres("emptying old leaves of outbox.events", error);
     let keep = keep.as_secs_f64();
-    // Who stands in the way is told even where we may not empty anything.
     let emptied = empty(client, keep).await;
-    client.execute(FORGET, &[&keep]).await.map_err(failed)?;
-    for row in client.query(HELD, &[&keep]).await.map_err(failed)? {
+    let forgotten = client.execute(FORGET, &[&keep]).await.map(drop);
+    let told = tell_who_holds(client, keep).await;
+    emptied.and(forgotten).and(told).map_err(|error| from_postgres("emptying old leaves of outbox.events", error))
+}
+
+async fn tell_who_holds(client: &Timed, keep: f64) -> Result<(), Failure> {
+    for row in client.query(HELD, &[&keep]).await? {
         let (subscription, bytes, leaves): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
         tracing::warn!(
             subscription,
@@ -42,7 +56,7 @@ pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
              outbox.forget_subscription('{subscription}')`"
         );
     }
-    emptied.map_err(failed)
+    Ok(())
 }
 
 async fn empty(client: &Timed, keep: f64) -> Result<(), Failure> {
