@@ -248,3 +248,15 @@ comment on function outbox.empty_leaf(interval) is
 alter function outbox.note_history() security definer;
 alter function outbox.raise_epoch(int) security definer;
 alter function outbox.agree_history(int, text) security definer;
+
+-- Migrations ------------------------------------------------------------------------------------------------------
+
+-- Which were applied is no secret from who may use the schema: every role asks, so that it does not run beside a schema that is
+-- older than itself. (The table is made by whatever applies them.)
+do $$
+begin
+    if to_regclass('outbox.migrations') is not null then
+        grant select on outbox.migrations to public;
+    end if;
+end
+$$;

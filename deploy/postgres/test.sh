@@ -602,6 +602,17 @@ nobody_may_more() {
     denied workspaces "select * from public.jobs"
 }
 
+nobody_lacks_anything_by_check() {
+    local role
+    for role in relay indexer reconciler admin; do does "$role" check --roles "$role"; done
+    for role in search workspaces; do
+        [[ $role == search || -n $ENGINE ]] || continue
+        does "$role" check --roles "$role" --set alerts.log=false
+    done
+    if as indexer check --roles relay >"$WORK/out" 2>&1; then fail "the indexer may be a relay"; fi
+    grep -q 'EXECUTE on function outbox.maintain (relay)' "$WORK/out" || fail "it was not told what is missing: $(<"$WORK/out")"
+}
+
 # --- the test -------------------------------------------------------------------------------------------------------------
 
 prepare() {

@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Tries every connection and setting, side by side, and says what to mend.
     #[command(visible_alias = "doctor")]
-    Check(JsonArgs),
+    Check(CheckArgs),
     /// Creates or updates the outbox in PostgreSQL. May be run by several processes at once.
     Migrate(MigrateArgs),
     /// Keeps the indexes up to date until SIGTERM or SIGINT; a second signal ends it at once.
@@ -86,6 +86,9 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
 }
 
+/// What a process does that is not told what to do.
+const ALL_ROLES: &str = "relay,indexer,reconciler,search,workspaces,cleanup,admin";
+
 /// For `init`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  sync-runner init\n  sync-runner init --path /etc/sync-runner/sync.toml")]
@@ -104,6 +107,17 @@ pub(crate) struct JsonArgs {
     /// Prints JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// For `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The roles of `run` to check for, with commas: what only others need is not asked.
+    #[arg(long, value_delimiter = ',', default_value = ALL_ROLES, value_name = "ROLES")]
+    pub(crate) roles: Vec<RoleName>,
+    /// How to print.
+    #[command(flatten)]
+    pub(crate) output: JsonArgs,
 }
 
 /// For `migrate`.
@@ -126,12 +140,7 @@ pub(crate) struct MigrateArgs {
                   Exit code 0 after a signal and an orderly end; 130 or 143 after a second signal.")]
 pub(crate) struct RunArgs {
     /// What this process does, with commas. Several processes may run the same role.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "relay,indexer,reconciler,search,workspaces,cleanup,admin",
-        value_name = "ROLES"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = ALL_ROLES, value_name = "ROLES")]
     pub(crate) roles: Vec<RoleName>,
 }
 
@@ -272,5 +281,8 @@ mod tests {
         let Command::Run(args) = cli.command else { panic!("{:?}", cli.command) };
         assert_eq!(args.roles, RoleName::value_variants());
         assert_eq!((cli.settings.set, cli.settings.config), (vec!["a.b=1".to_owned()], Some("x.toml".into())));
+        let cli = Cli::parse_from(["sync-runner", "check"]);
+        let Command::Check(args) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!(args.roles, RoleName::value_variants());
     }
 }

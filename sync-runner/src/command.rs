@@ -34,7 +34,7 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 /// Does what the command line asks for. What goes wrong has been told when it returns.
 pub(crate) fn execute(cli: Cli) -> ExitCode {
     let json = match &cli.command {
-        Command::Check(args) => args.json,
+        Command::Check(args) => args.output.json,
         Command::Migrate(args) => args.output.json,
         Command::Status(args) => args.output.json,
         Command::Backfill(args) => args.output.json,

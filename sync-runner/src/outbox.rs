@@ -1,5 +1,7 @@
 //! What `check`, `status` and the monitor ask PostgreSQL. Reads only.
 
+pub(crate) mod privileges;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -79,44 +81,6 @@ pub(crate) async fn clock_skew(database: &Postgres) -> Result<f64, Error> {
     let ours = asked.as_duration().as_secs_f64() + began.elapsed().as_secs_f64() / 2.0;
     Ok(ours - theirs)
 }
-
-/// Privileges on the outbox that the roles need and this user has not, in words.
-///
-/// # Errors
-/// `Unavailable`.
-pub(crate) async fn missing_privileges(database: &Postgres) -> Result<Vec<String>, Error> {
-    let client = database.client().await?;
-    let row = client.query_one(MISSING, &[]).await.map_err(|error| failed("asking for privileges", error))?;
-    Ok(row.get(0))
-}
-
-const MISSING: &str = "
-with schema as (select oid from pg_namespace where nspname = 'outbox'),
-missing as (
-    select 'USAGE on schema outbox' as what from schema where not has_schema_privilege(oid, 'USAGE')
-    union all
-    select format('%s on outbox.%s', upper(wanted.privilege), c.relname)
-      from pg_class c
-      join (values ('events', 'select'), ('versions', 'select'),
-                   ('subscriptions', 'select'), ('subscriptions', 'insert'), ('subscriptions', 'update'),
-                   ('history', 'select'), ('history', 'insert'), ('history', 'update'),
-                   ('dead_letters', 'select'), ('dead_letters', 'insert'), ('dead_letters', 'update'),
-                   ('dead_letters', 'delete'),
-                   ('windows', 'select'), ('windows', 'insert'), ('windows', 'delete'),
-                   ('snapshots', 'select'), ('snapshots', 'insert'), ('snapshots', 'delete'),
-                   ('runs', 'select'), ('runs', 'insert'), ('runs', 'update'),
-                   ('leases', 'select'), ('leases', 'insert'), ('leases', 'update'))
-           as wanted (name, privilege) on wanted.name = c.relname
-     where c.relnamespace = (select oid from schema) and not has_table_privilege(c.oid, wanted.privilege)
-    union all
-    select format('EXECUTE on outbox.%s', p.proname) from pg_proc p
-     where p.pronamespace = (select oid from schema)
-       and p.proname in ('note_history', 'current_history', 'wake_class',
-                         'resume', 'passed_window', 'record_window', 'raise_epoch', 'agree_history',
-                         'raise_versions', 'retained', 'not_passed_by', 'note_snapshot', 'rewind')
-       and not has_function_privilege(p.oid, 'execute')
-)
-select coalesce(array_agg(what order by what), '{}') from missing";
 
 /// The tables that are watched for `topic`.
 ///

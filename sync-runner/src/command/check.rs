@@ -1,4 +1,4 @@
-//! `check`: tries every connection and setting, side by side, and says what to mend.
+//! `check`: tries every connection and setting that these roles use, side by side, and says what to mend.
 
 mod elasticsearch;
 mod finding;
@@ -13,7 +13,7 @@ use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
 use self::finding::{Finding, Verdict};
-use crate::cli::JsonArgs;
+use crate::cli::{CheckArgs, RoleName};
 use crate::config::{Bus, Config, show_duration};
 use crate::exit::{Exit, Failure};
 use crate::render;
@@ -28,29 +28,51 @@ struct Report<'a> {
     checks: &'a [Finding],
 }
 
-/// Runs all checks and prints a line for each.
-pub(super) async fn check(config: &Config, args: &JsonArgs) -> Result<Exit, Failure> {
+/// The roles that use the bus, if only to tell how far they are behind there.
+const ON_THE_BUS: [RoleName; 3] = [RoleName::Relay, RoleName::Indexer, RoleName::Admin];
+
+/// Those that use the indexes.
+const AT_INDEXES: [RoleName; 4] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Search, RoleName::Admin];
+
+/// Those that use the hosts of workspaces.
+const ON_HOSTS: [RoleName; 2] = [RoleName::Workspaces, RoleName::Cleanup];
+
+/// Runs all checks of what these roles use and prints a line for each.
+pub(super) async fn check(config: &Config, args: &CheckArgs) -> Result<Exit, Failure> {
     let wire = Wire::new(config)?;
+    let roles = args.roles.as_slice();
     let (database, bus, cluster, workspaces) = tokio::join!(
-        in_time("postgres", postgres::check(config, &wire)),
+        in_time("postgres", postgres::check(config, &wire, roles)),
         async {
             match config.relay.bus {
-                Bus::Kafka => in_time("kafka", kafka::check(config, &wire)).await,
+                Bus::Kafka if any(roles, &ON_THE_BUS) => in_time("kafka", kafka::check(config, &wire, roles)).await,
+                Bus::Kafka => Vec::new(),
                 Bus::Direct => vec![Finding::ok("relay", "bus", "direct: relay and indexer in one process")],
             }
         },
-        in_time("elasticsearch", elasticsearch::check(config, &wire)),
-        workspaces::check(config, &wire),
+        async {
+            if any(roles, &AT_INDEXES) {
+                in_time("elasticsearch", elasticsearch::check(config, &wire)).await
+            } else {
+                Vec::new()
+            }
+        },
+        async { if any(roles, &ON_HOSTS) { workspaces::check(config, &wire).await } else { Vec::new() } },
     );
     let parts = [vec![settings(config)], database, bus, cluster, workspaces];
     let findings: Vec<_> = parts.into_iter().flatten().collect();
     let exit = findings.iter().map(Finding::exit).max().unwrap_or(Exit::Success);
-    if args.json {
+    if args.output.json {
         render::json(&Report { ok: exit == Exit::Success, checks: &findings })?;
     } else {
         render::text(&lines(&findings))?;
     }
     Ok(exit)
+}
+
+/// Whether one of these is among the roles.
+fn any(roles: &[RoleName], of: &[RoleName]) -> bool {
+    roles.iter().any(|role| of.contains(role))
 }
 
 fn settings(config: &Config) -> Finding {

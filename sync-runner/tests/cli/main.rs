@@ -9,6 +9,7 @@ mod dead_letters;
 mod http;
 mod outage;
 mod page;
+mod privileges;
 mod reconcile;
 mod reindex;
 mod replay;

@@ -8,7 +8,7 @@ use sync_core::testkit::ElasticsearchScratch;
 
 use crate::runner::{BOUND, Ended, Runner, closed_port};
 
-fn given(name: &str) -> String {
+pub(crate) fn given(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: start the servers, then `eval` their addresses"))
 }
 
@@ -82,7 +82,7 @@ impl Stage {
     }
 }
 
-fn failed(ended: &Ended, part: &str) -> String {
+pub(crate) fn failed(ended: &Ended, part: &str) -> String {
     let report = ended.json();
     let checks = report["checks"].as_array().unwrap().clone();
     let failed = checks.into_iter().find(|check| check["part"] == part && check["verdict"] == "failed");

@@ -194,7 +194,7 @@ async fn nothing_in_the_callers_search_path_is_called_with_the_owners_rights() {
 }
 
 #[tokio::test]
-async fn nothing_in_the_outbox_is_open_to_everybody_and_no_function_trusts_its_callers_path() {
+async fn nothing_but_what_was_migrated_is_open_to_everybody_and_no_function_trusts_its_callers_path() {
     let (client, _) = fresh_outbox().await;
     client.batch_execute("create table t (id int primary key); select outbox.watch('t', 'rows')").await.unwrap();
     let open = "select coalesce(string_agg(what, ', '), '') from (
@@ -206,7 +206,9 @@ async fn nothing_in_the_outbox_is_open_to_everybody_and_no_function_trusts_its_c
                    or c.relkind = 'S' and has_sequence_privilege('public', c.oid, 'usage, select, update'))
             union all select 'schema' where has_schema_privilege('public', 'outbox', 'usage, create')
         ) as opened (what)";
-    assert_eq!(word(&client, open).await, "");
+    assert_eq!(word(&client, open).await, "outbox.migrations");
+    let changed = "select has_table_privilege('public', 'outbox.migrations', 'insert, update, delete, truncate')";
+    assert_eq!(word(&client, changed).await, "false");
     // Those that are inlined into other queries, and so can have no setting, are written with qualified names only.
     let trusting = "select coalesce(string_agg(p.proname, ', ' order by p.proname), '') from pg_proc p
          where p.pronamespace = 'outbox'::regnamespace

@@ -4,11 +4,12 @@ use sync_core::adapter::kafka::{Topic, TopicReport, TopicState};
 use sync_core::{Error, ErrorKind};
 
 use super::finding::Finding;
+use crate::cli::RoleName;
 use crate::config::{Config, Delivery, show_duration};
 use crate::wire::Wire;
 
-/// The brokers, then each topic, then transactions.
-pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
+/// The brokers, then each topic, then the transactions of a relay.
+pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) -> Vec<Finding> {
     let brokers = config.kafka.brokers.join(", ");
     match wire.topics().await {
         Ok(topics) => {
@@ -16,7 +17,8 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
             let found = [found].into_iter().chain(topics.iter().map(|topic| judge(topic, config)));
             let transactions = match config.relay.delivery {
                 Delivery::AtLeastOnce => None,
-                Delivery::ExactlyOnce => Some(transactions(config, wire).await),
+                Delivery::ExactlyOnce if roles.contains(&RoleName::Relay) => Some(transactions(config, wire).await),
+                Delivery::ExactlyOnce => None,
             };
             found.chain(transactions).collect()
         }

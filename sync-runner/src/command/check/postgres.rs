@@ -3,37 +3,58 @@
 use sync_core::adapter::postgres::{Postgres, SearchIndexes, pending};
 use sync_core::{Error, ErrorKind};
 
+use super::any;
 use super::finding::Finding;
+use crate::cli::RoleName;
 use crate::config::{Config, Index, Searchable};
 use crate::outbox;
+use crate::outbox::privileges::{self, Part};
 use crate::wire::Wire;
 
 const PRIMARY: &str = "name its primary, which alone takes writes";
 const PRIMARY_OF_SEVERAL: &str = "add target_session_attrs=read-write to the URL, which finds the primary";
 
+const GRANT: &str = "grant it: deploy/postgres/roles.sql";
+
 /// Clocks that differ by more, in seconds, are told of.
 const MOST_SKEW: f64 = 1.0;
 
+/// The roles that read the rows of an index.
+const READING: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Search];
+
+/// Those that may see which tables are watched.
+const SEEING_WATCHES: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Admin];
+
 /// The server first; what it holds only when it is one we can work with.
-pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
+pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) -> Vec<Finding> {
     let database = wire.database();
     let mut findings = Vec::new();
-    if let Err(error) = server(database, config, &mut findings).await {
-        findings.push(Finding::failed("postgres", "server", &error));
-        return findings;
-    }
+    let user = match server(database, config, &mut findings).await {
+        Ok(user) => user,
+        Err(error) => {
+            findings.push(Finding::failed("postgres", "server", &error));
+            return findings;
+        }
+    };
     findings.push(clock(database).await);
-    let has_outbox = match outbox(database, &mut findings).await {
-        Ok(complete) => complete,
+    let usable = match outbox(database, &user, config, roles).await {
+        Ok(told) => {
+            findings.extend(told);
+            true
+        }
         Err(error) => {
             findings.push(Finding::failed("postgres", "outbox", &error));
             false
         }
     };
-    for (name, index) in config.indexes.iter().filter(|_| has_outbox) {
-        findings.push(projection(wire, name, index).await);
-        findings.push(watched(database, name, index).await);
-        if let Some(searchable) = &index.search {
+    for (name, index) in config.indexes.iter().filter(|_| usable) {
+        if any(roles, &READING) {
+            findings.push(projection(wire, name, index).await);
+        }
+        if any(roles, &SEEING_WATCHES) {
+            findings.push(watched(database, name, index).await);
+        }
+        if let (Some(searchable), true) = (&index.search, roles.contains(&RoleName::Search)) {
             findings.extend(searched(config, wire, name, index, searchable).await);
         }
     }
@@ -78,7 +99,8 @@ async fn searched(
     findings
 }
 
-async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding>) -> Result<(), Error> {
+/// Says who we are there.
+async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding>) -> Result<String, Error> {
     let shown = config.postgres.url.shown();
     let server = outbox::server(database).await.map_err(|error| {
         if error.kind() != ErrorKind::Unavailable {
@@ -113,7 +135,7 @@ async fn server(database: &Postgres, config: &Config, findings: &mut Vec<Finding
     } else {
         Finding::ok("postgres", "server", found)
     });
-    Ok(())
+    Ok(server.user)
 }
 
 /// Whether latencies, and how old things are, can be told.
@@ -137,23 +159,44 @@ fn skew_of(seconds: f64) -> Finding {
     Finding::warning("postgres", "clock", found)
 }
 
-/// Whether the outbox is all there.
-async fn outbox(database: &Postgres, findings: &mut Vec<Finding>) -> Result<bool, Error> {
+/// Whether the outbox is all there, and this user may do there what the roles need.
+async fn outbox(database: &Postgres, user: &str, config: &Config, roles: &[RoleName]) -> Result<Vec<Finding>, Error> {
     let client = database.client().await?;
-    let pending = pending(&client).await?;
+    let pending = pending(&client).await;
     drop(client);
-    if !pending.is_empty() {
-        let what = format!("not applied: {}; run `sync-runner migrate`", pending.join(", "));
-        findings.push(Finding::failed("postgres", "outbox", &Error::new(ErrorKind::Configuration, what)));
-        return Ok(false);
-    }
-    let missing = outbox::missing_privileges(database).await?;
+    let unread = match pending {
+        Ok(pending) if pending.is_empty() => None,
+        Ok(pending) => {
+            let what = format!("not applied: {}; run `sync-runner migrate`", pending.join(", "));
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        // What is missing says it better, in most cases.
+        Err(error) if error.kind() == ErrorKind::Denied => Some(error),
+        Err(error) => return Err(error),
+    };
+    let missing = privileges::missing(database, &Part::of(config, roles)).await?;
     if !missing.is_empty() {
-        let what = format!("postgres.url: the user may not {}; grant it", missing.join(", "));
+        let what = format!("postgres.url: the user {user} may not {}; {GRANT}", missing.join(", "));
         return Err(Error::new(ErrorKind::Denied, what));
     }
-    findings.push(Finding::ok("postgres", "outbox", "migrated; its tables may be read and written"));
-    Ok(true)
+    if let Some(error) = unread {
+        return Err(error);
+    }
+    let names: Vec<_> = roles.iter().map(|role| role.name()).collect();
+    let found = format!("migrated; {user} may do there what these roles need: {}", names.join(", "));
+    let mut findings = vec![Finding::ok("postgres", "outbox", found)];
+    if roles.contains(&RoleName::Admin) {
+        // Beside another role it is often meant to be so.
+        let missing = privileges::missing(database, &[Part::Admin]).await?;
+        if !missing.is_empty() {
+            let found = format!(
+                "dead letters cannot be tried again or discarded here: the user {user} may not {}; where they are to be, {GRANT}",
+                missing.join(", ")
+            );
+            findings.push(Finding::warning("postgres", "letters", found));
+        }
+    }
+    Ok(findings)
 }
 
 async fn projection(wire: &Wire<'_>, name: &str, index: &Index) -> Finding {
