@@ -20,7 +20,7 @@ pub use connect::{PoolUsage, Postgres, PostgresConfig};
 pub use dead_letters::PostgresDeadLetters;
 pub use emit::{Emit, emit};
 pub use leases::PostgresLeases;
-pub use migrate::{migrate, pending};
+pub use migrate::{migrate, pending, rehearse};
 pub use placements::PostgresPlacements;
 pub use projection::{PostgresProjection, ProjectionConfig, SyncedAt};
 pub use reindexes::{PostgresReindexes, ReindexesConfig};

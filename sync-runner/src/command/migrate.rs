@@ -1,7 +1,7 @@
 //! `migrate`: creates or updates the outbox.
 
 use serde::Serialize;
-use sync_core::adapter::postgres::{self, pending};
+use sync_core::adapter::postgres::{self, rehearse};
 
 use crate::cli::MigrateArgs;
 use crate::config::Config;
@@ -18,7 +18,7 @@ struct Report<'a> {
 /// Applies what is missing, or tells what that would be.
 pub(super) async fn migrate(config: &Config, args: &MigrateArgs) -> Result<Exit, Failure> {
     let mut client = Wire::new(config)?.database().client().await?;
-    let names = if args.dry_run { pending(&client).await? } else { postgres::migrate(&mut client).await? };
+    let names = if args.dry_run { rehearse(&client).await? } else { postgres::migrate(&mut client).await? };
     if args.output.json {
         render::json(&Report { dry_run: args.dry_run, migrations: &names })?;
         return Ok(Exit::Success);

@@ -1,6 +1,7 @@
 //! `run`: the roles of this process, until a signal or an error that no waiting mends.
 
 mod earlier;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,13 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     };
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
+    match schema::refuse_older(wire.database().clone()).await {
+        Ok(looking) => roles.extend(looking),
+        Err(error) => {
+            tracing::error!(kind = error.kind().name(), %error, "nothing is started");
+            return Ok(Exit::of(error.kind()));
+        }
+    }
     let monitoring = async {
         if let Some(monitor) = monitor {
             monitor.run(&shutdown).await;

@@ -238,7 +238,38 @@ async fn a_database_without_an_outbox_ends_the_run() {
     let stage = Stage::new("direct").await;
     let (code, told) = stage.runner.start(&["run"]).end();
     assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("role halted") && told.contains("outbox"), "{told}");
+    assert!(told.contains("not applied: V1__tables") && !told.contains("role started"), "{told}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_newer_than_the_outbox_ends_the_run_and_an_older_one_does_not() {
+    let stage = Stage::migrated("direct").await;
+    let newest = "(select max(version) from outbox.migrations)";
+    stage.sql(&format!("insert into outbox.migrations select 9999, 'future', applied_on, checksum from outbox.migrations where version = {newest}")).await;
+    for command in [&["migrate", "--dry-run"][..], &["migrate"]] {
+        let refused = stage.runner.run(command);
+        assert_eq!(refused.code, Some(2), "{}", refused.all());
+        assert!(
+            refused.err.contains("probably a newer one") && refused.err.contains("V9999__future"),
+            "{}",
+            refused.err
+        );
+    }
+    assert_eq!(stage.runner.run(&["check"]).code, Some(0));
+    let mut running = stage.runner.start(&["run"]);
+    running.until_told("the relay holds the lease");
+    running.signal("TERM");
+    let (code, told) = running.end();
+    assert_eq!(code, Some(0), "{told}");
+
+    // That of the future, and this program's newest.
+    for _ in 0..2 {
+        stage.sql(&format!("delete from outbox.migrations where version = {newest}")).await;
+    }
+    let (code, told) = stage.runner.start(&["run"]).end();
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("not applied: V") && told.contains("sync-runner migrate"), "{told}");
+    assert!(!told.contains("role started"), "{told}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The schema is brought up to date by whoever comes first.
 
 use sync_core::ErrorKind;
-use sync_core::adapter::postgres::{migrate, pending};
+use sync_core::adapter::postgres::{migrate, pending, rehearse};
 
 use super::{number, word};
 use crate::support::postgres::{connect, fresh_database, fresh_outbox};
@@ -10,6 +10,7 @@ use crate::support::postgres::{connect, fresh_database, fresh_outbox};
 async fn six_migrations_at_once_apply_each_step_once_and_none_fails() {
     let (client, url) = fresh_database().await;
     let steps = pending(&client).await.unwrap();
+    assert_eq!(rehearse(&client).await.unwrap(), steps);
     assert!(steps.len() >= 5 && steps[0] == "V1__tables", "{steps:?}");
     let mut runs = tokio::task::JoinSet::new();
     for _ in 0..6 {
@@ -22,6 +23,7 @@ async fn six_migrations_at_once_apply_each_step_once_and_none_fails() {
     }
     assert_eq!(applied, steps);
     assert_eq!(pending(&client).await.unwrap(), [] as [&str; 0]);
+    assert_eq!(rehearse(&client).await.unwrap(), [] as [&str; 0]);
     assert_eq!(
         number(
             &client,
@@ -43,9 +45,33 @@ async fn a_database_of_a_newer_program_is_left_alone() {
         )
         .await
         .unwrap();
-    let error = migrate(&mut client).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("newer") && error.to_string().contains("future"), "{error}");
+    for error in [rehearse(&client).await.unwrap_err(), migrate(&mut client).await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("newer") && error.to_string().contains("future"), "{error}");
+    }
+    assert_eq!(pending(&client).await.unwrap(), [] as [&str; 0], "all that this program has is there");
+}
+
+#[tokio::test]
+async fn a_rehearsal_refuses_what_a_migration_would_refuse() {
+    let (mut client, _) = fresh_outbox().await;
+    for change in [
+        "update outbox.migrations set checksum = '1' where version = 3",
+        "delete from outbox.migrations where version = 2",
+    ] {
+        client.batch_execute(&format!("create table kept as table outbox.migrations; {change}")).await.unwrap();
+        for error in [rehearse(&client).await.unwrap_err(), migrate(&mut client).await.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{change}: {error}");
+            assert!(error.to_string().contains("another version of this program"), "{change}: {error}");
+        }
+        let back = "truncate outbox.migrations; insert into outbox.migrations table kept; drop table kept";
+        client.batch_execute(back).await.unwrap();
+    }
+    client
+        .batch_execute("delete from outbox.migrations where version = (select max(version) from outbox.migrations)")
+        .await
+        .unwrap();
+    assert_eq!(rehearse(&client).await.unwrap(), pending(&client).await.unwrap());
 }
 
 #[tokio::test]

@@ -35,6 +35,9 @@ const MIGRATIONS: [(&str, &str); 21] = [
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.
 const TABLE: &str = "outbox.migrations";
 
+const ANOTHER: &str =
+    "the outbox was migrated by another version of this program, probably a newer one; run that version";
+
 /// The class of the engine's advisory locks, as `outbox.wake_class()` says once it exists, and the number reserved for
 /// migrations. The migration tool takes no lock itself.
 const LOCK: &str = "1869968482, -1";
@@ -63,20 +66,64 @@ pub async fn migrate(client: &mut Client) -> Result<Vec<String>, Error> {
     Ok(applied)
 }
 
-/// The names of the migrations [`migrate`] would apply, in order. Changes nothing.
+/// The names of the migrations this program has and the database has not, in order, whatever else that one has. Changes
+/// nothing.
 ///
 /// # Errors
 /// `Denied`, `Unavailable`.
 pub async fn pending(client: &Client) -> Result<Vec<String>, Error> {
+    let applied = applied(client).await?;
+    let is_applied = |migration: &Migration| applied.iter().any(|applied| applied.version == migration.version());
+    let missing = all()?.into_iter().filter(|migration| !is_applied(migration));
+    Ok(missing.map(|migration| migration.to_string()).collect())
+}
+
+/// The names of the migrations [`migrate`] would apply, in order, unless it would refuse the database. Changes nothing.
+///
+/// # Errors
+/// `Configuration` when the database was migrated by another version of this program; `Denied`, `Unavailable`.
+pub async fn rehearse(client: &Client) -> Result<Vec<String>, Error> {
+    let (known, applied) = (all()?, applied(client).await?);
+    let strange = applied.iter().find(|applied| !known.iter().any(|known| applied.is(known)));
+    if let Some(Applied { version, name, .. }) = strange {
+        let what = format!("{ANOTHER}: V{version}__{name} is in the database, and is none of this program's");
+        return Err(Error::new(ErrorKind::Configuration, what));
+    }
+    let missing = known.iter().filter(|known| !applied.iter().any(|applied| applied.is(known)));
+    let newest = applied.iter().map(|applied| applied.version).max();
+    let mut names = Vec::new();
+    for migration in missing {
+        if newest.is_some_and(|newest| newest > migration.version()) {
+            let what = format!("{ANOTHER}: {migration} is not in the database, and later ones are");
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        names.push(migration.to_string());
+    }
+    Ok(names)
+}
+
+/// A migration the database has.
+struct Applied {
+    version: i32,
+    name: String,
+    checksum: String,
+}
+
+impl Applied {
+    fn is(&self, known: &Migration) -> bool {
+        self.version == known.version() && self.name == known.name() && self.checksum == known.checksum().to_string()
+    }
+}
+
+async fn applied(client: &Client) -> Result<Vec<Applied>, Error> {
     let doing = |error| from_postgres("asking which migrations the outbox has", error);
     let row = client.query_one("select to_regclass($1) is not null", &[&TABLE]).await.map_err(doing)?;
-    let mut applied = Vec::new();
-    if row.get(0) {
-        let rows = client.query(&format!("select version from {TABLE}"), &[]).await.map_err(doing)?;
-        applied.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
+    if !row.get::<_, bool>(0) {
+        return Ok(Vec::new());
     }
-    let missing = all()?.into_iter().filter(|migration| !applied.contains(&migration.version()));
-    Ok(missing.map(|migration| migration.to_string()).collect())
+    let sql = format!("select version, name, checksum from {TABLE} order by version");
+    let rows = client.query(&sql, &[]).await.map_err(doing)?;
+    Ok(rows.iter().map(|row| Applied { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect())
 }
 
 async fn apply(client: &mut Client) -> Result<Vec<String>, Error> {
@@ -103,10 +150,7 @@ fn failed(error: refinery::Error) -> Error {
             let refused = cause.is_some_and(|error| error.as_db_error().is_some() && !may_pass(error));
             (if refused { ErrorKind::Configuration } else { ErrorKind::Unavailable }, "migrating the outbox")
         }
-        Kind::MissingVersion(_) | Kind::DivergentVersion(..) => (
-            ErrorKind::Configuration,
-            "the outbox was migrated by another version of this program, probably a newer one; run that version",
-        ),
+        Kind::MissingVersion(_) | Kind::DivergentVersion(..) => (ErrorKind::Configuration, ANOTHER),
         Kind::InvalidName
         | Kind::InvalidVersion
         | Kind::RepeatedVersion(_)
