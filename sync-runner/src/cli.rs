@@ -111,6 +111,9 @@ pub(crate) struct JsonArgs {
 
 /// For `check`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sync-runner check\n  sync-runner doctor --roles indexer --json\n\
+                  Exit code 2 when a setting or a privilege has to be mended, 1 when only something cannot be reached. A warning \
+                  is no failure.")]
 pub(crate) struct CheckArgs {
     /// The roles of `run` to check for, with commas: what only others need is not asked.
     #[arg(long, value_delimiter = ',', default_value = ALL_ROLES, value_name = "ROLES")]
