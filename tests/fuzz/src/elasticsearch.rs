@@ -41,7 +41,7 @@ fn bulk(bytes: &[u8]) {
             // What nobody reads need not be text.
             let said: Value = serde_json::from_str(&String::from_utf8_lossy(bytes)).unwrap_or_default();
             let items = said["items"].as_array().cloned().unwrap_or_default();
-            let statuses = items.iter().filter_map(|item| item.as_object()?.values().last()?["status"].as_u64());
+            let statuses = items.iter().filter_map(|item| item.as_object()?.values().next()?["status"].as_u64());
             let fine = statuses.filter(|status| (200..300).contains(status)).count();
             assert!(outcomes.len() <= writes.len() && applied <= fine, "{outcomes:?}");
         }

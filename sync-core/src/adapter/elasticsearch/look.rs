@@ -16,7 +16,7 @@ use crate::port::Stored;
 use crate::version::Version;
 
 impl ElasticsearchSink {
-    /// How many documents a search would see, `None` when there is no such index. Unlike [`Sink::count`], it creates
+    /// How many documents a search would see, `None` when there is no such index. Unlike `count` of the port, it creates
     /// and refreshes nothing.
     ///
     /// # Errors
