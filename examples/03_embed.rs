@@ -51,6 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..ElasticsearchConfig::default()
     };
     let index = IndexConfig {
+        name: "jobs".to_owned(),
         alias: name.clone(),
         mapping: r#"{"mappings":{"properties":{"isbn":{"type":"keyword"},"title":{"type":"text"}}}}"#.to_owned(),
     };

@@ -30,7 +30,8 @@
 --   these do as their caller                                       workspaces
 --   nothing at all                                                 relay, watch
 --
--- Only the outbox's owner: `migrate`; outbox.watch and unwatch, also by its members who own the table (docs/deployment.md);
+-- Only the outbox's owner: `migrate`; outbox.watch and unwatch, also by its members who own the table, who keep what their watches
+-- need when they are members no more (docs/deployment.md);
 -- outbox.adopt_history and outbox.forget_subscription, which are for people. (`search-indexes --apply` is for the owner of the
 -- tables.) `sync-runner check --roles ROLES` says what a role lacks of what is granted here.
 

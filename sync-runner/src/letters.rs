@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sync_core::adapter::postgres::PostgresDeadLetters;
-use sync_core::port::{DeadLetter, Kept, Origin};
+use sync_core::port::{DeadLetter, DeadLetters, Kept, Origin, Selection};
 use sync_core::repair::{Replayed, replay};
 use sync_core::{Error, ErrorKind};
 
@@ -66,8 +66,8 @@ pub(crate) struct LetterDesk {
 pub(crate) enum Tried {
     /// It is gone.
     Done,
-    /// It failed again, and is kept under another number.
-    ParkedAnew(Error),
+    /// It failed again, and is kept under another number, if nobody has decided about that one yet.
+    ParkedAnew(Error, Option<i64>),
     /// It was not tried, and is kept as it was.
     Impossible(Error),
 }
@@ -80,6 +80,15 @@ impl LetterDesk {
     pub(crate) fn new(config: &Config, wire: &Wire<'_>) -> Result<Self, Error> {
         let (letters, replayers) = (wire.dead_letters(), wire.replayers()?);
         Ok(Self { letters, replayers, subscription: config.relay.subscription.clone() })
+    }
+
+    /// The number of the letter that took the place of this one.
+    async fn newer(&self, kept: &Kept) -> Result<Option<i64>, Error> {
+        let DeadLetter { reader, key, origin, .. } = &kept.letter;
+        let same =
+            Selection { keys: key.clone().map(|key| vec![key]), reader: Some(reader.clone()), ..Selection::default() };
+        let newer = self.letters.list(&same, kept.id, 100).await?;
+        Ok(newer.iter().rfind(|newer| newer.letter.origin.topic == origin.topic).map(|newer| newer.id))
     }
 
     /// Tries a letter again. Dropped half-way, it may have been applied and still be there.
@@ -103,7 +112,7 @@ impl LetterDesk {
         };
         match replay(kept, &its.projection, &its.sink, &self.letters, &*wire::clock()).await {
             Ok(Replayed::Done) => Ok(Tried::Done),
-            Ok(Replayed::Refused(error)) => Ok(Tried::ParkedAnew(error)),
+            Ok(Replayed::Refused(error)) => Ok(Tried::ParkedAnew(error, self.newer(kept).await?)),
             Err(error) => its_fault(error),
         }
     }

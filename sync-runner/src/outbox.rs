@@ -107,23 +107,23 @@ pub(crate) async fn children_watched_by_statement(database: &Postgres, topic: &s
     Ok(row.get(0))
 }
 
-/// The tables that are watched for `topic` by triggers with the rights of another than the outbox's owner, and whose these
-/// are: once that one may no longer write to the outbox, nobody can write to the table.
+/// What the user lacks to note in the rows of a table that they are in the index: reading the key, writing the column.
 ///
 /// # Errors
-/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
-pub(crate) async fn watches_of_others(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
+/// `Unavailable`; `Configuration` where there is no such table or column.
+pub(crate) async fn missing_to_note(
+    database: &Postgres,
+    table: &str,
+    key: &str,
+    column: &str,
+) -> Result<Vec<String>, Error> {
     let client = database.client().await?;
-    let row = client.query_one(OF_OTHERS, &[&topic]).await;
-    Ok(row.map_err(|error| failed("asking whose the triggers of watched tables are", error))?.get(0))
+    let sql = "select coalesce(array_agg(format('%s (%I) on %s', wanted.privilege, wanted.name, $1::text)), '{}')
+               from (values ('select', $2::text), ('update', $3::text)) as wanted (privilege, name)
+               where not has_column_privilege($1::text::regclass, wanted.name, wanted.privilege)";
+    let row = client.query_one(sql, &[&table, &key, &column]).await;
+    Ok(row.map_err(|error| failed("asking for privileges of a column", error))?.get(0))
 }
-
-const OF_OTHERS: &str = "
-select coalesce(array_agg(format('%s (%s)', w.relation_name, pg_get_userbyid(p.proowner)) order by w.relation_name), '{}')
-  from outbox.watches w
-  join pg_proc p on p.pronamespace = 'outbox'::regnamespace and p.proname = w.function
-  join pg_class events on events.oid = 'outbox.events'::regclass
- where w.topic = $1 and p.proowner <> events.relowner";
 
 /// Where the subscription `name` stands; `None` before its relay ran for the first time.
 ///

@@ -183,7 +183,7 @@ impl<'a> Wire<'a> {
             // A group of its own for each index: two of them may follow one topic.
             group: format!("{}-{name}", self.config.kafka.group),
             projection: Arc::new(self.projection(name, index)),
-            sink: Arc::new(self.sink(index)?),
+            sink: Arc::new(self.sink(name, index)?),
             letters: Arc::new(self.dead_letters()),
             clock: clock(),
             bus: self.bus(),
@@ -263,6 +263,11 @@ impl<'a> Wire<'a> {
         PostgresProjection::new(self.database.clone(), ProjectionConfig { synced_at, ..Self::unnoted(name, index) })
     }
 
+    /// The same for those who only read.
+    pub(crate) fn read_projection(&self, name: &str, index: &Index) -> PostgresProjection {
+        PostgresProjection::new(self.database.clone(), Self::unnoted(name, index))
+    }
+
     /// The same, without a note in the rows that they are in the index.
     fn unnoted(name: &str, index: &Index) -> ProjectionConfig {
         ProjectionConfig {
@@ -277,8 +282,8 @@ impl<'a> Wire<'a> {
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn sink(&self, index: &Index) -> Result<ElasticsearchSink, Error> {
-        ElasticsearchSink::new(&settings::elasticsearch(self.config), index_config(index))
+    pub(crate) fn sink(&self, name: &str, index: &Index) -> Result<ElasticsearchSink, Error> {
+        ElasticsearchSink::new(&settings::elasticsearch(self.config), index_config(name, index))
     }
 
     /// How the cluster is.
@@ -326,8 +331,8 @@ fn with_retry_topics(config: &Config, topic: &str) -> impl Iterator<Item = Strin
     std::iter::once(topic.to_owned()).chain(retries)
 }
 
-fn index_config(index: &Index) -> IndexConfig {
-    IndexConfig { alias: index.alias.clone(), mapping: index.mapping_text().to_owned() }
+fn index_config(name: &str, index: &Index) -> IndexConfig {
+    IndexConfig { name: name.to_owned(), alias: index.alias.clone(), mapping: index.mapping_text().to_owned() }
 }
 
 fn topics(config: &Config) -> BTreeSet<&str> {

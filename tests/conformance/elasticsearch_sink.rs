@@ -13,7 +13,7 @@ const MAPPING: &str = r#"{"settings":{"number_of_shards":2},"mappings":{"enabled
 
 fn sink(scratch: &ElasticsearchScratch, name: &str) -> Arc<ElasticsearchSink> {
     let config = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
-    let index = IndexConfig { alias: scratch.name(name), mapping: MAPPING.into() };
+    let index = IndexConfig { name: "jobs".to_owned(), alias: scratch.name(name), mapping: MAPPING.into() };
     Arc::new(ElasticsearchSink::new(&config, index).unwrap())
 }
 
@@ -33,7 +33,7 @@ async fn the_elasticsearch_sink_keeps_every_promise_of_an_inventory() {
 async fn the_indexes_behind_an_alias_keep_every_promise_of_concrete_indexes() {
     let scratch = ElasticsearchScratch::new();
     let config = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
-    let index = || IndexConfig { alias: scratch.name("anew"), mapping: MAPPING.into() };
+    let index = || IndexConfig { name: "jobs".to_owned(), alias: scratch.name("anew"), mapping: MAPPING.into() };
     let make = async || Behind {
         indexes: Arc::new(ElasticsearchIndexes::new(&config, index(), MAPPING).unwrap()),
         searched: sink(&scratch, "anew"),

@@ -23,7 +23,11 @@ fn config(urls: &[String]) -> ElasticsearchConfig {
 }
 
 fn sink(url: String, alias: &str, mapping: &str) -> ElasticsearchSink {
-    ElasticsearchSink::new(&config(&[url]), IndexConfig { alias: alias.into(), mapping: mapping.into() }).unwrap()
+    ElasticsearchSink::new(
+        &config(&[url]),
+        IndexConfig { name: alias.into(), alias: alias.into(), mapping: mapping.into() },
+    )
+    .unwrap()
 }
 
 fn put(key: &str, version: i64, document: &str) -> Write {

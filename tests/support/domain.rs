@@ -49,7 +49,7 @@ fn projection(url: &str, topic: &str, sql: &str) -> Arc<PostgresProjection> {
 
 fn sink(url: String, alias: &str) -> Arc<ElasticsearchSink> {
     let cluster = ElasticsearchConfig { urls: vec![url], ..ElasticsearchConfig::default() };
-    let index = IndexConfig { alias: alias.to_owned(), mapping: MAPPING.to_owned() };
+    let index = IndexConfig { name: "jobs".to_owned(), alias: alias.to_owned(), mapping: MAPPING.to_owned() };
     Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"))
 }
 

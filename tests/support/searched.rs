@@ -38,7 +38,7 @@ impl Index {
     pub async fn at(scratch: ElasticsearchScratch) -> Self {
         let cluster = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
         let alias = scratch.name("notes");
-        let index = IndexConfig { alias: alias.clone(), mapping: SEARCHED_MAPPING.to_owned() };
+        let index = IndexConfig { name: "jobs".to_owned(), alias: alias.clone(), mapping: SEARCHED_MAPPING.to_owned() };
         let sink = ElasticsearchSink::new(&cluster, index).unwrap();
         sink.prepare().await.unwrap();
         let searcher = searcher(vec![scratch.url()], alias, Duration::from_secs(10), Duration::from_secs(5));

@@ -87,7 +87,7 @@ pub(crate) fn alike(failed: &[(String, Error)]) -> Error {
     let first = failed.first().map(|(key, error)| format!("key {key:?}: {error}")).unwrap_or_default();
     let what = format!(
         "all {count} keys of a batch failed, which looks like a wrong mapping or projection rather than like bad \
-         documents; mend it, or set indexer.suspicious to 0 to park whatever fails. The first was {first}"
+         documents; mend it, and it goes on (indexer.suspicious says from how many on this is suspected). The first was {first}"
     );
     Error::new(ErrorKind::Configuration, what)
 }

@@ -100,7 +100,7 @@ impl Parking {
         for letter in &letters {
             let DeadLetter { key, origin, error_kind, error, attempts, .. } = letter;
             let topic = &origin.topic;
-            tracing::warn!(?key, topic, partition = origin.partition, offset = origin.offset, attempts,
+            tracing::warn!(key = key.as_deref(), topic, partition = origin.partition, offset = origin.offset, attempts,
                 kind = error_kind, %error, "parked as a dead letter");
             progress.parked();
         }

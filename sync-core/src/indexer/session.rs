@@ -213,8 +213,12 @@ impl Session {
         }
     }
 
-    /// Finishes the batches that were begun. What was polled and waits comes again.
+    /// Finishes the batches that were begun. What was polled and waits comes again, as does what waits for a person.
     pub(super) async fn drain(&mut self) {
+        let stopped = self.worker.progress.partitions_stopped();
+        for (_, lane) in self.lanes.iter().filter(|(partition, _)| stopped.contains_key(partition)) {
+            lane.abandoned.cancel();
+        }
         while let Some(step) = self.working.join_next().await {
             if let Err(error) = step.map_err(unexpected).and_then(|step| self.go_on(step)) {
                 tracing::warn!(%error, "while shutting down; these messages will come again");

@@ -155,7 +155,7 @@ impl Mender {
         for (key, error) in failed {
             let letter = self.letter(key, &error);
             self.patiently(shutdown, || self.letters.park(&letter)).await?;
-            tracing::warn!(index = letter.reader, key = ?letter.key, kind = letter.error_kind, %error,
+            tracing::warn!(index = letter.reader, key = letter.key.as_deref(), kind = letter.error_kind, %error,
                 "parked as a dead letter");
             mended.parked.extend(letter.key);
         }

@@ -83,7 +83,8 @@ pub(crate) struct DlqShowArgs {
     mut_group("selection", |group| group.required(true)),
     after_help = "Examples, the same for replay and discard:\n  sync-runner dlq replay --id 42\n  \
                   sync-runner dlq replay --reader jobs --error refused\n  sync-runner dlq discard --older-than 720h\n\
-                  Exit code 1 when a letter was tried again and failed again: it is kept, under another number."
+                  Exit code 1 when a letter was tried again and failed again (it is kept, under another number), and when a number that \
+                  is named is no letter's. JSON: {\"replayed\": 3, \"failed\": [id, kept_as, key, error], \"missing\": [id]}."
 )]
 pub(crate) struct DlqChosenArgs {
     /// Which letters.

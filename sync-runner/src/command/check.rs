@@ -1,5 +1,6 @@
 //! `check`: tries every connection and setting that these roles use, side by side, and says what to mend.
 
+mod document;
 mod elasticsearch;
 mod finding;
 mod kafka;
@@ -77,7 +78,11 @@ fn any(roles: &[RoleName], of: &[RoleName]) -> bool {
 
 fn settings(config: &Config) -> Finding {
     match config.indexes.len() {
-        0 => Finding::warning("indexes", "settings", "none is configured: there is nothing for the indexer to do"),
+        0 => Finding::warning(
+            "indexes",
+            "settings",
+            "none is configured: there is nothing for the indexer to do; add a section [indexes.NAME]",
+        ),
         _ => {
             let names: Vec<_> = config.indexes.keys().map(String::as_str).collect();
             Finding::ok("indexes", "settings", names.join(", "))

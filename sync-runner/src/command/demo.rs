@@ -80,7 +80,7 @@ async fn act(
 
     let committed = Instant::now();
     let projection = wire.projection(scene::INDEX, scene.index());
-    let sink = wire.sink(scene.index())?;
+    let sink = wire.sink(scene::INDEX, scene.index())?;
     let agree = async {
         loop {
             match compare(&projection, &sink).await {

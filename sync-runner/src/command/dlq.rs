@@ -108,13 +108,27 @@ async fn pages(
 struct ReplayReport {
     replayed: u64,
     failed: Vec<Failed>,
+    missing: Vec<i64>,
 }
 
 #[derive(Debug, Serialize)]
 struct Failed {
     id: i64,
+    /// The number it has now; `None` when it is gone again.
+    kept_as: Option<i64>,
     key: Option<String>,
     error: String,
+}
+
+impl Failed {
+    fn of(kept: Kept, kept_as: Option<i64>, error: &Error) -> Self {
+        Self { id: kept.id, kept_as, key: kept.letter.key, error: error.to_string() }
+    }
+
+    fn text(&self) -> String {
+        let now = self.kept_as.filter(|now| *now != self.id).map_or_else(String::new, |now| format!(", now {now}"));
+        format!("{}{now}  {}: {}", self.id, self.key.as_deref().unwrap_or("(no key)"), self.error)
+    }
 }
 
 async fn replay_all(
@@ -124,7 +138,7 @@ async fn replay_all(
     args: &DlqChosenArgs,
 ) -> Result<Exit, Failure> {
     let desk = LetterDesk::new(config, wire)?;
-    let mut report = ReplayReport::default();
+    let mut report = ReplayReport { missing: missing(letters, &args.selection).await?, ..ReplayReport::default() };
     let outcome = pages(letters, &selected(&args.selection)?, async |page| {
         let tried = stream::iter(page).map(async |kept| {
             let outcome = desk.replay(&kept).await;
@@ -134,9 +148,10 @@ async fn replay_all(
         for (kept, tried) in tried {
             match tried {
                 Tried::Done => report.replayed += 1,
-                Tried::ParkedAnew(error) | Tried::Impossible(error) => {
-                    let error = error.to_string();
-                    report.failed.push(Failed { id: kept.id, key: kept.letter.key, error });
+                Tried::ParkedAnew(error, kept_as) => report.failed.push(Failed::of(kept, kept_as, &error)),
+                Tried::Impossible(error) => {
+                    let id = kept.id;
+                    report.failed.push(Failed::of(kept, Some(id), &error));
                 }
             }
         }
@@ -144,14 +159,16 @@ async fn replay_all(
         Ok(())
     })
     .await;
-    let failed = !report.failed.is_empty();
+    let failed = !report.failed.is_empty() || !report.missing.is_empty();
     if args.output.json {
         render::json(&report)?;
     } else {
         let mut text = format!("{} replayed, {} failed again", report.replayed, report.failed.len());
-        for Failed { id, key, error } in &report.failed {
-            text.push_str(&format!("\n{id}  {}: {error}", key.as_deref().unwrap_or("(no key)")));
+        for failed in &report.failed {
+            text.push('\n');
+            text.push_str(&failed.text());
         }
+        text.push_str(&absent(&report.missing));
         render::text(&text)?;
     }
     outcome?;
@@ -161,10 +178,30 @@ async fn replay_all(
 #[derive(Debug, Default, Serialize)]
 struct DiscardReport {
     discarded: u64,
+    missing: Vec<i64>,
+}
+
+/// The numbers that were named and that no letter has.
+async fn missing(letters: &PostgresDeadLetters, selection: &DlqSelection) -> Result<Vec<i64>, Error> {
+    if selection.id.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named = Selection { ids: Some(selection.id.clone()), ..Selection::default() };
+    let there = letters.list(&named, 0, selection.id.len()).await?;
+    let is_there = |id: &i64| there.iter().any(|kept| kept.id == *id);
+    Ok(selection.id.iter().copied().filter(|id| !is_there(id)).collect())
+}
+
+/// A line for each of these.
+fn absent(missing: &[i64]) -> String {
+    missing
+        .iter()
+        .map(|id| format!("\n{id}  there is no such letter; `sync-runner dlq list` tells which there are"))
+        .collect()
 }
 
 async fn discard(letters: &PostgresDeadLetters, args: &DlqChosenArgs) -> Result<Exit, Failure> {
-    let mut report = DiscardReport::default();
+    let mut report = DiscardReport { missing: missing(letters, &args.selection).await?, ..DiscardReport::default() };
     pages(letters, &selected(&args.selection)?, async |page| {
         let ids: Vec<_> = page.iter().map(|kept| kept.id).collect();
         report.discarded += letters.remove(&ids).await?;
@@ -174,7 +211,8 @@ async fn discard(letters: &PostgresDeadLetters, args: &DlqChosenArgs) -> Result<
     if args.output.json {
         render::json(&report)?;
     } else {
-        render::text(&format!("{} discarded", render::counted(report.discarded, "dead letter")))?;
+        let discarded = render::counted(report.discarded, "dead letter");
+        render::text(&format!("{discarded} discarded{}", absent(&report.missing)))?;
     }
-    Ok(Exit::Success)
+    Ok(if report.missing.is_empty() { Exit::Success } else { Exit::Failed })
 }

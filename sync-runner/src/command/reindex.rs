@@ -54,12 +54,12 @@ pub(super) async fn reindex(config: &Config, args: &ReindexArgs) -> Result<Exit,
             return Err(Failure::from(Problems::one("INDEX", format!("no re-index of {name} is under way"))));
         }
         let mapping = given.unwrap_or_else(|| index.mapping_text().to_owned());
-        let indexes = wire.concrete_indexes(index, &mapping).map_err(|error| of_mapping(args, error))?;
+        let indexes = wire.concrete_indexes(name, index, &mapping).map_err(|error| of_mapping(args, error))?;
         let of = begin_reindex(name, &index.topic, &mapping, &reindexes, &indexes).await?;
         return go_on(&wire, (name, index), args, &of).await;
     };
     let of = held(&reindexes, &of).await?;
-    let indexes = wire.concrete_indexes(index, &of.about.mapping)?;
+    let indexes = wire.concrete_indexes(name, index, &of.about.mapping)?;
     if rollback {
         let of = turn_reindex_back(&of, &reindexes, &indexes).await?;
         return go_on(&wire, (name, index), args, &of).await;

@@ -60,7 +60,16 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     let (outcome, (), (), ()) =
         tokio::join!(running, progress.report(&shutdown), monitoring, metrics.keep_up(&shutdown));
     wire.close().await;
-    Ok(outcome.map_or_else(|error| Exit::of(error.kind()), |()| Exit::Success))
+    match outcome {
+        Ok(()) => {
+            tracing::info!("ended as it was asked to");
+            Ok(Exit::Success)
+        }
+        Err(error) => {
+            tracing::error!(kind = error.kind().name(), %error, "ended");
+            Ok(Exit::of(error.kind()))
+        }
+    }
 }
 
 fn refuse_what_cannot_work(config: &Config, roles: &[RoleName]) -> Result<(), Problems> {

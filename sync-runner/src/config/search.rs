@@ -194,6 +194,10 @@ impl Searchable {
             Err(error) => {
                 let said = error.to_string();
                 let (key, what) = said.split_once(": ").unwrap_or(("key", &said));
+                // What is wrong with the mapping is told of the index.
+                if key == "mapping" {
+                    return None;
+                }
                 let default =
                     if key == "key" && !has_key { "; `id` is looked for where no other field is named" } else { "" };
                 section.problem(key, format!("{what}{default}"));

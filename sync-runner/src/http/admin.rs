@@ -45,7 +45,7 @@ struct State {
     desk: LetterDesk,
     token: Option<Secret>,
     changes: Semaphore,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -91,7 +91,7 @@ impl AdminServer {
             desk: self.desk,
             token: self.settings.token,
             changes: Semaphore::new(CHANGES),
-            reads: Semaphore::new(READS),
+            reads: Arc::new(Semaphore::new(READS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             shutdown: shutdown.clone(),
         });
@@ -103,6 +103,8 @@ impl AdminServer {
             .route("/api/dead-letters/{id}", get(letters::one))
             .route("/api/dead-letters/{id}/replay", post(letters::replay))
             .route("/api/dead-letters/{id}/discard", post(letters::discard))
+            .fallback(nothing_there)
+            .method_not_allowed_fallback(not_so)
             .layer(from_fn_with_state(address.ip().is_loopback(), only_our_name))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
@@ -115,6 +117,16 @@ impl AdminServer {
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+}
+
+async fn nothing_there() -> Response {
+    let what = "there is nothing at this address; docs/operations.md lists what there is";
+    refuse(StatusCode::NOT_FOUND, &Error::new(ErrorKind::Refused, what))
+}
+
+async fn not_so() -> Response {
+    let what = "this address is asked with another method; docs/operations.md says with which";
+    refuse(StatusCode::METHOD_NOT_ALLOWED, &Error::new(ErrorKind::Refused, what))
 }
 
 /// A page of somebody else may have its own name point to this machine, to read what only this machine may: who listens here

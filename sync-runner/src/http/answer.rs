@@ -1,11 +1,21 @@
 //! Answers: pages for people, JSON for programs, and why there is no other. No cache shows one that is old.
 
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::response::{IntoResponse, Response};
+use futures::stream;
 use serde::Serialize;
 use serde_json::json;
 use sync_core::ErrorKind;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Bytes of something large that are given away at a time.
+const PIECE: usize = 64 << 10;
 
 /// A page, and what a browser lets it do.
 pub(super) fn page(html: &'static str, policy: &'static str) -> Response {
@@ -28,6 +38,24 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// The same of something large: it is given away as fast as its reader takes it, and whoever waits for its place does so until
+/// then.
+pub(super) fn json_bit_by_bit(value: &impl Serialize, place: OwnedSemaphorePermit) -> Response {
+    let Ok(body) = serde_json::to_vec(value) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let length = body.len().to_string();
+    let pieces = stream::unfold((Bytes::from(body), place), async |(mut rest, place)| {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, place)))
+    });
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CONTENT_LENGTH, &length),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, Body::from_stream(pieces)).into_response()
 }
 
 /// JSON that is written already.

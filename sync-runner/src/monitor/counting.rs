@@ -42,7 +42,7 @@ impl Counting {
     /// Both at about one time: while many are written, they would seem to differ otherwise.
     async fn count(&self, wire: &Wire<'_>, name: &str, index: &Index) -> Result<(), sync_core::Error> {
         let rows = wire.projection(name, index).count().await?;
-        let documents = wire.sink(index)?.documents().await?;
+        let documents = wire.sink(name, index)?.documents().await?;
         set(name, Some((rows, documents.unwrap_or_default())));
         self.lock().insert(name.to_owned(), rows);
         Ok(())

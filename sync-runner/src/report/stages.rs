@@ -55,7 +55,7 @@ impl<'a> Stages<'a> {
                 let (indexers, topic) = (wire.indexers(name, index)?, index.topic.clone());
                 queues.insert(name.clone(), QueueStage { indexers, topic, subscribers: OnceCell::new() });
             }
-            indexes.insert(name.clone(), IndexStage { alias: index.alias.clone(), sink: wire.sink(index)? });
+            indexes.insert(name.clone(), IndexStage { alias: index.alias.clone(), sink: wire.sink(name, index)? });
         }
         Ok(Self { config, wire, source: Arc::new(wire.source()), queues, indexes })
     }

@@ -39,8 +39,13 @@ impl Wire<'_> {
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn concrete_indexes(&self, index: &Index, mapping: &str) -> Result<ElasticsearchIndexes, Error> {
-        ElasticsearchIndexes::new(&settings::elasticsearch(self.config), index_config(index), mapping)
+    pub(crate) fn concrete_indexes(
+        &self,
+        name: &str,
+        index: &Index,
+        mapping: &str,
+    ) -> Result<ElasticsearchIndexes, Error> {
+        ElasticsearchIndexes::new(&settings::elasticsearch(self.config), index_config(name, index), mapping)
     }
 
     /// What goes on with a re-index, so many rows in a second at most, and the roles that carry live changes meanwhile into
@@ -59,18 +64,18 @@ impl Wire<'_> {
         let elasticsearch = settings::elasticsearch(self.config);
         let projection = Arc::new(PostgresProjection::new(self.database.clone(), Self::unnoted(name, index)));
         let (letters, versions) = (Arc::new(self.dead_letters()), Arc::<PostgresProjection>::clone(&projection));
-        let refusals = Arc::new(Refusals::new(name, letters, versions, Arc::new(self.sink(index)?)));
+        let refusals = Arc::new(Refusals::new(name, letters, versions, Arc::new(self.sink(name, index)?)));
         let repaired = Repaired {
             // Its runs are the concrete index's own: others of the same index go on meanwhile.
             of: RepairOf { index: target.to_owned(), topic: of.about.topic.clone() },
             projection,
-            sink: Arc::new(ElasticsearchSink::of_concrete(&elasticsearch, index_config(index), target)?),
+            sink: Arc::new(ElasticsearchSink::of_concrete(&elasticsearch, index_config(name, index), target)?),
             letters: Arc::<Refusals>::clone(&refusals),
         };
         let roles = self.following(of, &repaired)?;
         let tools = ReindexTools {
             reindexes: Arc::new(self.reindexes()),
-            indexes: Arc::new(self.concrete_indexes(index, &of.about.mapping)?),
+            indexes: Arc::new(self.concrete_indexes(name, index, &of.about.mapping)?),
             backfill: self.backfill_of(repaired.clone(), per_second),
             reconcile: self.reconcile_of(repaired, per_second, GRACE),
             refusals,

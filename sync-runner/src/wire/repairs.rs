@@ -24,7 +24,11 @@ impl Wire<'_> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn replayers(&self) -> Result<Vec<Replayer>, Error> {
         let of = |(name, index): (&String, &Index)| {
-            Ok(Replayer { index: name.clone(), projection: self.projection(name, index), sink: self.sink(index)? })
+            Ok(Replayer {
+                index: name.clone(),
+                projection: self.projection(name, index),
+                sink: self.sink(name, index)?,
+            })
         };
         self.config.indexes.iter().map(of).collect()
     }
@@ -94,7 +98,7 @@ impl Wire<'_> {
         Ok(Repaired {
             of: RepairOf { index: name.to_owned(), topic: index.topic.clone() },
             projection: Arc::new(self.projection(name, index)),
-            sink: Arc::new(self.sink(index)?),
+            sink: Arc::new(self.sink(name, index)?),
             letters: Arc::new(self.dead_letters()),
         })
     }

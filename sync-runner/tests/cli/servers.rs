@@ -221,6 +221,33 @@ async fn a_projection_that_does_not_fit_is_found_by_check() {
 }
 
 #[tokio::test]
+async fn a_mapping_that_is_none_and_documents_that_do_not_fit_it_are_found_by_check() {
+    let stage = Stage::migrated("direct").await;
+    let configuration = stage.runner.read("sync.toml");
+    let search = "mapping = \"jobs.json\"\n[indexes.jobs.search]\nfields = \"id\"\n";
+    stage.runner.write("sync.toml", &configuration.replace("synced_at.table = \"jobs\"\n", search));
+    stage.sql("insert into jobs values (1, 'one')").await;
+    let id = r#""id":{"type":"keyword"}"#;
+    for (document, mapping, told) in [
+        ("'id', id::text", format!(r#"{{"properties":{{{id},"title":{{"type":"intger"}}}}}}"#), "intger"),
+        (
+            "'id', id::text, 'title', title",
+            format!(r#"{{"dynamic":"strict","properties":{{{id}}}}}"#),
+            "does not take (\"dynamic\": \"strict\"): title",
+        ),
+        ("'title', title", format!(r#"{{"properties":{{{id}}}}}"#), "no field \"id\""),
+    ] {
+        let sql = format!("select id as key, jsonb_build_object({document}) as document, id::text from jobs");
+        stage.runner.write("jobs.sql", &sql);
+        stage.runner.write("jobs.json", &format!(r#"{{"mappings":{mapping}}}"#));
+        let ended = stage.runner.run(&["check", "--json"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.all());
+        let found = failed(&ended, "indexes.jobs");
+        assert!(found.contains(told), "{found}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_credentials_are_not_waited_out() {
     let stage = Stage::migrated("direct").await;
     let url = given("SYNC__POSTGRES__URL");

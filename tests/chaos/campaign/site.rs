@@ -83,7 +83,7 @@ fn mapping(servers: &Servers) -> String {
 
 fn sink(servers: &Servers, urls: Vec<String>, alias: &str) -> ElasticsearchSink {
     let cluster = ElasticsearchConfig { urls, ..ElasticsearchConfig::default() };
-    let index = IndexConfig { alias: alias.to_owned(), mapping: mapping(servers) };
+    let index = IndexConfig { name: "jobs".to_owned(), alias: alias.to_owned(), mapping: mapping(servers) };
     ElasticsearchSink::new(&cluster, index).unwrap()
 }
 

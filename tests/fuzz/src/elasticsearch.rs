@@ -105,7 +105,8 @@ impl Cluster {
         let (limit, budget) = (Duration::from_millis(300), Duration::from_millis(300));
         let cluster =
             ElasticsearchConfig { urls: vec![server.url()], request_timeout: limit, ..ElasticsearchConfig::default() };
-        let index = IndexConfig { alias: "x".to_owned(), mapping: SEARCHED_MAPPING.to_owned() };
+        let index =
+            IndexConfig { name: "jobs".to_owned(), alias: "x".to_owned(), mapping: SEARCHED_MAPPING.to_owned() };
         let config = ElasticsearchSearcherConfig { alias: "x".to_owned(), budget, attempt: budget };
         let made = ElasticsearchSink::new(&cluster, index)
             .and_then(|sink| Ok((sink, ElasticsearchSearcher::new(&cluster, config, searched_fields())?)));

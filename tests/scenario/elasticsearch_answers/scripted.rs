@@ -39,7 +39,8 @@ async fn cluster(reply: impl Fn(usize) -> HttpReply + Send + Sync + 'static) -> 
 }
 
 fn sink(config: &ElasticsearchConfig) -> ElasticsearchSink {
-    ElasticsearchSink::new(config, IndexConfig { alias: "jobs".into(), mapping: "{}".into() }).unwrap()
+    ElasticsearchSink::new(config, IndexConfig { name: "jobs".to_owned(), alias: "jobs".into(), mapping: "{}".into() })
+        .unwrap()
 }
 
 const DONE: &str = r#"{"items":[{"index":{"status":201}},{"delete":{"status":200}}]}"#;

@@ -40,7 +40,7 @@ impl ElasticsearchIndexes {
     /// # Errors
     /// As for [`ElasticsearchSink::new`](super::ElasticsearchSink::new).
     pub fn new(config: &ElasticsearchConfig, configured: IndexConfig, mapping: &str) -> Result<Self, Error> {
-        let new = IndexConfig { alias: configured.alias.clone(), mapping: mapping.to_owned() };
+        let new = IndexConfig { mapping: mapping.to_owned(), ..configured.clone() };
         let patient = ElasticsearchConfig { request_timeout: config.request_timeout.max(SEALING), ..config.clone() };
         Ok(Self {
             client: Client::new(config)?,
@@ -77,7 +77,7 @@ impl ElasticsearchIndexes {
     }
 
     fn doing(&self, what: &str) -> String {
-        format!("indexes.{}: {what}", self.index.alias())
+        format!("indexes.{}: {what}", self.index.name())
     }
 }
 

@@ -62,6 +62,8 @@ impl Default for ElasticsearchConfig {
 /// One index as it is to be.
 #[derive(Clone, Debug)]
 pub struct IndexConfig {
+    /// What errors call it: `indexes.NAME`.
+    pub name: String,
     /// The name searches use: an alias. The index behind it is `<alias>-000001`, and counts up with each re-index.
     pub alias: String,
     /// JSON text `{"settings": {…}, "mappings": {…}}`, both optional, as Elasticsearch's "create index" takes them.

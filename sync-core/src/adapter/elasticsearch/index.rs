@@ -23,6 +23,7 @@ const TEMPLATE_PRIORITY: usize = 500;
 /// An index as it is to be, checked.
 #[derive(Debug)]
 pub(super) struct Index {
+    name: String,
     alias: String,
     settings: Map<String, Value>,
     mappings: Map<String, Value>,
@@ -32,11 +33,11 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(config: IndexConfig) -> Result<Self, Error> {
-        let IndexConfig { alias, mapping } = config;
+        let IndexConfig { name, alias, mapping } = config;
         if let Some(why) = illegal_name(&alias) {
-            return Err(Error::new(ErrorKind::Configuration, format!("indexes.{alias}: {why}")));
+            return Err(Error::new(ErrorKind::Configuration, format!("indexes.{name}: {why}")));
         }
-        let wrong = |why: &str| Error::new(ErrorKind::Configuration, format!("indexes.{alias}.mapping: {why}"));
+        let wrong = |why: &str| Error::new(ErrorKind::Configuration, format!("indexes.{name}.mapping: {why}"));
         let body: Value =
             serde_json::from_str(&mapping).map_err(|error| wrong("this is not JSON").with_source(error))?;
         let Value::Object(mut body) = body else { return Err(wrong("this is not a JSON object")) };
@@ -65,7 +66,12 @@ impl Index {
             // and the cluster yellow.
             settings.insert("index.auto_expand_replicas".to_owned(), "0-1".into());
         }
-        Ok(Self { alias, settings, mappings, gc_deletes })
+        Ok(Self { name, alias, settings, mappings, gc_deletes })
+    }
+
+    /// What errors call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn alias(&self) -> &str {
@@ -97,7 +103,7 @@ impl Index {
                 format!(
                     "indexes.{}: the index {index} is there, but no alias {} points to it; set the alias, or delete \
                      the index",
-                    self.alias, self.alias
+                    self.name, self.alias
                 ),
             )),
         }
@@ -108,7 +114,7 @@ impl Index {
         #[derive(Deserialize)]
         struct Anything {}
 
-        let doing = format!("indexes.{}: looking up the alias", self.alias);
+        let doing = format!("indexes.{}: looking up the alias", self.name);
         let answer = client.send(Method::Get, &format!("/_alias/{}", segment(&self.alias)), None).await?;
         if answer.status == 404 {
             return Ok(None);
@@ -125,7 +131,7 @@ impl Index {
                 ErrorKind::Configuration,
                 format!(
                     "indexes.{}: the alias points to several indexes ({}); leave it on one of them",
-                    self.alias,
+                    self.name,
                     names.join(", ")
                 ),
             )),
@@ -145,8 +151,20 @@ impl Index {
             "_meta": { "description": "Created by sync-core: these indexes are created from its configuration only." },
         });
         let path = format!("/_index_template/sync-{}", segment(&self.alias));
-        let doing = format!("indexes.{}: protecting the name by an index template", self.alias);
+        let doing = format!("indexes.{}: protecting the name by an index template", self.name);
         set(client, &path, &template, &doing).await
+    }
+
+    /// Has Elasticsearch read settings and mapping; nothing is made of them.
+    pub(super) async fn rehearse(&self, client: &Client) -> Result<(), Error> {
+        let body = json!({
+            "index_patterns": [format!("{}-0*", self.alias)],
+            "priority": TEMPLATE_PRIORITY + self.alias.len() + 1,
+            "template": { "settings": self.settings, "mappings": self.mappings },
+        });
+        let doing = format!("indexes.{}.mapping", self.name);
+        let answer = client.send(Method::Post, "/_index_template/_simulate", Some(body.to_string().into())).await?;
+        answer.judge(Asked::Other, &doing).map(drop)
     }
 
     /// Creates the index with its alias in one step; false when there is one of that name already.
@@ -176,7 +194,7 @@ impl Index {
     }
 
     async fn create_as(&self, client: &Client, index: &str, body: &Value) -> Result<bool, Error> {
-        let doing = format!("indexes.{}.mapping: creating the index {index}", self.alias);
+        let doing = format!("indexes.{}.mapping: creating the index {index}", self.name);
         let answer = client.send(Method::Put, &format!("/{}", segment(index)), Some(body.to_string().into())).await?;
         match (answer.status, Cause::read(&answer.body).kind.as_deref()) {
             (400, Some("resource_already_exists_exception")) => Ok(false),
@@ -185,7 +203,7 @@ impl Index {
                 format!(
                     "indexes.{}: there is an index of that name, where an alias has to be; choose another name, or \
                      move its documents and delete it",
-                    self.alias
+                    self.name
                 ),
             )),
             _ => acknowledged(&answer, &doing).map(|()| true),
@@ -198,7 +216,7 @@ impl Index {
         let doing = format!(
             "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: \
              `sync-runner reindex` makes the index anew",
-            self.alias
+            self.name
         );
         let answer = client.send(Method::Get, &format!("/{path}{}", meta::PATH), None).await?;
         if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
@@ -212,7 +230,7 @@ impl Index {
                 index,
                 "the index is of another mapping than the configured one, which a re-index made or left: set indexes.{}.mapping to \
                  that of the index that is searched",
-                self.alias
+                self.name
             );
             mappings.clear();
         }
@@ -232,7 +250,7 @@ impl Index {
             settings: BTreeMap<String, Value>,
         }
         const NAME: &str = "index.gc_deletes";
-        let doing = format!("indexes.{}: reading the settings of {index}", self.alias);
+        let doing = format!("indexes.{}: reading the settings of {index}", self.name);
         let answer = client.send(Method::Get, &format!("/{path}/_settings/{NAME}?flat_settings=true"), None).await?;
         if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
             return Ok(());
@@ -244,7 +262,7 @@ impl Index {
             (None, None) => GC_DELETES.into(),
             (Some(_), _) | (None, Some(_)) => return Ok(()),
         };
-        let doing = format!("indexes.{}: setting {NAME} of {index}", self.alias);
+        let doing = format!("indexes.{}: setting {NAME} of {index}", self.name);
         set(client, &format!("/{path}/_settings"), &json!({ NAME: wanted }), &doing).await
     }
 }
@@ -292,7 +310,7 @@ mod tests {
     use super::*;
 
     fn index(alias: &str, mapping: &str) -> Result<Index, Error> {
-        Index::new(IndexConfig { alias: alias.into(), mapping: mapping.into() })
+        Index::new(IndexConfig { name: alias.into(), alias: alias.into(), mapping: mapping.into() })
     }
 
     #[test]

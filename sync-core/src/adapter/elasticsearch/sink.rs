@@ -71,6 +71,15 @@ impl ElasticsearchSink {
         Ok(Self { client: Client::new(config)?, index: Index::new(index)?, place })
     }
 
+    /// Whether Elasticsearch understands the configured settings and mapping. Nothing is made of them, and an index that is
+    /// there may refuse them still.
+    ///
+    /// # Errors
+    /// `Configuration` when it does not; `Unavailable`, `Denied`.
+    pub async fn check_mapping(&self) -> Result<(), Error> {
+        self.index.rehearse(&self.client).await
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
@@ -150,7 +159,7 @@ impl ElasticsearchSink {
     /// Makes the index that was found missing, where no other has taken its place.
     async fn replace(&self, missing: &str) -> Result<Arc<str>, Error> {
         if let Place::Fixed(name) = &self.place {
-            let what = format!("indexes.{}: the index {name} is gone", self.index.alias());
+            let what = format!("indexes.{}: the index {name} is gone", self.index.name());
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         tracing::warn!(
@@ -275,13 +284,13 @@ impl Sink for ElasticsearchSink {
     }
 
     async fn history(&self) -> Result<Option<History>, Error> {
-        let doing = format!("indexes.{}: reading the history of the index", self.index.alias());
+        let doing = format!("indexes.{}: reading the history of the index", self.index.name());
         let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
         meta::history(&meta::held(&answer, &doing)?, &doing)
     }
 
     async fn record(&self, history: &History) -> Result<(), Error> {
-        let doing = format!("indexes.{}: recording the history of the index", self.index.alias());
+        let doing = format!("indexes.{}: recording the history of the index", self.index.name());
         let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
         let meta = meta::with_history(meta::held(&answer, &doing)?, history);
         let body = serde_json::json!({ "_meta": meta }).to_string();

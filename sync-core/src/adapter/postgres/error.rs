@@ -1,7 +1,7 @@
 //! What an answer of PostgreSQL means. The only place that reads its SQLSTATEs.
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::connect::Failure;
 use crate::error::{Error, ErrorKind, Remedy};
@@ -29,6 +29,9 @@ pub(crate) fn from_postgres(action: impl Into<String>, failure: impl Into<Failur
             said = format!("{said}; {label}: {more}");
         }
     }
+    if let Some(mend) = mend(database) {
+        said = format!("{said}; {mend}");
+    }
     let missing = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if missing.contains(database.code()) && database.message().contains("outbox") {
         said = format!("{said}; `sync-runner migrate` creates the outbox");
@@ -39,6 +42,20 @@ pub(crate) fn from_postgres(action: impl Into<String>, failure: impl Into<Failur
         said = format!("{said}; postgres.statement_timeout says how long a statement may take");
     }
     Error::new(kind, said)
+}
+
+/// What to do about it, where PostgreSQL does not say.
+fn mend(said: &DbError) -> Option<&'static str> {
+    let code = said.code();
+    if code == &SqlState::INSUFFICIENT_PRIVILEGE && said.hint().is_none() {
+        return Some(
+            "grant it to the user of postgres.url; `sync-runner check` names what of the outbox that one lacks",
+        );
+    }
+    if code == &SqlState::INVALID_PASSWORD || code == &SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        return Some("see postgres.url, and postgres.password or postgres.password_file");
+    }
+    (code == &SqlState::INVALID_CATALOG_NAME).then_some("name another one in postgres.url, or create it")
 }
 
 /// Translates an error of the pool.

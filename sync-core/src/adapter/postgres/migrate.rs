@@ -29,7 +29,7 @@ const MIGRATIONS: [(&str, &str); 21] = [
     ("V18__words", include_str!("../../../../migrations/V18__words.sql")),
     ("V19__saga_ends", include_str!("../../../../migrations/V19__saga_ends.sql")),
     ("V20__leases", include_str!("../../../../migrations/V20__leases.sql")),
-    ("V21__owner", include_str!("../../../../migrations/V21__owner.sql")),
+    ("V21__others", include_str!("../../../../migrations/V21__others.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

@@ -80,6 +80,20 @@ impl PostgresProjection {
         self.load(&[]).await.map(drop)
     }
 
+    /// A document of any row, the first that PostgreSQL comes across; `None` where there is no row.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check).
+    pub async fn sample(&self) -> Result<Option<String>, Error> {
+        let client = self.database.timed().await?;
+        let sql = format!(
+            "select document::text from (\n{}\n) as projection where document is not null limit 1",
+            as_subquery(&self.config.sql)
+        );
+        let row = client.query_opt(&sql, &[]).await.map_err(|error| self.config.failed(error))?;
+        Ok(row.and_then(|row| row.get(0)))
+    }
+
     async fn statements(&self, client: &Timed) -> Result<Arc<Statements>, Error> {
         let known = self.statements.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(statements) = known {

@@ -17,33 +17,36 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
     }];
     for (name, index) in &config.indexes {
         let part = format!("indexes.{name}");
-        findings.push(match self::index(wire, index).await {
+        findings.push(match self::index(wire, name, index).await {
             Ok(found) => Finding::ok(part.as_str(), "mapping", found),
             Err(error) => Finding::failed(part.as_str(), "mapping", &error),
         });
-        findings.extend(deletes(wire, &part, index).await);
+        findings.extend(deletes(wire, &part, name, index).await);
     }
     findings
 }
 
-async fn index(wire: &Wire<'_>, index: &Index) -> Result<String, Error> {
+async fn index(wire: &Wire<'_>, name: &str, index: &Index) -> Result<String, Error> {
     let mapping = index.mapping.as_ref().map_or_else(
         || "no mapping: Elasticsearch guesses the fields".to_owned(),
         |mapping| mapping.path.display().to_string(),
     );
-    let state = match wire.sink(index)?.documents().await {
+    let sink = wire.sink(name, index)?;
+    // That the cluster cannot be reached has a line of its own.
+    let unless_away =
+        |error: Error| if error.remedy() == Remedy::Retry { Ok("not seen".to_owned()) } else { Err(error) };
+    sink.check_mapping().await.or_else(|error| unless_away(error).map(drop))?;
+    let state = match sink.documents().await {
         Ok(Some(documents)) => render::counted(documents, "document"),
         Ok(None) => "no index yet: the indexer makes it".to_owned(),
-        // That the cluster cannot be reached has a line of its own.
-        Err(error) if error.remedy() == Remedy::Retry => "not seen".to_owned(),
-        Err(error) => return Err(error),
+        Err(error) => unless_away(error)?,
     };
     Ok(format!("alias {:?}, {state}; {mapping}", index.alias))
 }
 
 /// How long the index knows that a document was deleted; nothing where that cannot be asked, which has a line of its own.
-async fn deletes(wire: &Wire<'_>, part: &str, index: &Index) -> Option<Finding> {
-    let kept = wire.sink(index).ok()?.remembers_deletes().await.ok()??;
+async fn deletes(wire: &Wire<'_>, part: &str, name: &str, index: &Index) -> Option<Finding> {
+    let kept = wire.sink(name, index).ok()?.remembers_deletes().await.ok()??;
     Some(of_deletes(part, &kept))
 }
 

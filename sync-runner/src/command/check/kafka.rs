@@ -6,6 +6,7 @@ use sync_core::{Error, ErrorKind};
 use super::finding::Finding;
 use crate::cli::RoleName;
 use crate::config::{Config, Delivery, show_duration};
+use crate::render;
 use crate::wire::Wire;
 
 /// The brokers, then each topic, then the transactions of a relay.
@@ -58,7 +59,11 @@ const ENOUGH_COPIES: usize = 3;
 
 fn of_present(name: &str, topic: &Topic, config: &Config) -> Finding {
     let Topic { partitions, replication, brokers, max_message_bytes, min_in_sync, keeps_for } = *topic;
-    let mut found = format!("{name}: {partitions} partitions, {replication} copies, {max_message_bytes} B a batch");
+    let mut found = format!(
+        "{name}: {}, {}, {max_message_bytes} B a batch",
+        render::counted(partitions.unsigned_abs(), "partition"),
+        if replication == 1 { "1 copy".to_owned() } else { format!("{replication} copies") }
+    );
     let mut risks = Vec::new();
     if replication < brokers.min(ENOUGH_COPIES) {
         risks.push(format!(

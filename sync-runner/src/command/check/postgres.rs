@@ -1,12 +1,14 @@
 //! Checks of PostgreSQL: the server, the outbox in it, and what each index reads from it.
 
+use serde_json::Value;
 use sync_core::adapter::postgres::{Postgres, SearchIndexes, pending};
 use sync_core::{Error, ErrorKind};
 
 use super::any;
+use super::document::refused_fields;
 use super::finding::Finding;
 use crate::cli::RoleName;
-use crate::config::{Config, Index, Searchable};
+use crate::config::{Config, Index, Searchable, SyncedAt};
 use crate::outbox;
 use crate::outbox::privileges::{self, Part};
 use crate::wire::Wire;
@@ -21,6 +23,9 @@ const MOST_SKEW: f64 = 1.0;
 
 /// The roles that read the rows of an index.
 const READING: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Search];
+
+/// Those that note in the rows of an index that they are in it.
+const NOTING: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Admin];
 
 /// Those that may see which tables are watched.
 const SEEING_WATCHES: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Admin];
@@ -49,7 +54,10 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
     };
     for (name, index) in config.indexes.iter().filter(|_| usable) {
         if any(roles, &READING) {
-            findings.push(projection(wire, name, index).await);
+            findings.push(projection(wire, name, index, any(roles, &NOTING)).await);
+        }
+        if any(roles, &NOTING) {
+            findings.extend(noted(database, &user, name, index).await);
         }
         if any(roles, &SEEING_WATCHES) {
             findings.push(watched(database, name, index).await);
@@ -93,7 +101,10 @@ async fn searched(
     for (url, tried) in config.search.postgres.replicas.iter().zip(rows.check_replicas().await) {
         findings.push(match tried {
             Ok(()) => Finding::ok("search.postgres", "replica", format!("{}: can be searched", url.shown())),
-            Err(error) => Finding::failed("search.postgres", "replica", &error),
+            Err(error) => {
+                let error = Error::new(error.kind(), format!("{}: {error}", url.shown()));
+                Finding::failed("search.postgres", "replica", &error)
+            }
         });
     }
     findings
@@ -199,12 +210,54 @@ async fn outbox(database: &Postgres, user: &str, config: &Config, roles: &[RoleN
     Ok(findings)
 }
 
-async fn projection(wire: &Wire<'_>, name: &str, index: &Index) -> Finding {
+/// Whether the projection runs, and makes documents that fit.
+async fn projection(wire: &Wire<'_>, name: &str, index: &Index, notes: bool) -> Finding {
     let part = format!("indexes.{name}");
-    match wire.projection(name, index).check().await {
-        Ok(()) => Finding::ok(part, "projection", format!("{} runs", index.projection.path.display())),
+    let projection = if notes { wire.projection(name, index) } else { wire.read_projection(name, index) };
+    let sampled = async {
+        projection.check().await?;
+        projection.sample().await
+    };
+    match sampled.await {
+        Ok(document) => match document.and_then(|document| misfit(name, index, &document)) {
+            Some(error) => Finding::failed(part, "projection", &error),
+            None => Finding::ok(part, "projection", format!("{} runs", index.projection.path.display())),
+        },
         Err(error) => Finding::failed(part, "projection", &error),
     }
+}
+
+/// Whether the rows may be told that they are in the index, where they are to be.
+async fn noted(database: &Postgres, user: &str, name: &str, index: &Index) -> Option<Finding> {
+    let SyncedAt { table, key, column } = index.synced_at.as_ref()?;
+    let part = format!("indexes.{name}");
+    Some(match outbox::missing_to_note(database, table, key, column).await {
+        Ok(missing) if missing.is_empty() => Finding::ok(part, "synced_at", format!("{column} of {table} can be set")),
+        Ok(missing) => {
+            let what = format!("indexes.{name}.synced_at: the user {user} lacks {}; grant it", missing.join(", "));
+            Finding::failed(part, "synced_at", &Error::new(ErrorKind::Denied, what))
+        }
+        Err(error) => Finding::failed(part, "synced_at", &error),
+    })
+}
+
+/// What of a document does not fit the rest that is configured.
+fn misfit(name: &str, index: &Index, document: &str) -> Option<Error> {
+    let document: Value = serde_json::from_str(document).ok()?;
+    let wrong = |what: String| Some(Error::new(ErrorKind::Configuration, format!("indexes.{name}.projection: {what}")));
+    let refused = refused_fields(index.mapping_text(), &document);
+    if !refused.is_empty() {
+        return wrong(format!(
+            "its documents have fields that the mapping does not take (\"dynamic\": \"strict\"): {}; add them to the mapping, or \
+             leave them out",
+            refused.join(", ")
+        ));
+    }
+    let key = index.search.as_ref()?.fields.key().to_owned();
+    if document.get(&key).is_none() {
+        return wrong(format!("its documents have no field {key:?}, which indexes.{name}.search.key names; add it"));
+    }
+    None
 }
 
 async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
@@ -214,10 +267,9 @@ async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
         Ok((
             outbox::watched_tables(database, topic).await?,
             outbox::children_watched_by_statement(database, topic).await?,
-            outbox::watches_of_others(database, topic).await?,
         ))
     };
-    let (tables, children, of_others) = match asked.await {
+    let (tables, children) = match asked.await {
         Ok(found) => found,
         Err(error) => return Finding::failed(part, "watched", &error),
     };
@@ -228,14 +280,6 @@ async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
             children.join(", ")
         );
         return Finding::failed(part, "watched", &Error::new(ErrorKind::Configuration, what));
-    }
-    if !of_others.is_empty() {
-        let found = format!(
-            "topic {topic:?}: the triggers of these run with the rights of another than the outbox's owner, and nobody can \
-             write to the table once that one may no longer write to the outbox: {}; call outbox.watch again",
-            of_others.join(", ")
-        );
-        return Finding::warning(part, "watched", found);
     }
     if tables.is_empty() {
         let found = format!(

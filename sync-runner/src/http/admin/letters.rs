@@ -1,6 +1,7 @@
 //! `/api/dead-letters`: reading is free, deciding is for whoever shows the token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::header::AUTHORIZATION;
@@ -10,10 +11,14 @@ use serde_json::json;
 use subtle::ConstantTimeEq as _;
 use sync_core::port::{DeadLetters as _, Kept, Selection};
 use sync_core::{Error, ErrorKind};
+use tokio::time::timeout;
 
 use super::{State, failed, refuse, status_of};
 use crate::http::answer;
 use crate::letters::{Letter, LetterDesk, Tried};
+
+/// How long a letter that is asked for waits for others that are being read.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Letters of one answer, at most.
 const MOST: usize = 200;
@@ -49,11 +54,15 @@ async fn page(desk: &LetterDesk, query: &str) -> Result<(Vec<Kept>, bool), Error
     Ok((letters, more))
 }
 
-/// `GET /api/dead-letters/ID`: with all it holds.
+/// `GET /api/dead-letters/ID`: with all it holds, which may be megabytes. So many are in memory at a time, until their readers
+/// have them.
 pub(super) async fn one(Shared(state): Shared<Arc<State>>, Path(id): Path<String>) -> Response {
-    let Ok(_place) = state.reads.acquire().await else { return failed(&closed()) };
+    let Ok(Ok(place)) = timeout(PATIENCE, Arc::clone(&state.reads).acquire_owned()).await else {
+        let error = Error::new(ErrorKind::Unavailable, "others are reading letters, slowly; try again");
+        return failed(&error);
+    };
     match found(&state.desk, &id).await {
-        Ok(kept) => answer::json(StatusCode::OK, &Letter::of(&kept)),
+        Ok(kept) => answer::json_bit_by_bit(&Letter::of(&kept), place),
         Err((status, error)) => refuse(status, &error),
     }
 }
@@ -77,8 +86,9 @@ pub(super) async fn replay(state: Shared<Arc<State>>, id: Path<String>, headers:
     decide(state, id, headers, async |desk, kept| match desk.replay(&kept).await? {
         Tried::Done => Ok(()),
         Tried::Impossible(error) => Err(Error::new(ErrorKind::Contract, error.to_string())),
-        Tried::ParkedAnew(error) => {
-            let what = format!("it failed again, and is kept under another number: {error}");
+        Tried::ParkedAnew(error, id) => {
+            let number = id.map_or_else(|| "another number".to_owned(), |id| format!("the number {id}"));
+            let what = format!("it failed again, and is kept under {number}: {error}");
             Err(Error::new(ErrorKind::Contract, what))
         }
     })

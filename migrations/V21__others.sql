@@ -1,68 +1,28 @@
--- What belongs to the outbox's owner, whoever called for it.
-
-create function outbox.owner() returns name
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    select pg_get_userbyid(c.relowner) from pg_class c where c.oid = 'outbox.events'::regclass
-$$;
-
-comment on function outbox.owner() is
-'Whose the outbox is: with the rights of this role its functions write for others.';
+-- What others than its owner do with the outbox.
 
 -- Watches ---------------------------------------------------------------------------------------------------------
 
--- The function of a watch runs with the rights of its owner. Made by a member of the outbox's owner it was that member's, and
--- every write to the table failed as soon as this one could no longer write to the outbox, or was to be dropped. Now it is
--- given to the outbox's owner, who therefore has to be able to read what the function reads.
+-- The function of a watch runs with the rights of whoever called outbox.watch: so it reads what parent and lookup name, whatever
+-- these become. In the outbox it writes, which a member of the outbox's owner may as long as that is one: when the membership
+-- ended, every write to the table failed. Whoever calls for a watch is therefore given by name what its function does there.
 
--- Refuses what the outbox's owner may not read: its columns for a truncate, the parent's for every change.
-create function outbox.check_rights(w outbox.watches) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    owner name := outbox.owner();
-    closed regclass;
-    place name;
+create function outbox.grant_watcher(role name) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-    select c.oid, n.nspname into closed, place
-      from (select w.relation, unnest(w.key) union all select w.parent, unnest(w.parent_key)
-            -- Of a watch with a lookup outbox.check_lookup tries it all, as the owner.
-            union all select w.relation, null where w.key is null) as read (relation, name)
-      join pg_class c on c.oid = read.relation
-      join pg_namespace n on n.oid = c.relnamespace
-     where not has_schema_privilege(owner, n.oid, 'usage')
-        or not coalesce(has_column_privilege(owner, c.oid, read.name, 'select'),
-                        has_any_column_privilege(owner, c.oid, 'select'))
-     limit 1;
-    if found then
-        raise exception 'outbox.watch: the outbox''s owner, %, may not read %', owner, closed using
-            errcode = 'insufficient_privilege',
-            detail = 'The triggers run with its rights.',
-            hint = format('grant usage on schema %I to %I; grant select on %s to %I;', place, owner, closed, owner);
-    end if;
+    execute format('grant usage on schema outbox to %I', role);
+    execute format('grant select, insert, update on outbox.versions to %I', role);
+    execute format('grant insert on outbox.events to %I', role);
+    execute format('grant select on outbox.doorbells to %I', role);
+    execute format('grant usage on sequence outbox.version_seq, outbox.events_id_seq to %I', role);
+    execute format('grant execute on function outbox.append, outbox.append_many, outbox.append_selected, outbox.truncated_rows,
+                    outbox.refuse, outbox.must_ring, outbox.ring, outbox.wake_class to %I', role);
 end
 $$;
 
--- As in V4, but with the rights with which the triggers will run it: those of the outbox's owner.
-create or replace function outbox.check_lookup(w outbox.watches) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    said text;
-begin
-    if outbox.lookup_sql(w, 'new') ~ '\$[0-9]' then
-        raise exception 'it may use the row only column by column' using errcode = 'syntax_error';
-    end if;
-    -- Never executed for a row: this only lets PostgreSQL check names, types and permissions.
-    execute format(E'select (\n%s\n)::text from (select * from %s limit 0) as new',
-                   outbox.lookup_sql(w, 'new'), w.relation);
-exception when syntax_error_or_access_rule_violation then
-    get stacked diagnostics said = message_text;
-    raise exception 'outbox.watch: lookup cannot be used: %', said using
-        errcode = sqlstate,
-        hint = case sqlstate
-            when '42501' then format('It runs with the rights of the outbox''s owner, %s.', outbox.owner())
-            else 'It is one select of one column, with the changed row as ($1).column and tables as schema.table.'
-        end;
-end
-$$;
+comment on function outbox.grant_watcher(name) is
+'Lets a role own the functions of watches; outbox.watch does it for whoever calls it. With it, the role can write any event.';
+
+revoke all on function outbox.grant_watcher(name) from public;
 
 create or replace function outbox.watch(
     relation   regclass,
@@ -100,7 +60,6 @@ begin
     w.watched_at := clock_timestamp();
     perform outbox.check_watch(w);
     perform outbox.check_each(w);
-    perform outbox.check_rights(w);
     perform outbox.unwatch(relation, topic);
 
     execute format('create function outbox.%I() returns trigger language plpgsql security definer
@@ -113,8 +72,9 @@ begin
     execute format('revoke all on function outbox.%I() from public', w.function);
     execute format('comment on function outbox.%I() is %L', w.function,
                    format('Writes the changes of %s to topic %s. Generated by outbox.watch.', relation, topic));
-    -- Which takes a member of it: anybody else makes no watch that would write with rights of its own.
-    execute format('alter function outbox.%I() owner to %I', w.function, outbox.owner());
+    if current_user <> (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = 'outbox.events'::regclass) then
+        perform outbox.grant_watcher(current_user);
+    end if;
 
     for kind in
         select kinds.* from (values
@@ -165,55 +125,37 @@ each: ''row'', or ''statement'' for a table that changes by many rows at a time:
 'nearly half more for one. It needs a unique key of the table itself, and sees nothing that is written through '
 'another table: leave it out before you make the table a partition or a child.
 Call it as the owner of the table (the privilege trigger on it will do, unless always is true) who is the owner of the outbox '
-'or a member of it. The triggers run with the rights of the outbox''s owner, whoever calls: it has to be allowed to read the '
-'table, and what parent and lookup name.
+'or a member of it. The triggers run with the rights of whoever called, and go on when that is no member any more; to drop that '
+'role, give them to another one (reassign owned). Whoever may change the table, or what parent and lookup name, can have code run '
+'with these rights: let nobody call it who may more than they.
 It takes a lock that waits for open writers of the table. Call it again when a column of the key was renamed, or a leaf was '
 'added that may be truncated by itself.
 Not seen: detached and dropped leaves. A change of a table watched by lookup does not reach the row that another '
 'transaction, open at the same time, is just making refer to it. Reconciliation finds both.';
 
-revoke all on function outbox.owner(), outbox.check_rights(outbox.watches) from public;
-
--- These are new, and a superuser may be at work here for the owner, who calls them.
-do $$
-begin
-    execute format('alter function outbox.owner() owner to %I', outbox.owner());
-    execute format('alter function outbox.check_rights(outbox.watches) owner to %I', outbox.owner());
-end
-$$;
-
--- Those that were made before. Where this may not be done, `sync-runner check` tells of them, and calling outbox.watch again does
--- it.
-do $$
-declare
-    owner name := outbox.owner();
-    w outbox.watches;
-begin
-    for w in
-        select known.* from outbox.watches known
-        join pg_proc p on p.pronamespace = 'outbox'::regnamespace and p.proname = known.function
-        where pg_get_userbyid(p.proowner) <> owner
-    loop
-        begin
-            -- Given to one who may not read what it reads, it would break what works.
-            perform outbox.check_rights(w);
-            if w.lookup is not null then
-                perform outbox.check_lookup(w);
-            end if;
-            execute format('alter function outbox.%I() owner to %I', w.function, owner);
-        exception when others then
-            raise warning 'outbox.watch: the triggers of % for topic % do not run with the rights of the outbox''s owner, %: %',
-                w.relation_name, w.topic, owner, sqlerrm using
-                hint = 'Call outbox.watch for it again.';
-        end;
-    end loop;
-end
-$$;
+-- Those that were made before.
+select outbox.grant_watcher(maker)
+  from (select distinct pg_get_userbyid(p.proowner) as maker
+          from outbox.watches w
+          join pg_proc p on p.pronamespace = 'outbox'::regnamespace and p.proname = w.function
+         where p.proowner <> (select c.relowner from pg_class c where c.oid = 'outbox.events'::regclass)) as makers;
 
 -- Upkeep ----------------------------------------------------------------------------------------------------------
 
 -- Leaves belong to the owner of outbox.events, who alone can attach, empty and remove them. Each of these does one thing, to the
 -- outbox only, whatever its caller puts in the way: so a relay may be allowed to call it, and own nothing.
+
+-- An interval of months back and days forward is more than nothing, and what it leads to may lie ahead all the same.
+do $$
+declare
+    made regprocedure;
+begin
+    foreach made in array array['outbox.empty_leaf(interval)', 'outbox.purge_versions(interval, int)']::regprocedure[] loop
+        execute replace(pg_get_functiondef(made), 'keep >= interval ''0''',
+                        'keep >= interval ''0'' and clock_timestamp() - keep <= clock_timestamp()');
+    end loop;
+end
+$$;
 
 alter function outbox.maintain(int) security definer;
 alter function outbox.purge_versions(interval, int) security definer;
