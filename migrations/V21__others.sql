@@ -202,3 +202,9 @@ begin
     end if;
 end
 $$;
+
+-- Leases ----------------------------------------------------------------------------------------------------------
+
+alter table outbox.leases add note text;
+
+comment on column outbox.leases.note is 'What its holder leaves for the next one: of the alerts, what people were told.';

@@ -1,7 +1,10 @@
 //! Which conditions of the pipeline people are told of, and when. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::observation::{Health, Moment, Observation};
 use crate::port::{ConditionAlert, ConditionState, Severity};
@@ -172,13 +175,26 @@ pub(super) struct Conditions {
     standing: BTreeMap<(Condition, String), Standing>,
     /// What is over, and people were told of when it was not.
     resolved: Vec<(Duration, ConditionAlert)>,
+    /// What is looked at.
+    looked_at: BTreeSet<(Condition, String)>,
+}
+
+/// What people were told of, and not that it is over: for whoever tells them next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    name: String,
+    subject: String,
+    since: Timestamp,
+    summary: String,
 }
 
 impl Conditions {
     /// Takes in what was seen. What could not be asked stays as it was.
     pub(super) fn observe(&mut self, observed: &Observation, thresholds: &Thresholds, now: Moment) {
+        self.looked_at.clear();
         for reading in readings(observed, thresholds) {
             let key = (reading.condition, reading.subject.clone());
+            self.looked_at.insert(key.clone());
             match (reading.is_met, self.standing.get_mut(&key)) {
                 (Some(true), known) => {
                     let fresh = || Standing {
@@ -237,6 +253,49 @@ impl Conditions {
                 let told = self.standing.values_mut().find(|standing| standing.is_about(alert));
                 told.into_iter().for_each(|standing| standing.is_told = true);
             }
+        }
+    }
+
+    /// Whether anything was seen.
+    pub(super) fn has_looked(&self) -> bool {
+        !self.looked_at.is_empty()
+    }
+
+    /// What people know of what all processes see.
+    pub(super) fn known(&self) -> Vec<Known> {
+        let told = self.standing.values().filter(|standing| standing.is_told && !standing.reading.condition.is_local());
+        let known = told.map(|Standing { reading: Reading { condition, subject, summary, .. }, since, .. }| Known {
+            name: condition.name().to_owned(),
+            subject: subject.clone(),
+            since: since.at,
+            summary: summary.clone(),
+        });
+        known.collect()
+    }
+
+    /// People were told this by others, and may have yet to be told that it is over.
+    pub(super) fn recall(&mut self, known: Vec<Known>, now: Moment) {
+        for Known { name, subject, since, summary } in known {
+            // One of another version of this program is nobody's here.
+            let Some(condition) = Condition::ALL.into_iter().find(|condition| condition.name() == name) else {
+                continue;
+            };
+            let key = (condition, subject.clone());
+            let reading = Reading { condition, subject, is_met: None, summary };
+            let recalled = Standing {
+                reading,
+                since: Moment { at: since, ..now },
+                over_since: None,
+                fires_since: Some(now.elapsed),
+                is_told: true,
+            };
+            if !self.looked_at.contains(&key) {
+                self.resolved.push((now.elapsed, recalled.alert(ConditionState::Resolved)));
+                continue;
+            }
+            let standing = self.standing.entry(key).or_insert(recalled);
+            standing.is_told = true;
+            standing.fires_since.get_or_insert(now.elapsed);
         }
     }
 

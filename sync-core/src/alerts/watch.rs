@@ -30,6 +30,10 @@ struct State {
     conditions: Conditions,
     /// Until then another process may try to tell people: this one could not.
     yields_until: Option<Duration>,
+    /// Whether this process knows what people were told before it was its turn.
+    has_recalled: bool,
+    /// Whether the next one whose turn it is would find less than people know.
+    is_unwritten: bool,
 }
 
 /// What another process had to tell is taken for told after so many leases: it may have died, or may not reach anybody, and
@@ -70,9 +74,16 @@ impl ConditionWatch {
             // Whoever has nobody to tell must not hold the lease of those who have.
             return;
         }
+        if !self.state().conditions.has_looked() {
+            return;
+        }
         let is_ours = self.is_our_turn(now).await;
-        if !is_ours {
-            self.state().conditions.leave_to_others(now, LEASES * self.lease);
+        if is_ours {
+            self.recall(now).await;
+        } else {
+            let mut state = self.state();
+            state.conditions.leave_to_others(now, LEASES * self.lease);
+            state.has_recalled = false;
         }
         let untold = self.state().conditions.untold();
         for alert in untold.into_iter().filter(|alert| is_ours || alert.is_local) {
@@ -81,7 +92,45 @@ impl ConditionWatch {
                 self.state().yields_until = Some(now.elapsed + YIELDED * self.lease);
                 return;
             }
-            self.state().conditions.told(&alert);
+            let mut state = self.state();
+            state.conditions.told(&alert);
+            state.is_unwritten |= is_ours && !alert.is_local;
+        }
+        if is_ours {
+            self.write_down().await;
+        }
+    }
+
+    /// Takes over what people were told by whoever told them before. While that cannot be read, they may be told again.
+    async fn recall(&self, now: Moment) {
+        if self.state().has_recalled {
+            return;
+        }
+        match self.leases.left(LEASE).await {
+            Ok(left) => {
+                let known = left.and_then(|left| serde_json::from_str(&left).ok()).unwrap_or_default();
+                let mut state = self.state();
+                state.conditions.recall(known, now);
+                state.has_recalled = true;
+            }
+            Err(error) => tracing::debug!(%error, "not known what people were told before"),
+        }
+    }
+
+    /// Leaves what people know to whoever tells them next.
+    async fn write_down(&self) {
+        let (is_unwritten, known) = {
+            let state = self.state();
+            (state.is_unwritten, state.conditions.known())
+        };
+        let Ok(note) = serde_json::to_string(&known) else { return };
+        if !is_unwritten {
+            return;
+        }
+        match self.leases.leave(LEASE, &note).await {
+            // Where the lease is another's by now, that one has told and written by itself.
+            Ok(_) => self.state().is_unwritten = false,
+            Err(error) => tracing::debug!(%error, "what people were told is not written down yet"),
         }
     }
 
@@ -245,6 +294,34 @@ mod tests {
         assert_eq!(silent.met()[0].state, ConditionState::Firing);
         look(&speaking, &letters(200), 1).await;
         assert_eq!(person.told.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_process_told_before_it_ended_is_not_told_again_and_is_told_to_be_over_by_the_next() {
+        let (leases, person) = (MemoryLeases::default(), Arc::new(Person::default()));
+        let watch = || {
+            let handlers = vec![Arc::clone(&person) as Arc<dyn AlertHandler>];
+            ConditionWatch::new(Arc::new(leases.clone()), handlers, Thresholds::default(), Duration::from_secs(15))
+        };
+        let told = || person.told.lock().unwrap().clone();
+        look(&watch(), &letters(200), 0).await;
+        let next = watch();
+        look(&next, &letters(300), 5).await;
+        assert_eq!(told().len(), 1, "people know");
+        // It was over while nobody looked.
+        let last = watch();
+        for seconds in [10, 15, 80] {
+            look(&last, &letters(0), seconds).await;
+        }
+        assert_eq!(
+            told()[1..],
+            ["resolved: DeadLettersGrowing: it was: 200 dead letters wait for a person (more than 100)"]
+        );
+        let after = watch();
+        for seconds in [85, 90, 160] {
+            look(&after, &letters(0), seconds).await;
+        }
+        assert_eq!(told().len(), 2, "that, too, people know");
     }
 
     #[tokio::test(start_paused = true)]

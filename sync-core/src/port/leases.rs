@@ -16,4 +16,17 @@ pub trait Leases: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn hold(&self, name: &str, lease: Duration) -> Result<bool, Error>;
+
+    /// Leaves this with the lease, for whoever holds it next; it takes the place of what was left before. Says whether it was
+    /// left: not where the lease is another's by now. May be repeated; dropped half-way, it may have been left.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn leave(&self, name: &str, note: &str) -> Result<bool, Error>;
+
+    /// What was left with this lease last, by whomever; `None` when nothing was.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`, `Configuration`.
+    async fn left(&self, name: &str) -> Result<Option<String>, Error>;
 }

@@ -1,7 +1,7 @@
 //! Leases in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +13,15 @@ use crate::port::Leases;
 /// Leases in memory. Clones share them, and are one holder.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLeases {
-    /// By name: the holder, and until when.
-    leases: Arc<Mutex<BTreeMap<String, (u64, Instant)>>>,
+    leases: Arc<Mutex<BTreeMap<String, Lease>>>,
     holder: u64,
+}
+
+#[derive(Debug)]
+struct Lease {
+    holder: u64,
+    until: Instant,
+    note: Option<String>,
 }
 
 impl MemoryLeases {
@@ -24,18 +30,34 @@ impl MemoryLeases {
     pub fn another(&self) -> Self {
         Self { holder: rand::random(), ..self.clone() }
     }
+
+    fn leases(&self) -> MutexGuard<'_, BTreeMap<String, Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl Leases for MemoryLeases {
     async fn hold(&self, name: &str, lease: Duration) -> Result<bool, Error> {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.leases();
         let now = Instant::now();
-        if leases.get(name).is_some_and(|(holder, until)| *holder != self.holder && *until > now) {
+        if leases.get(name).is_some_and(|held| held.holder != self.holder && held.until > now) {
             return Ok(false);
         }
-        leases.insert(name.to_owned(), (self.holder, now + lease));
+        let note = leases.remove(name).and_then(|held| held.note);
+        leases.insert(name.to_owned(), Lease { holder: self.holder, until: now + lease, note });
         Ok(true)
+    }
+
+    async fn leave(&self, name: &str, note: &str) -> Result<bool, Error> {
+        let mut leases = self.leases();
+        let Some(held) = leases.get_mut(name).filter(|held| held.holder == self.holder) else { return Ok(false) };
+        held.note = Some(note.to_owned());
+        Ok(true)
+    }
+
+    async fn left(&self, name: &str) -> Result<Option<String>, Error> {
+        Ok(self.leases().get(name).and_then(|held| held.note.clone()))
     }
 }
 

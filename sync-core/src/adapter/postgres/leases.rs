@@ -31,6 +31,20 @@ impl Leases for PostgresLeases {
         let held = client.execute(HOLD, &[&name, &self.holder, &lease.as_secs_f64()]).await;
         held.map(|rows| rows > 0).map_err(|error| from_postgres("holding a lease", error))
     }
+
+    async fn leave(&self, name: &str, note: &str) -> Result<bool, Error> {
+        let client = self.database.timed().await?;
+        let sql = "update outbox.leases set note = $3 where name = $1 and holder = $2";
+        let left = client.execute(sql, &[&name, &self.holder, &note]).await;
+        left.map(|rows| rows > 0).map_err(|error| from_postgres("leaving a note with a lease", error))
+    }
+
+    async fn left(&self, name: &str) -> Result<Option<String>, Error> {
+        let client = self.database.timed().await?;
+        let row = client.query_opt("select note from outbox.leases where name = $1", &[&name]).await;
+        let row = row.map_err(|error| from_postgres("reading what was left with a lease", error))?;
+        Ok(row.and_then(|row| row.get(0)))
+    }
 }
 
 /// One that ends long from now is of before the clock was set back.

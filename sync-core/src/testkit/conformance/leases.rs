@@ -20,4 +20,17 @@ pub async fn leases(one: &dyn Leases, other: &dyn Leases) {
     }
     assert!(!one.hold("alerts", long).await.unwrap(), "it was not held for longer than it lasts");
     assert!(other.hold("alerts", long).await.unwrap());
+
+    assert_eq!(one.left("alerts").await.unwrap(), None);
+    assert!(!one.leave("alerts", "one's").await.unwrap(), "it is the other's");
+    assert!(!one.leave("nobody's", "one's").await.unwrap());
+    for note in ["first", "größer"] {
+        assert!(other.leave("alerts", note).await.unwrap());
+        assert_eq!(one.left("alerts").await.unwrap().as_deref(), Some(note));
+    }
+    assert!(other.hold("alerts", short).await.unwrap());
+    while !one.hold("alerts", long).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(one.left("alerts").await.unwrap().as_deref(), Some("größer"), "who holds it next finds it");
 }
