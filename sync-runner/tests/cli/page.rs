@@ -37,9 +37,10 @@ async fn a_dead_letter_is_replayed_by_clicks_and_leaves_the_page_which_shuts_nob
     stage.runner.write("sync.toml", &format!("{configuration}mapping = \"jobs.json\"\n"));
     let (running, port) = start(&stage, "relay,indexer,admin", &["--set", "indexer.suspicious=0"]);
     stage.sql("insert into jobs select i, i::text from generate_series(1, 50) i").await;
-    stage.sql("insert into jobs values (100, 'seven'), (101, 'eight')").await;
-    until_status(port, "two dead letters", |told| told["dead_letters"]["letters"] == 2);
-    let letters = get(port, "/api/dead-letters").json();
+    // More than the page shows at first.
+    stage.sql("insert into jobs select i, 'seven' from generate_series(100, 159) i").await;
+    until_status(port, "sixty dead letters", |told| told["dead_letters"]["letters"] == 60);
+    let letters = get(port, "/api/dead-letters?limit=200").json();
     let id_of = |key: &str| {
         let mut all = letters["letters"].as_array().unwrap().iter();
         all.find(|letter| letter["key"] == key).unwrap()["id"].clone()
@@ -48,21 +49,28 @@ async fn a_dead_letter_is_replayed_by_clicks_and_leaves_the_page_which_shuts_nob
     stage.sql("set session_replication_role = replica; update jobs set title = '7' where id = 100").await;
     let url = format!("http://127.0.0.1:{port}/");
     go_through(json!({
-        "url": url, "expects": "healthy", "token": TOKEN, "replay": id_of("100"), "discard": id_of("101"),
+        "url": url, "expects": "Live", "token": TOKEN, "replay": id_of("100"), "discard": id_of("101"),
     }));
-    until_status(port, "no dead letters", |told| told["dead_letters"]["letters"] == 0);
+    until_status(port, "three letters less", |told| told["dead_letters"]["letters"] == 57);
     end(running);
 }
 
 #[tokio::test]
-async fn the_page_of_a_pipeline_without_its_index_says_what_is_away() {
+async fn the_page_of_a_pipeline_without_a_server_says_which_is_away() {
     if !has_browser() {
         return;
     }
-    let stage = Stage::migrated("direct").await;
-    let nowhere = format!("elasticsearch.url=http://127.0.0.1:{}", closed_port());
-    let (running, port) = start(&stage, "relay,indexer,admin", &["--set", &nowhere]);
+    let stage = Stage::migrated("kafka").await;
     stage.sql("insert into jobs values (1, 'seven')").await;
-    go_through(json!({ "url": format!("http://127.0.0.1:{port}/"), "expects": "down" }));
-    end(running);
+    let nowhere = closed_port();
+    for (setting, address) in [
+        ("elasticsearch.url", format!("http://127.0.0.1:{nowhere}")),
+        ("kafka.brokers", format!("127.0.0.1:{nowhere}")),
+        ("postgres.url", format!("postgres://nobody@127.0.0.1:{nowhere}/nothing")),
+    ] {
+        let away = format!("{setting}={address}");
+        let (running, port) = start(&stage, "relay,indexer,admin", &["--set", &away]);
+        go_through(json!({ "url": format!("http://127.0.0.1:{port}/"), "expects": setting }));
+        end(running);
+    }
 }
