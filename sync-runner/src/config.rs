@@ -16,8 +16,6 @@ mod problem;
 mod quantity;
 mod reader;
 mod reconcile;
-#[cfg(test)]
-mod reference;
 mod relay;
 mod search;
 mod secret;

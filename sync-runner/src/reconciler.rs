@@ -105,7 +105,7 @@ impl Reconciler {
     /// The last comparisons that came to their end, the newest first.
     async fn done(&self, name: &str) -> Result<Vec<Done>, Error> {
         let past = self.runs.list(Some(name), RECENT).await?;
-        let of = |past: &PastRun| past.kind == RunKind::Reconcile.name() && past.state() == RunState::Finished;
+        let of = |past: &PastRun| past.kind == RunKind::Reconcile.name() && past.state == RunState::Finished;
         let done = past.into_iter().filter(of).filter_map(|past| {
             let since = ReconcileCounts::since_of(&past.run.counts)?;
             Some(Done { began_at: past.run.began_at, since })

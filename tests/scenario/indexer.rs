@@ -419,6 +419,29 @@ async fn what_a_person_has_to_mend_stops_the_partition_and_parks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_that_waits_for_a_person_holds_up_no_end() {
+    let bench = Bench::new(1);
+    bench.put("a", "{}").await;
+    bench.reading.then(std::iter::repeat_n(Fault::Refuse(ErrorKind::Configuration), 100));
+    let indexer = bench.indexer();
+    let stopped = async {
+        while indexer.progress().partitions_stopped().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::Instant::now()
+    };
+    let shutdown = CancellationToken::new();
+    let (outcome, began) = tokio::join!(indexer.run(shutdown.clone()), async {
+        let began = stopped.await;
+        shutdown.cancel();
+        began
+    });
+    outcome.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(bench.behind().await, 1, "its message comes again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_is_refused_as_a_whole_stops_instead_of_emptying_into_the_dead_letters() {
     let bench = Bench::new(1);
     for number in 0..10 {

@@ -19,7 +19,7 @@ mod verdict;
 
 #[cfg(feature = "testkit")]
 pub use bulk::{read_bulk, write_bulk};
-pub use check::{ClusterReport, check};
+pub use check::{ClusterReport, ClusterStatus, check};
 pub use concrete_indexes::ElasticsearchIndexes;
 pub use config::{Auth, ElasticsearchConfig, IndexConfig};
 pub use searcher::{ElasticsearchSearcher, ElasticsearchSearcherConfig};

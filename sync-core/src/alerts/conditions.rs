@@ -135,7 +135,8 @@ fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
             [(Condition::SyncLagHigh, thresholds.sync_lag), (Condition::SyncLagNoticed, thresholds.sync_lag_noticed)]
         {
             let summary = format!("a change waits for {} s (more than {} s)", lag.as_secs(), most.as_secs());
-            readings.push(reading(condition, seen.sync_lag.map(|lag| lag > most), summary));
+            let is_met = seen.sync_lag.map(|lag| lag > most).filter(|is_met| *is_met || !seen.sync_lag_may_be_longer);
+            readings.push(reading(condition, is_met, summary));
         }
         let (count, most) = (seen.fallbacks_per_minute.unwrap_or_default(), thresholds.fallbacks_per_minute);
         let summary = format!("PostgreSQL answered {count:.0} searches in the last minute (more than {most:.0})");
@@ -344,6 +345,7 @@ mod tests {
         ObservedIndex {
             health: Some(Health::Green),
             sync_lag: Some(Duration::ZERO),
+            sync_lag_may_be_longer: false,
             consumer_lag: Some(0),
             fallbacks_per_minute: Some(0.0),
         }
@@ -423,6 +425,27 @@ mod tests {
     fn what_was_over_before_anybody_was_told_is_not_told() {
         let late = ObservedIndex { sync_lag: Some(Duration::from_secs(400)), ..healthy() };
         assert!(told(&watched(&[(0, late, Some(0)), (10, healthy(), Some(0)), (70, healthy(), Some(0))])).is_empty());
+    }
+
+    #[test]
+    fn a_lag_that_is_only_partly_known_may_begin_and_is_not_over() {
+        let mut conditions = Conditions::default();
+        let partly = |seconds| ObservedIndex {
+            sync_lag: Some(Duration::from_secs(seconds)),
+            sync_lag_may_be_longer: true,
+            ..healthy()
+        };
+        conditions.observe(&observed(partly(301), Some(0)), &Thresholds::default(), at(0));
+        assert_eq!(told(&conditions), [("SyncLagHigh", ConditionState::Firing)]);
+        for seconds in [60, 600] {
+            conditions.observe(&observed(partly(0), Some(0)), &Thresholds::default(), at(seconds));
+        }
+        let is_late = |conditions: &Conditions| conditions.met().iter().any(|alert| alert.name == "SyncLagHigh");
+        assert!(is_late(&conditions), "it may wait where nobody can be asked");
+        for seconds in [660, 720] {
+            conditions.observe(&observed(healthy(), Some(0)), &Thresholds::default(), at(seconds));
+        }
+        assert!(!is_late(&conditions));
     }
 
     #[test]

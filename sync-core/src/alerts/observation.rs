@@ -59,6 +59,8 @@ pub struct ObservedIndex {
     pub health: Option<Health>,
     /// Age of the oldest change that is not in it.
     pub sync_lag: Option<Duration>,
+    /// Whether a place where changes may wait could not be asked, so that one may wait there for longer.
+    pub sync_lag_may_be_longer: bool,
     /// Messages that are not indexed.
     pub consumer_lag: Option<u64>,
     /// Searches of this process in the last minute that the database answered.

@@ -12,7 +12,7 @@ use crate::port::{Alert, AlertHandler, ConditionAlert, ConditionState, Leases};
 use crate::telemetry::metrics::ALERT_FIRING;
 
 /// The lease of the process that tells what all of them see.
-const LEASE: &str = "alerts";
+const LEASE_NAME: &str = "alerts";
 
 /// Keeps watch over the pipeline's conditions. All processes may: one of them tells people.
 #[derive(Debug)]
@@ -38,10 +38,10 @@ struct State {
 
 /// What another process had to tell is taken for told after so many leases: it may have died, or may not reach anybody, and
 /// the next one tells then.
-const LEASES: u32 = 4;
+const LEASES_UNTIL_TOLD: u32 = 4;
 
 /// For so many leases a process that could not tell leaves it to others.
-const YIELDED: u32 = 2;
+const LEASES_YIELDED: u32 = 2;
 
 impl ConditionWatch {
     /// Has seen nothing yet. `lease` is longer than it takes from one observation to the next. Without handlers it judges, and
@@ -82,14 +82,14 @@ impl ConditionWatch {
             self.recall(now).await;
         } else {
             let mut state = self.state();
-            state.conditions.leave_to_others(now, LEASES * self.lease);
+            state.conditions.leave_to_others(now, LEASES_UNTIL_TOLD * self.lease);
             state.has_recalled = false;
         }
         let untold = self.state().conditions.untold();
         for alert in untold.into_iter().filter(|alert| is_ours || alert.is_local) {
             if !self.tell_of(&alert).await {
                 // The others would fail alike, and somebody else may succeed.
-                self.state().yields_until = Some(now.elapsed + YIELDED * self.lease);
+                self.state().yields_until = Some(now.elapsed + LEASES_YIELDED * self.lease);
                 return;
             }
             let mut state = self.state();
@@ -106,7 +106,7 @@ impl ConditionWatch {
         if self.state().has_recalled {
             return;
         }
-        match self.leases.left(LEASE).await {
+        match self.leases.left(LEASE_NAME).await {
             Ok(left) => {
                 let known = left.and_then(|left| serde_json::from_str(&left).ok()).unwrap_or_default();
                 let mut state = self.state();
@@ -119,15 +119,15 @@ impl ConditionWatch {
 
     /// Leaves what people know to whoever tells them next.
     async fn write_down(&self) {
-        let (is_unwritten, known) = {
+        let known = {
             let state = self.state();
-            (state.is_unwritten, state.conditions.known())
+            if !state.is_unwritten {
+                return;
+            }
+            state.conditions.known()
         };
         let Ok(note) = serde_json::to_string(&known) else { return };
-        if !is_unwritten {
-            return;
-        }
-        match self.leases.leave(LEASE, &note).await {
+        match self.leases.leave(LEASE_NAME, &note).await {
             // Where the lease is another's by now, that one has told and written by itself.
             Ok(_) => self.state().is_unwritten = false,
             Err(error) => tracing::debug!(%error, "what people were told is not written down yet"),
@@ -138,7 +138,7 @@ impl ConditionWatch {
         if self.state().yields_until.is_some_and(|until| now.elapsed < until) {
             return false;
         }
-        self.leases.hold(LEASE, self.lease).await.unwrap_or_else(|error| {
+        self.leases.hold(LEASE_NAME, self.lease).await.unwrap_or_else(|error| {
             match error.remedy() {
                 Remedy::Retry => tracing::debug!(%error, "not known whose turn it is to tell people"),
                 Remedy::TryLater | Remedy::Park | Remedy::Halt => {

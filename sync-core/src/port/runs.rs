@@ -52,27 +52,17 @@ pub struct PastRun {
     pub index: String,
     /// When it was done, or given up; `None` while it may go on.
     pub ended_at: Option<Timestamp>,
-    /// Whether it was given up for another one.
-    pub was_abandoned: bool,
-}
-
-impl PastRun {
     /// How it stands.
-    #[must_use]
-    pub fn state(&self) -> RunState {
-        match (self.ended_at, self.was_abandoned) {
-            (None, _) => RunState::Unfinished,
-            (Some(_), false) => RunState::Finished,
-            (Some(_), true) => RunState::GivenUp,
-        }
-    }
+    pub state: RunState,
 }
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// It may go on.
-    Unfinished,
+    /// Somebody works on it.
+    Running,
+    /// Nobody does: the next backfill goes on with it, the next reconciliation begins anew.
+    Interrupted,
     /// It came to its end.
     Finished,
     /// Another one took its place.
@@ -80,13 +70,24 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// The words for it.
+    /// How one stands that is held, has ended or was given up.
+    pub(crate) const fn of(is_held: bool, has_ended: bool, was_given_up: bool) -> Self {
+        match (has_ended, was_given_up, is_held) {
+            (true, true, _) => Self::GivenUp,
+            (true, false, _) => Self::Finished,
+            (false, _, true) => Self::Running,
+            (false, _, false) => Self::Interrupted,
+        }
+    }
+
+    /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Unfinished => "unfinished",
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
             Self::Finished => "finished",
-            Self::GivenUp => "given up",
+            Self::GivenUp => "given_up",
         }
     }
 }

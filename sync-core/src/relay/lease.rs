@@ -14,6 +14,9 @@ use crate::port::{Cursor, Source};
 /// Sources make room for days, so an hour is often enough.
 const UPKEEP: Duration = Duration::from_secs(3600);
 
+/// After it failed: somebody may have mended it.
+const UPKEEP_AGAIN: Duration = Duration::from_secs(300);
+
 /// How long giving the lease back may take.
 const RELEASE: Duration = Duration::from_secs(2);
 
@@ -72,12 +75,15 @@ async fn keep_lease(cursor: &dyn Cursor) -> Error {
 
 /// Has the source make room for what is to come; a failure is told and tried again.
 async fn upkeep(source: &dyn Source) -> Infallible {
-    let mut beat = interval(UPKEEP);
     loop {
-        beat.tick().await;
-        if let Err(error) = source.maintain().await {
-            tracing::warn!(%error, "maintenance of the source; tried again in {UPKEEP:?}");
-        }
+        let pause = match source.maintain().await {
+            Ok(()) => UPKEEP,
+            Err(error) => {
+                tracing::warn!(%error, "the upkeep of the source failed; tried again in {UPKEEP_AGAIN:?}");
+                UPKEEP_AGAIN
+            }
+        };
+        sleep(pause).await;
     }
 }
 

@@ -48,12 +48,13 @@ pub(super) async fn check(config: &Config, args: &CheckArgs) -> Result<Exit, Fai
             match config.relay.bus {
                 Bus::Kafka if any(roles, &ON_THE_BUS) => in_time("kafka", kafka::check(config, &wire, roles)).await,
                 Bus::Kafka => Vec::new(),
+                Bus::Direct if !any(roles, &ON_THE_BUS) => Vec::new(),
                 Bus::Direct => vec![Finding::ok("relay", "bus", "direct: relay and indexer in one process")],
             }
         },
         async {
             if any(roles, &AT_INDEXES) {
-                in_time("elasticsearch", elasticsearch::check(config, &wire)).await
+                in_time("elasticsearch", elasticsearch::check(config, &wire, roles)).await
             } else {
                 Vec::new()
             }

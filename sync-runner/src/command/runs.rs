@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sync_core::port::{PastRun, Runs};
+use sync_core::port::{PastRun, RunKind, Runs};
 
 use crate::cli::RunsArgs;
 use crate::config::Config;
@@ -25,8 +25,8 @@ struct Listed {
 
 impl From<PastRun> for Listed {
     fn from(past: PastRun) -> Self {
-        let state = past.state().name();
-        let PastRun { run, kind, index, ended_at, was_abandoned: _ } = past;
+        let state = past.state.name();
+        let PastRun { run, kind, index, ended_at, .. } = past;
         Self { id: run.id, kind, index, began_at: run.began_at, ended_at, state, counts: run.counts }
     }
 }
@@ -48,14 +48,16 @@ pub(super) async fn runs(config: &Config, args: &RunsArgs) -> Result<Exit, Failu
 
 fn cells(run: &Listed) -> [String; 6] {
     // Of a backfill it is no fault that the index has something newer.
-    let said = |name: &str| if run.kind == "backfill" && name == "stale" { "there already" } else { name }.to_owned();
+    let said = |name: &str| {
+        if run.kind == RunKind::Backfill.name() && name == "stale" { "there already" } else { name }.to_owned()
+    };
     let counts: Vec<_> = run.counts.iter().map(|(name, count)| format!("{} {count}", said(name))).collect();
     [
         run.id.to_string(),
         run.kind.clone(),
         run.index.clone(),
         format!("{:.0}", run.began_at),
-        run.state.to_owned(),
+        run.state.replace('_', " "),
         counts.join(", "),
     ]
 }

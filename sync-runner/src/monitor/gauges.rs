@@ -16,7 +16,8 @@ use sync_core::telemetry::metrics::{
 };
 use sync_core::workspace::{CREATE, DELETE};
 
-use super::{Local, sync_lag};
+use super::Local;
+use super::observed::sync_lag;
 use crate::report::{Answer, Documents, Queue, Reading, Report};
 use crate::workspaces::WorkspaceCounts;
 
@@ -114,7 +115,7 @@ fn leaves(report: &Report) {
 
 /// Of each index the reconciliation that ended last, whichever process ran it.
 fn reconciliations(runs: &[PastRun]) {
-    let is_one = |past: &&PastRun| past.kind == RunKind::Reconcile.name() && past.state() == RunState::Finished;
+    let is_one = |past: &&PastRun| past.kind == RunKind::Reconcile.name() && past.state == RunState::Finished;
     let mut last: BTreeMap<&str, &PastRun> = BTreeMap::new();
     for past in runs.iter().filter(is_one) {
         last.entry(&past.index).or_insert(past);

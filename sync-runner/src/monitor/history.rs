@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::sync_lag;
+use super::observed::sync_lag;
 use crate::report::{PartitionOf, Report};
 
 /// Looks that are remembered: a quarter of an hour of them, five seconds apart.

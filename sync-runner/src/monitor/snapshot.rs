@@ -3,44 +3,18 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::{Value, json};
 use sync_core::port::{ConditionAlert, PastRun};
 
+use super::Local;
+use super::counting::Counted;
 use super::history::History;
-use super::{Local, sync_lag};
-use crate::cli::RoleName;
+use super::observed::sync_lag;
 use crate::report::{Answer, Refusal, Report};
 use crate::workspaces::WorkspaceCounts;
 
 /// Runs the page shows.
 const RUNS: usize = 10;
-
-/// Who a process is.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Process {
-    /// As leases name it.
-    pub(crate) name: String,
-    /// Of the program.
-    pub(crate) version: &'static str,
-    /// What it does.
-    pub(crate) roles: Vec<&'static str>,
-    /// Since when.
-    pub(crate) started_at: Timestamp,
-}
-
-impl Process {
-    /// This one, with these roles.
-    pub(crate) fn new(name: &str, roles: &[RoleName]) -> Self {
-        let roles = roles.iter().map(|role| role.name()).collect();
-        Self { name: name.to_owned(), version: env!("CARGO_PKG_VERSION"), roles, started_at: Timestamp::now() }
-    }
-
-    /// Whether it has this role.
-    pub(crate) fn has(&self, role: RoleName) -> bool {
-        self.roles.contains(&role.name())
-    }
-}
 
 /// All that was seen at one moment.
 pub(super) struct Snapshot<'a> {
@@ -50,8 +24,8 @@ pub(super) struct Snapshot<'a> {
     /// `None` where no host is configured.
     pub(super) workspaces: Option<&'a Answer<WorkspaceCounts>>,
     pub(super) local: &'a Local,
-    /// Rows that should be documents, by index.
-    pub(super) rows: BTreeMap<String, u64>,
+    /// Rows that should be documents, and documents, by index.
+    pub(super) counted: BTreeMap<String, Counted>,
     /// Searches of the last minute the database answered, by index.
     pub(super) fallbacks: &'a BTreeMap<String, u64>,
     pub(super) history: &'a History,
@@ -74,9 +48,9 @@ impl Snapshot<'_> {
         for name in self.report.indexes.keys() {
             let index = &mut told["indexes"][name];
             let searched = self.local.searched.get(name);
-            index["rows"] = json!(self.rows.get(name));
+            index["counted"] = json!(self.counted.get(name));
             index["breaker"] = json!(searched.map(|searched| searched.search.breaker().name()));
-            index["fallback_per_minute"] = json!(self.fallbacks.get(name).copied().unwrap_or_default());
+            index["fallbacks_per_minute"] = json!(self.fallbacks.get(name).copied().unwrap_or_default());
             index["stopped_partitions"] = json!(self.stopped(name));
             index["indexed_per_second"] = json!(rates.indexed.get(name));
             index["sync_lag_seconds"] = json!(sync_lag(self.report, name).map(|lag| lag.as_secs_f64()));
@@ -113,7 +87,7 @@ fn run(past: &PastRun) -> Value {
         "id": past.run.id,
         "kind": past.kind,
         "index": past.index,
-        "state": past.state().name(),
+        "state": past.state.name(),
         "began_at": past.run.began_at,
         "ended_at": past.ended_at,
         "summary": summary.join(", "),

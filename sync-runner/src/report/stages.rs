@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use sync_core::adapter::elasticsearch::ElasticsearchSink;
+use sync_core::adapter::elasticsearch::{ClusterStatus, ElasticsearchSink};
 use sync_core::alerts::Health;
 use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source, Subscriber};
 use sync_core::telemetry::metrics::seconds_since;
@@ -84,10 +84,10 @@ impl<'a> Stages<'a> {
     /// Of the cluster.
     pub(super) async fn health(&self) -> Result<Health, Error> {
         match self.wire.cluster().await {
-            Ok(cluster) => Ok(match cluster.status.as_str() {
-                "green" => Health::Green,
-                "yellow" => Health::Yellow,
-                _ => Health::Red,
+            Ok(cluster) => Ok(match cluster.status {
+                ClusterStatus::Green => Health::Green,
+                ClusterStatus::Yellow => Health::Yellow,
+                ClusterStatus::Red => Health::Red,
             }),
             // It lets us in, and tells others.
             Err(error) if error.kind() == ErrorKind::Denied => Ok(Health::Untold),

@@ -1,4 +1,5 @@
-//! Everything that reads what comes from outside, as functions of the bytes that arrive, and what they may never do.
+//! What reads bytes from outside, as functions of the bytes that arrive, and what it may never do. The configuration is tried beside
+//! its code, in the program.
 //!
 //! Fuzzers begin from the examples: one among the property tests, which only changes them, and the one of `scripts/fuzz`,
 //! which sees what code its changes reach.
@@ -9,9 +10,11 @@ mod message;
 mod mutate;
 mod query;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use sync_core::testkit::HttpReply;
 
-pub use self::mutate::mutated;
+use self::mutate::mutated;
 
 /// Something that reads bytes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +23,18 @@ pub struct FuzzTarget {
     pub name: &'static str,
     /// What it reads when nobody means harm.
     pub examples: &'static [&'static str],
-    /// Reads the bytes, and panics where it does not keep its promises.
-    pub run: fn(&[u8]),
+    /// What it reads when something is wrong, and has to refuse.
+    pub refused: &'static [&'static str],
+    /// Reads the bytes, says whether they are something it takes, and panics where it does not keep its promises.
+    pub run: fn(&[u8]) -> bool,
+}
+
+impl FuzzTarget {
+    /// What changes begin from.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<&'static str> {
+        [self.examples, self.refused].concat()
+    }
 }
 
 /// All of them.
@@ -36,6 +49,17 @@ pub const TARGETS: [FuzzTarget; 9] = [
     elasticsearch::ANSWER,
     docker::TARGET,
 ];
+
+/// Reads so many changed examples. Panics with the bytes that broke a promise.
+pub fn try_changed(name: &str, examples: &[&str], count: u64, run: impl Fn(&[u8])) {
+    let begins = rand::random::<u64>();
+    for seed in 0..count {
+        let bytes = mutated(examples, begins.wrapping_add(seed));
+        if catch_unwind(AssertUnwindSafe(|| run(&bytes))).is_err() {
+            panic!("{name} does not stand \"{}\"", bytes.escape_ascii());
+        }
+    }
+}
 
 /// Runs what has to be waited for, on this thread. Time passes when nobody has anything else to do.
 fn wait<T>(doing: impl Future<Output = T>) -> T {

@@ -14,7 +14,7 @@ mod fuzzed {
         TARGETS.into_iter().find(|target| target.name == name).expect("there is such a target")
     });
 
-    libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (TARGET.run)(bytes));
+    libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop((TARGET.run)(bytes)));
 }
 
 #[cfg(not(fuzzing))]
@@ -25,7 +25,7 @@ fn main() -> std::io::Result<()> {
     for target in sync_fuzz::TARGETS {
         let place = directory.join(target.name);
         std::fs::create_dir_all(&place)?;
-        for (number, example) in target.examples.iter().enumerate() {
+        for (number, example) in target.seeds().iter().enumerate() {
             std::fs::write(place.join(format!("example-{number}")), example)?;
         }
         println!("{}", target.name);

@@ -34,11 +34,12 @@ pub(super) const TARGET: FuzzTarget = FuzzTarget {
         "job-3\x1f-\x1fretry-reader\x1fpeople",
         "-\x1fno key",
     ],
+    refused: &[],
     run,
 };
 
 /// Whatever a message holds, in the topic or in one of its retry topics: it is settled, and the message behind it is applied.
-fn run(bytes: &[u8]) {
+fn run(bytes: &[u8]) -> bool {
     let mut parts = bytes.split(|byte| *byte == SEPARATOR).map(<[u8]>::to_vec);
     let mut optional = || parts.next().filter(|part| part != ABSENT).map(Bytes::from);
     let (key, value) = (optional(), optional());
@@ -51,6 +52,7 @@ fn run(bytes: &[u8]) {
             settles(topic, key.clone(), value.clone(), headers.clone()).await;
         }
     });
+    true
 }
 
 async fn settles(topic: &str, key: Option<Bytes>, value: Option<Bytes>, headers: Vec<(String, Bytes)>) {

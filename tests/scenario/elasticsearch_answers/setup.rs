@@ -187,7 +187,6 @@ async fn a_check_says_how_the_cluster_is() {
     let scratch = ElasticsearchScratch::new();
     let report = check(&config(&[scratch.url()])).await.unwrap();
     assert!(report.nodes >= 1 && report.data_nodes >= 1, "{report:?}");
-    assert!(["green", "yellow", "red"].contains(&report.status.as_str()), "{report:?}");
     assert!(report.version.as_deref().is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit())));
     assert!(!report.name.is_empty());
 

@@ -15,14 +15,38 @@ use crate::error::{Error, ErrorKind};
 pub struct ClusterReport {
     /// Its name.
     pub name: String,
-    /// `green`, `yellow` (a copy of some shard is missing) or `red` (some shard is missing).
-    pub status: String,
+    /// How whole it is.
+    pub status: ClusterStatus,
     /// How many nodes it has.
     pub nodes: u32,
     /// How many of them hold documents.
     pub data_nodes: u32,
     /// The version of the node that answered, where we may ask for it.
     pub version: Option<String>,
+}
+
+/// How whole a cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterStatus {
+    /// All is there.
+    Green,
+    /// A copy of some shard is missing.
+    Yellow,
+    /// Some shard is missing.
+    Red,
+}
+
+impl ClusterStatus {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Green => "green",
+            Self::Yellow => "yellow",
+            Self::Red => "red",
+        }
+    }
 }
 
 /// Asks the cluster how it is. Changes nothing; dropped half-way, nothing happened.
@@ -34,7 +58,7 @@ pub async fn check(config: &ElasticsearchConfig) -> Result<ClusterReport, Error>
     #[derive(Deserialize)]
     struct Health {
         cluster_name: String,
-        status: String,
+        status: ClusterStatus,
         number_of_nodes: u32,
         number_of_data_nodes: u32,
     }

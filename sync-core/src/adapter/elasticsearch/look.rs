@@ -1,4 +1,4 @@
-//! What a person asks of an index. Nothing here creates or refreshes anything.
+//! What is asked of an index by whoever only looks: nothing is created or refreshed.
 
 use std::collections::BTreeMap;
 

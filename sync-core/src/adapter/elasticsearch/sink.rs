@@ -54,7 +54,7 @@ impl ElasticsearchSink {
     ///
     /// # Errors
     /// `Configuration`, naming `elasticsearch.url`, `elasticsearch.ca_file`, `elasticsearch.api_key`,
-    /// `indexes.<alias>` or `indexes.<alias>.mapping`.
+    /// `indexes.<name>` or `indexes.<alias>.mapping`.
     pub fn new(config: &ElasticsearchConfig, index: IndexConfig) -> Result<Self, Error> {
         Self::at(config, index, Place::BehindAlias(RwLock::new(None)))
     }

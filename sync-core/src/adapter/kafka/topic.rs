@@ -1,4 +1,4 @@
-//! A topic as the cluster has it.
+//! What a topic's metadata and settings say of it.
 
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ fn number(settings: &ConfigResource, name: &str) -> Option<usize> {
 /// How old messages get; `None` where they do not go by age.
 fn age(settings: &ConfigResource) -> Option<Duration> {
     let goes_by_age = setting(settings, "cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+    // -1 is for ever, and no number here.
     let milliseconds = setting(settings, "retention.ms")?.parse().ok()?;
     goes_by_age.then_some(Duration::from_millis(milliseconds))
 }

@@ -1,4 +1,4 @@
-//! Topics: whether they exist, making them, and how large their messages may be.
+//! Topics: whether they exist, making them, and their settings.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub(super) async fn ensure(
             };
             shapes.insert(name, shape);
         }
-        inquiry.with_limits(shapes)
+        inquiry.with_settings(shapes)
     })
     .await
 }
@@ -134,7 +134,7 @@ pub(super) async fn inspect(
                 }
             }
         }
-        let found = inquiry.with_limits(found)?.into_iter().map(|(name, topic)| (name, Some(topic)));
+        let found = inquiry.with_settings(found)?.into_iter().map(|(name, topic)| (name, Some(topic)));
         Ok(found.chain(missing).collect())
     })
     .await
@@ -331,11 +331,11 @@ impl Inquiry {
         }
     }
 
-    fn with_limits(&self, shapes: BTreeMap<String, Shape>) -> Result<BTreeMap<String, Topic>, Error> {
+    fn with_settings(&self, shapes: BTreeMap<String, Shape>) -> Result<BTreeMap<String, Topic>, Error> {
         if shapes.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let doing = || "kafka: cannot read the topics' max.message.bytes".to_owned();
+        let doing = || "kafka: cannot read the topics' settings".to_owned();
         let answers = self.settings(shapes.keys().map(String::as_str), doing)?;
         // Answers come in the order of the questions.
         let topic = |((name, shape), answer): ((String, Shape), Result<ConfigResource, Code>)| {

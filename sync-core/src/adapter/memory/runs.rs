@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{PastRun, Run, RunKind, Runs};
+use crate::port::{PastRun, Run, RunKind, RunState, Runs};
 
 /// Runs in memory, gone with it. Clones share them, and are one holder.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Runs for MemoryRuns {
             kind: kind.name().to_owned(),
             index: index.to_owned(),
             ended_at: None,
-            was_abandoned: false,
+            state: RunState::Running,
         };
         shelf.push(Kept { past, held });
         Ok(run)
@@ -93,21 +93,23 @@ impl Runs for MemoryRuns {
     }
 
     async fn finish(&self, run: &Run) -> Result<(), Error> {
-        self.change(run, |kept| kept.past.ended_at = Some(Timestamp::now()))
+        self.change(run, |kept| (kept.past.ended_at, kept.past.state) = (Some(Timestamp::now()), RunState::Finished))
     }
 
     async fn abandon(&self, kind: RunKind, index: &str) -> Result<bool, Error> {
         let mut shelf = self.shelf();
         let unfinished = |kept: &&mut Kept| kept.past.ended_at.is_none() && is_of(kept, kind, index);
         let Some(kept) = shelf.iter_mut().find(unfinished) else { return Ok(false) };
-        (kept.past.ended_at, kept.past.was_abandoned) = (Some(Timestamp::now()), true);
+        (kept.past.ended_at, kept.past.state) = (Some(Timestamp::now()), RunState::GivenUp);
         Ok(true)
     }
 
     async fn list(&self, index: Option<&str>, limit: usize) -> Result<Vec<PastRun>, Error> {
         let shelf = self.shelf();
-        let of = shelf.iter().rev().map(|kept| &kept.past).filter(|past| index.is_none_or(|index| past.index == index));
-        Ok(of.take(limit).cloned().collect())
+        let of = shelf.iter().rev().filter(|kept| index.is_none_or(|index| kept.past.index == index));
+        let is_held =
+            |kept: &Kept| kept.past.ended_at.is_none() && kept.held.is_some_and(|(_, until)| until > Instant::now());
+        Ok(of.take(limit).map(|kept| PastRun { is_held: is_held(kept), ..kept.past.clone() }).collect())
     }
 }
 

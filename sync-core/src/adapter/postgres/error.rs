@@ -49,7 +49,7 @@ fn mend(said: &DbError) -> Option<&'static str> {
     let code = said.code();
     if code == &SqlState::INSUFFICIENT_PRIVILEGE && said.hint().is_none() {
         return Some(
-            "grant it to the user of postgres.url; `sync-runner check` names what of the outbox that one lacks",
+            "grant it to the user of postgres.url, or have the owner do it; `sync-runner check` names what of the outbox is lacking",
         );
     }
     if code == &SqlState::INVALID_PASSWORD || code == &SqlState::INVALID_AUTHORIZATION_SPECIFICATION {

@@ -8,7 +8,7 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 21] = [
+const MIGRATIONS: [(&str, &str); 23] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
@@ -29,7 +29,9 @@ const MIGRATIONS: [(&str, &str); 21] = [
     ("V18__words", include_str!("../../../../migrations/V18__words.sql")),
     ("V19__saga_ends", include_str!("../../../../migrations/V19__saga_ends.sql")),
     ("V20__leases", include_str!("../../../../migrations/V20__leases.sql")),
-    ("V21__others", include_str!("../../../../migrations/V21__others.sql")),
+    ("V21__watchers", include_str!("../../../../migrations/V21__watchers.sql")),
+    ("V22__upkeep", include_str!("../../../../migrations/V22__upkeep.sql")),
+    ("V23__lease_notes", include_str!("../../../../migrations/V23__lease_notes.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::connect::Postgres;
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{PastRun, Run, RunKind, Runs};
+use crate::port::{PastRun, Run, RunKind, RunState, Runs};
 
 /// Who works on runs.
 #[derive(Clone, Debug)]
@@ -113,13 +114,9 @@ fn run(row: &Row) -> Result<Run, tokio_postgres::Error> {
 }
 
 fn past(row: &Row) -> Result<PastRun, tokio_postgres::Error> {
-    Ok(PastRun {
-        run: run(row)?,
-        kind: row.try_get(4)?,
-        index: row.try_get(5)?,
-        ended_at: row.try_get(6)?,
-        was_abandoned: row.try_get(7)?,
-    })
+    let ended_at: Option<Timestamp> = row.try_get(6)?;
+    let state = RunState::of(row.try_get(8)?, ended_at.is_some(), row.try_get(7)?);
+    Ok(PastRun { run: run(row)?, kind: row.try_get(4)?, index: row.try_get(5)?, ended_at, state })
 }
 
 fn unreadable(error: tokio_postgres::Error) -> Error {
@@ -155,7 +152,8 @@ update outbox.runs
  where kind = $1 and reader = $2 and ended_at is null";
 
 const LIST: &str = "
-select id, after, counts, began_at, kind, reader, ended_at, abandoned
+select id, after, counts, began_at, kind, reader, ended_at, abandoned,
+       coalesce(holder is not null and held_until > clock_timestamp(), false)
   from outbox.runs
  where $1::text is null or reader = $1
  order by id desc

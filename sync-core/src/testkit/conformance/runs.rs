@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::ErrorKind;
-use crate::port::{Run, RunKind, Runs};
+use crate::port::{Run, RunKind, RunState, Runs};
 
 /// Checks every promise of [`Runs`]. Each call of `make` gives two holders of one empty store, whose leases last as long
 /// as it is told.
@@ -49,8 +49,11 @@ async fn a_run_is_one_holders_until_it_lets_go(one: &dyn Runs, other: &dyn Runs)
     for refused in [other.record(&begun).await, other.release(&begun).await, other.finish(&begun).await] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fenced);
     }
+    let state = async || other.list(None, 9).await.unwrap()[0].state;
+    assert_eq!(state().await, RunState::Running);
     let run = further(&run, "größe \" 9", 90);
     one.release(&run).await.unwrap();
+    assert_eq!(state().await, RunState::Interrupted);
     assert_eq!(other.begin(KIND, "jobs").await.unwrap(), run);
     assert!(is_refused(one, "jobs").await);
 }
@@ -60,7 +63,8 @@ async fn a_run_that_nobody_records_is_taken_up_where_it_was(one: &dyn Runs, othe
     one.record(&run).await.unwrap();
     assert_eq!(other.begin(KIND, "jobs").await.unwrap(), run);
     assert_eq!(one.record(&further(&run, "6", 60)).await.unwrap_err().kind(), ErrorKind::Fenced);
-    assert_eq!(other.list(None, 9).await.unwrap()[0].run, run);
+    let [past] = &other.list(None, 9).await.unwrap()[..] else { panic!("one run") };
+    assert_eq!((&past.run, past.state), (&run, RunState::Interrupted), "nobody's lease lasts");
 }
 
 async fn a_run_that_is_done_or_given_up_is_followed_by_another(one: &dyn Runs, other: &dyn Runs) {
@@ -75,8 +79,13 @@ async fn a_run_that_is_done_or_given_up_is_followed_by_another(one: &dyn Runs, o
     let third = one.begin(KIND, "jobs").await.unwrap();
     assert!(third.id > second.id);
     let ends: Vec<_> = one.list(Some("jobs"), 9).await.unwrap();
-    let ends: Vec<_> = ends.iter().map(|past| (past.run.id, past.ended_at.is_some(), past.was_abandoned)).collect();
-    assert_eq!(ends, [(third.id, false, false), (second.id, true, true), (first.id, true, false)]);
+    let ends: Vec<_> = ends.iter().map(|past| (past.run.id, past.ended_at.is_some(), past.state)).collect();
+    let expected = [
+        (third.id, false, RunState::Running),
+        (second.id, true, RunState::GivenUp),
+        (first.id, true, RunState::Finished),
+    ];
+    assert_eq!(ends, expected);
 }
 
 async fn runs_of_several_indexes_are_apart_and_listed_the_newest_first(one: &dyn Runs, other: &dyn Runs) {

@@ -2,31 +2,40 @@
 
 use std::time::Duration;
 
-use sync_core::{Error, ErrorKind, Remedy};
+use sync_core::adapter::elasticsearch::ClusterStatus;
+use sync_core::{Error, Remedy};
 
+use super::any;
 use super::finding::Finding;
+use crate::cli::RoleName;
 use crate::config::{Config, Index, parse_duration};
 use crate::render;
 use crate::wire::Wire;
 
+/// The roles that make an index and write to it.
+const WRITING: [RoleName; 2] = [RoleName::Indexer, RoleName::Reconciler];
+
 /// The cluster, then what is configured of each index.
-pub(super) async fn check(config: &Config, wire: &Wire<'_>) -> Vec<Finding> {
+pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) -> Vec<Finding> {
+    let writes = any(roles, &WRITING);
     let mut findings = vec![match cluster(wire).await {
         Ok(finding) => finding,
         Err(error) => Finding::failed("elasticsearch", "cluster", &error),
     }];
     for (name, index) in &config.indexes {
         let part = format!("indexes.{name}");
-        findings.push(match self::index(wire, name, index).await {
+        findings.push(match self::index(wire, name, index, writes).await {
             Ok(found) => Finding::ok(part.as_str(), "mapping", found),
             Err(error) => Finding::failed(part.as_str(), "mapping", &error),
         });
-        findings.extend(deletes(wire, &part, name, index).await);
+        if writes {
+            findings.extend(deletes(wire, &part, name, index).await);
+        }
     }
     findings
 }
 
-async fn index(wire: &Wire<'_>, name: &str, index: &Index) -> Result<String, Error> {
+async fn index(wire: &Wire<'_>, name: &str, index: &Index, writes: bool) -> Result<String, Error> {
     let mapping = index.mapping.as_ref().map_or_else(
         || "no mapping: Elasticsearch guesses the fields".to_owned(),
         |mapping| mapping.path.display().to_string(),
@@ -35,7 +44,9 @@ async fn index(wire: &Wire<'_>, name: &str, index: &Index) -> Result<String, Err
     // That the cluster cannot be reached has a line of its own.
     let unless_away =
         |error: Error| if error.remedy() == Remedy::Retry { Ok("not seen".to_owned()) } else { Err(error) };
-    sink.check_mapping().await.or_else(|error| unless_away(error).map(drop))?;
+    if writes {
+        sink.check_mapping().await.or_else(|error| unless_away(error).map(drop))?;
+    }
     let state = match sink.documents().await {
         Ok(Some(documents)) => render::counted(documents, "document"),
         Ok(None) => "no index yet: the indexer makes it".to_owned(),
@@ -71,18 +82,19 @@ async fn cluster(wire: &Wire<'_>) -> Result<Finding, Error> {
     let found = format!(
         "{:?}: Elasticsearch{version}, {}, {}, {} of them with data",
         cluster.name,
-        cluster.status,
+        cluster.status.name(),
         render::counted(cluster.nodes, "node"),
         cluster.data_nodes
     );
-    match cluster.status.as_str() {
-        "green" => Ok(Finding::ok("elasticsearch", "cluster", found)),
-        "yellow" => {
-            Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; a copy of some shard is missing")))
+    Ok(match cluster.status {
+        ClusterStatus::Green => Finding::ok("elasticsearch", "cluster", found),
+        ClusterStatus::Yellow => {
+            Finding::warning("elasticsearch", "cluster", format!("{found}; a copy of some shard is missing"))
         }
-        "red" => Ok(Finding::warning("elasticsearch", "cluster", format!("{found}; some index is not complete"))),
-        other => Err(Error::new(ErrorKind::Configuration, format!("elasticsearch.url: the health is {other:?}"))),
-    }
+        ClusterStatus::Red => {
+            Finding::warning("elasticsearch", "cluster", format!("{found}; some index is not complete"))
+        }
+    })
 }
 
 #[cfg(test)]

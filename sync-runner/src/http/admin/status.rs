@@ -17,7 +17,7 @@ use super::{State, refuse};
 use crate::http::answer;
 
 /// The page.
-const PAGE: &str = include_str!("../status.html");
+const PAGE: &str = include_str!("status.html");
 
 /// What the page may do: be its own script and style, and ask its own server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \

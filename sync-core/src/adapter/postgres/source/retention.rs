@@ -35,8 +35,8 @@ pub(super) async fn make_leaves(client: &Timed) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives up what may be, each leaf in a transaction of its own, and tells who stands in the way. None of it waits for the other;
-/// of several failures the first is returned.
+/// Gives up what may be, each leaf in a transaction of its own, and tells who stands in the way. One that fails keeps none of the
+/// others from being done; the first failure is returned.
 pub(super) async fn apply(client: &Timed, keep: Duration) -> Result<(), Error> {
     let keep = keep.as_secs_f64();
     let emptied = empty(client, keep).await;

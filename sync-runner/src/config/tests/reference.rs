@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::DOCUMENTED;
+use super::super::DOCUMENTED;
 
 const HEAD: &str = "# Configuration
 
