@@ -19,11 +19,10 @@ pub(super) const TARGET: FuzzTarget = FuzzTarget {
         r#"0{"Id":"c0ffee","Name":"/workspace-a","State":{"Running":true,"ExitCode":0,"StartedAt":"2026-01-02T03:04:05Z"},"Config":{"Labels":{"workspace-id":"a","workspace-owner":"sync","workspace-saga":"7"}},"NetworkSettings":{"Networks":{"net":{"IPAddress":"10.0.0.2","GlobalIPv6Address":"fd00::2"}}}}"#,
         r#"0{"Name":"net","IPAM":{"Config":[{"Subnet":"10.0.0.0/24","IPRange":"10.0.0.0/25"}]}}"#,
         r#"0{"SystemTime":"2026-01-02T03:04:05.123456789Z"}"#,
-        "0\x01\0\0\0\0\0\0\x05hello\x02\0\0\0\0\0\0\x03err",
         r#"4{"message":"No such container: workspace-a"}"#,
         "~HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n",
     ],
-    refused: &["7{\"message\":\"no space left on device\"}", "~no HTTP at all"],
+    refused: &["7{\"message\":\"no space left on device\"}", "~no HTTP at all", "0\x01\0\0\0\0\0\0\x05hello"],
     run,
 };
 

@@ -38,7 +38,7 @@ impl FuzzTarget {
 }
 
 /// All of them.
-pub const TARGETS: [FuzzTarget; 9] = [
+pub const TARGETS: [FuzzTarget; 10] = [
     message::TARGET,
     query::TARGET,
     query::CURSOR,
@@ -47,11 +47,12 @@ pub const TARGETS: [FuzzTarget; 9] = [
     elasticsearch::BULK,
     elasticsearch::DOCUMENT,
     elasticsearch::ANSWER,
+    elasticsearch::SETUP,
     docker::TARGET,
 ];
 
 /// Reads so many changed examples. Panics with the bytes that broke a promise.
-pub fn try_changed(name: &str, examples: &[&str], count: u64, run: impl Fn(&[u8])) {
+pub fn try_changed<T>(name: &str, examples: &[&str], count: u64, run: impl Fn(&[u8]) -> T) {
     let begins = rand::random::<u64>();
     for seed in 0..count {
         let bytes = mutated(examples, begins.wrapping_add(seed));

@@ -16,7 +16,7 @@ pub(super) const TARGET: FuzzTarget = FuzzTarget {
     name: "query",
     examples: &[
         "invoice \"annual report\" -draft status:OPEN,PAID priority:>=3 created_at:2026-01-01..2026-01-31",
-        "mig* score:1.5..2 active:true tags:a*b workspace.name:* -status:FAILED",
+        "mig* score:1.5..2 active:true status:F* workspace.name:* -status:FAILED",
         "created_at:>2026-01-01T10:00:00+01:00 priority:-5..5 \"quo\\\"ted\"",
     ],
     refused: &["nobody:1", "priority:high"],

@@ -107,9 +107,12 @@ impl Runs for MemoryRuns {
     async fn list(&self, index: Option<&str>, limit: usize) -> Result<Vec<PastRun>, Error> {
         let shelf = self.shelf();
         let of = shelf.iter().rev().filter(|kept| index.is_none_or(|index| kept.past.index == index));
-        let is_held =
-            |kept: &Kept| kept.past.ended_at.is_none() && kept.held.is_some_and(|(_, until)| until > Instant::now());
-        Ok(of.take(limit).map(|kept| PastRun { is_held: is_held(kept), ..kept.past.clone() }).collect())
+        let past = |kept: &Kept| {
+            let is_held = kept.held.is_some_and(|(_, until)| until > Instant::now());
+            let state = RunState::of(is_held, kept.past.ended_at.is_some(), kept.past.state == RunState::GivenUp);
+            PastRun { state, ..kept.past.clone() }
+        };
+        Ok(of.take(limit).map(past).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
-use crate::port::{Kept, Selection};
+use crate::port::{Kept, RunState, Selection};
 use crate::testkit::faults::{Fault, Faulty, Hold, Script};
 
 /// Everything a backfill meets, in memory.
@@ -91,7 +91,7 @@ async fn every_row_comes_into_the_index_and_the_next_backfill_begins_anew() {
     let counts = bench.run().await.unwrap();
     assert_eq!(counts, BackfillCounts { rows: 10_000, applied: 0, stale: 10_000, parked: 0 });
     let runs = bench.runs.list(Some("people"), 9).await.unwrap();
-    assert!(runs.len() == 2 && runs.iter().all(|past| past.ended_at.is_some() && !past.was_abandoned), "{runs:?}");
+    assert!(runs.len() == 2 && runs.iter().all(|past| past.state == RunState::Finished), "{runs:?}");
     assert_eq!(BackfillCounts::from(&runs[0].run.counts), counts);
     assert_eq!(Bench::of(0).run().await.unwrap(), BackfillCounts::default());
 }

@@ -5,7 +5,7 @@ use tokio::time::{advance, timeout};
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
 use crate::error::ErrorKind;
-use crate::port::{DeadLetter, Origin, Outcome, Projection, Selection, Sink, Write};
+use crate::port::{DeadLetter, Origin, Outcome, Projection, RunState, Selection, Sink, Write};
 use crate::repair::DifferenceKind;
 use crate::testkit::faults::{Fault, Faulty, Hold, Script};
 use crate::version::Version;
@@ -142,7 +142,7 @@ async fn each_kind_of_difference_is_told_and_put_right_and_the_next_run_finds_no
     assert_eq!((counts.differing(), counts.fixed, counts.compared, counts.sampled), (0, 0, 999, 999));
     let runs = bench.runs.list(Some("people"), 9).await.unwrap();
     assert_eq!(runs.iter().filter_map(|past| past.run.counts.get("fixed")).collect::<Vec<_>>(), [&0, &6]);
-    assert!(runs.iter().all(|past| past.ended_at.is_some() && !past.was_abandoned));
+    assert!(runs.iter().all(|past| past.state == RunState::Finished));
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,7 +296,7 @@ async fn one_at_a_time_reconciles_an_index_and_one_that_was_left_half_way_is_giv
     advance(Duration::from_secs(60)).await;
     assert_eq!(bench.run(ALL).await.compared, 10);
     let runs = bench.runs.list(None, 9).await.unwrap();
-    assert_eq!(runs.iter().map(|past| past.was_abandoned).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(runs.iter().map(|past| past.state).collect::<Vec<_>>(), [RunState::Finished, RunState::GivenUp]);
 }
 
 #[tokio::test(start_paused = true)]
