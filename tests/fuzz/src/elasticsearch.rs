@@ -84,7 +84,7 @@ pub(super) const ANSWER: FuzzTarget = FuzzTarget {
         r#"0{"took":1,"timed_out":false,"hits":{"total":{"value":2,"relation":"eq"},"hits":[{"_index":"x","_id":"a","_version":7,"_source":{"id":"a"},"sort":[3,"a"],"fields":{"priority":[3]}},{"_id":"b","_version":8,"_source":{},"sort":[2,"b"],"fields":{"priority":[2]}}]},"aggregations":{"f0":{"doc_count_error_upper_bound":0,"buckets":[{"key":"OPEN","doc_count":2}]},"all":{"doc_count":2}}}"#,
         r#"0{"docs":[{"_id":"a","found":true,"_version":7,"_source":{"n":1}},{"_id":"b","found":false}]}"#,
         r#"0{"items":[{"index":{"status":201}},{"delete":{"status":404}}]}"#,
-        r#"0{"count":7}"#,
+        r#"0{"count":7,"_shards":{"total":1,"successful":1,"failed":0}}"#,
     ],
     refused: &[
         r#"3{"error":{"root_cause":[],"type":"search_phase_execution_exception","reason":"all shards failed","caused_by":{"type":"y","reason":"z"}},"status":400}"#,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::client::Judged;
 use super::hits::Hits;
 use super::name::segment;
-use super::sink::ElasticsearchSink;
+use super::sink::{ElasticsearchSink, Shards};
 use super::verdict::Asked;
 use crate::error::Error;
 use crate::port::Stored;
@@ -25,13 +25,17 @@ impl ElasticsearchSink {
         #[derive(Deserialize)]
         struct Counted {
             count: u64,
+            _shards: Shards,
         }
 
         let doing = format!("counting the documents of {}", self.alias());
         let path = format!("/{}/_count", segment(self.alias()));
         let answer = self.client().send(Method::Get, &path, None).await?;
         match answer.judge(Asked::Other, &doing)? {
-            Judged::Done => answer.read(&doing).map(|counted: Counted| Some(counted.count)),
+            Judged::Done => {
+                let Counted { count, _shards: shards } = answer.read(&doing)?;
+                shards.all_answered(&doing).map(|()| Some(count))
+            }
             Judged::IndexMissing => Ok(None),
         }
     }

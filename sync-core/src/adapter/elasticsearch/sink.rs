@@ -319,12 +319,12 @@ fn is_blocked(outcome: &bulk::Settled) -> bool {
 
 /// How many shards of an index did something.
 #[derive(Deserialize)]
-struct Shards {
+pub(super) struct Shards {
     failed: u64,
 }
 
 impl Shards {
-    fn all_answered(&self, doing: &str) -> Result<(), Error> {
+    pub(super) fn all_answered(&self, doing: &str) -> Result<(), Error> {
         match self.failed {
             0 => Ok(()),
             _ => Err(Error::new(ErrorKind::Unavailable, format!("{doing}: not every shard answered"))),
