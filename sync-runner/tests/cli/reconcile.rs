@@ -15,7 +15,7 @@ pub(crate) const STILL: i64 = 3_000;
 pub(crate) const ALL: i64 = 5_000;
 
 /// What changed longer ago than this is on its way no more.
-const GRACE: &str = "reconcile.grace=2s";
+const GRACE: &str = "reconcile.grace=5s";
 
 impl Stage {
     /// Jobs that are all in the index, beside a runner that goes on.
@@ -196,7 +196,7 @@ async fn what_changed_lately_is_compared_alone_and_the_report_is_for_people() {
     for id in [1, 2, 100] {
         stage.index("DELETE", &format!("/_doc/{id}"), "");
     }
-    sleep(Duration::from_millis(2_100)).await;
+    sleep(Duration::from_millis(5_100)).await;
     let dry = stage.runner.run(&["reconcile", "--dry-run", "--set", GRACE]);
     assert_eq!(dry.code, Some(1), "something differs: {}", dry.all());
     let told = ["10 keys that changed since", "2 missing; a dry run", "missing \"1\": version", "nothing in the index"];

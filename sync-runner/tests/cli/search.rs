@@ -269,7 +269,7 @@ fn a_search_section_that_does_not_fit_is_refused_by_name() {
         "indexes.jobs.search.text (sync.toml line 5): tags is of type keyword",
     );
     refused(&format!("{mapped}key = \"n\"\n"), "indexes.jobs.search.key (sync.toml line 5): n is not of type keyword");
-    refused("[search]\nlisten = \"nowhere\"\n", "search.listen (sync.toml line 4): \"nowhere\" is no address");
+    refused("[search]\nlisten = \"nowhere\"\n", "search.listen = \"nowhere\" (sync.toml line 4): expected an address");
     refused("[search]\nbudget = \"200ms\"\n", "search.breaker.slow: is longer than search.budget");
     refused(
         "[search]\nattempt = \"250ms\"\n",

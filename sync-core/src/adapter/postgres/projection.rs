@@ -80,18 +80,23 @@ impl PostgresProjection {
         self.load(&[]).await.map(drop)
     }
 
-    /// A document of any row, the first that PostgreSQL comes across; `None` where there is no row.
+    /// A document of any row, the first that PostgreSQL comes across; `None` where there is no row. One that takes it longer than
+    /// two seconds is not waited for.
     ///
     /// # Errors
-    /// As for [`check`](Self::check).
+    /// As for [`check`](Self::check); `Unavailable` also when it takes too long; `Contract` when the row cannot be made a document.
     pub async fn sample(&self) -> Result<Option<String>, Error> {
         let client = self.database.timed().await?;
+        let failed = |failure| self.config.failed(failure);
+        client.begin().await.map_err(failed)?;
+        client.batch_execute("set local statement_timeout = '2s'").await.map_err(failed)?;
         let sql = format!(
             "select document::text from (\n{}\n) as projection where document is not null limit 1",
             as_subquery(&self.config.sql)
         );
-        let row = client.query_opt(&sql, &[]).await.map_err(|error| self.config.failed(error))?;
-        Ok(row.and_then(|row| row.get(0)))
+        let row = client.query_opt(&sql, &[]).await;
+        client.rollback().await;
+        Ok(row.map_err(failed)?.and_then(|row| row.get(0)))
     }
 
     async fn statements(&self, client: &Timed) -> Result<Arc<Statements>, Error> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sync_core::adapter::postgres::{Postgres, SearchIndexes, pending};
-use sync_core::{Error, ErrorKind};
+use sync_core::{Error, ErrorKind, Remedy};
 
 use super::any;
 use super::document::refused_fields;
@@ -214,15 +214,22 @@ async fn outbox(database: &Postgres, user: &str, config: &Config, roles: &[RoleN
 async fn projection(wire: &Wire<'_>, name: &str, index: &Index, notes: bool) -> Finding {
     let part = format!("indexes.{name}");
     let projection = if notes { wire.projection(name, index) } else { wire.read_projection(name, index) };
-    let sampled = async {
-        projection.check().await?;
-        projection.sample().await
-    };
-    match sampled.await {
+    if let Err(error) = projection.check().await {
+        return Finding::failed(part, "projection", &error);
+    }
+    let runs = format!("{} runs", index.projection.path.display());
+    match projection.sample().await {
         Ok(document) => match document.and_then(|document| misfit(name, index, &document)) {
             Some(error) => Finding::failed(part, "projection", &error),
-            None => Finding::ok(part, "projection", format!("{} runs", index.projection.path.display())),
+            None => Finding::ok(part, "projection", runs),
         },
+        // To find any row may take long where many make one document.
+        Err(error) if error.remedy() == Remedy::Retry => {
+            Finding::ok(part, "projection", format!("{runs}; no document of it was looked at, which takes too long"))
+        }
+        Err(error) if error.remedy() == Remedy::Park => {
+            Finding::warning(part, "projection", format!("{runs}, and not for every row: {error}"))
+        }
         Err(error) => Finding::failed(part, "projection", &error),
     }
 }
