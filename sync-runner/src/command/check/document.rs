@@ -10,6 +10,11 @@ pub(super) fn refused_fields(mapping: &str, document: &Value) -> Vec<String> {
     refused
 }
 
+/// Whether the document has this field. A path is written out, or as one name: both mean the same.
+pub(super) fn has_field(document: &Value, path: &str) -> bool {
+    document.get(path).is_some() || path.split('.').try_fold(document, |inside, step| inside.get(step)).is_some()
+}
+
 fn look(path: &str, mapping: &Value, document: &Value, is_strict: bool, refused: &mut Vec<String>) {
     let is_strict = mapping.get("dynamic").map_or(is_strict, |dynamic| dynamic == "strict");
     match document {
@@ -22,13 +27,22 @@ fn look(path: &str, mapping: &Value, document: &Value, is_strict: bool, refused:
                     // Its own type says what may be inside.
                     Some(field) if field.get("properties").is_none() => {}
                     Some(field) => look(&path, field, value, is_strict, refused),
-                    None if is_strict && !refused.contains(&path) => refused.push(path),
+                    // Elasticsearch reads a dot as a path, on either side; that is left to it.
+                    None if is_strict && !is_dotted(mapping, name) && !refused.contains(&path) => refused.push(path),
                     None => {}
                 }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// Whether this name holds a path, or begins one that the mapping has as a single name.
+fn is_dotted(mapping: &Value, name: &str) -> bool {
+    let names =
+        mapping.get("properties").and_then(Value::as_object).into_iter().flat_map(|properties| properties.keys());
+    name.contains('.')
+        || names.into_iter().any(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
 #[cfg(test)]
@@ -46,5 +60,18 @@ mod tests {
         });
         assert_eq!(refused_fields(mapping, &document), ["more", "place.zip"]);
         assert_eq!(refused_fields("{}", &document), Vec::<String>::new(), "fields are guessed");
+    }
+
+    #[test]
+    fn a_path_may_be_written_as_one_name_in_the_mapping_and_in_the_document() {
+        let dotted = r#"{"mappings":{"dynamic":"strict","properties":{"place.city":{"type":"keyword"}}}}"#;
+        let nested =
+            r#"{"mappings":{"dynamic":"strict","properties":{"place":{"properties":{"city":{"type":"keyword"}}}}}}"#;
+        for document in [json!({"place.city": "x"}), json!({"place": {"city": "x"}})] {
+            assert!(has_field(&document, "place.city") && !has_field(&document, "place.zip"), "{document}");
+            for mapping in [dotted, nested] {
+                assert_eq!(refused_fields(mapping, &document), Vec::<String>::new(), "{document}");
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use sync_core::adapter::postgres::{Postgres, SearchIndexes, pending};
 use sync_core::{Error, ErrorKind, Remedy};
 
 use super::any;
-use super::document::refused_fields;
+use super::document::{has_field, refused_fields};
 use super::finding::Finding;
 use crate::cli::RoleName;
 use crate::config::{Config, Index, Searchable, SyncedAt};
@@ -260,8 +260,8 @@ fn misfit(name: &str, index: &Index, document: &str) -> Option<Error> {
             refused.join(", ")
         ));
     }
-    let key = index.search.as_ref()?.fields.key().to_owned();
-    if document.get(&key).is_none() {
+    let key = index.search.as_ref()?.fields.key();
+    if !has_field(&document, key) {
         return wrong(format!("its documents have no field {key:?}, which indexes.{name}.search.key names; add it"));
     }
     None
