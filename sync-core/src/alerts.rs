@@ -6,13 +6,14 @@
 //!  observation ──thresholds──▶ conditions (begun, over) ──lease: one process──▶ handlers ──▶ told
 //! ```
 
+mod condition;
 mod conditions;
 mod letters;
 mod observation;
 mod plan;
 mod watch;
 
-pub use self::conditions::{Condition, Thresholds};
+pub use self::condition::{Condition, Thresholds};
 pub use self::letters::{Alerts, AlertsConfig};
 pub use self::observation::{Health, Moment, Observation, ObservedIndex};
 pub use self::watch::ConditionWatch;

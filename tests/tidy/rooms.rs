@@ -125,6 +125,7 @@ fn decisions_neither_wait_nor_look_at_a_clock() {
     let doing = ["async", "await", "Instant", "SystemTime", "tokio", "rand", "fs", "net", "thread"];
     let pure = [
         "sync-core/src/policy",
+        "sync-core/src/alerts/condition.rs",
         "sync-core/src/alerts/conditions.rs",
         "sync-core/src/indexer/batch.rs",
         "sync-core/src/indexer/failure.rs",

@@ -1,4 +1,4 @@
-//! Which conditions of the pipeline people are told of, and when. Pure.
+//! How the conditions of the pipeline stand, and what of them people have yet to be told. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,107 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::condition::{Condition, Thresholds};
 use super::observation::{Health, Moment, Observation};
-use crate::port::{ConditionAlert, ConditionState, Severity};
-
-/// From when on people are told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Thresholds {
-    /// A change that is not in the index for longer.
-    pub sync_lag: Duration,
-    /// The same, where it is only noticed.
-    pub sync_lag_noticed: Duration,
-    /// More searches in a minute that the database answers.
-    pub fallbacks_per_minute: f64,
-    /// More dead letters.
-    pub dead_letters: u64,
-    /// More messages of a topic that are not indexed.
-    pub consumer_lag: u64,
-    /// How long the cluster, and a lag that is only noticed, may be so before people are told.
-    pub hold: Duration,
-    /// How long a condition has to be over before people are told that it is.
-    pub settle: Duration,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            sync_lag: Duration::from_secs(300),
-            sync_lag_noticed: Duration::from_secs(60),
-            fallbacks_per_minute: 10.0,
-            dead_letters: 100,
-            consumer_lag: 10_000,
-            hold: Duration::from_secs(60),
-            settle: Duration::from_secs(60),
-        }
-    }
-}
-
-/// What may be wrong with the pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
-    /// The cluster of an index is not green, or does not answer.
-    SearchIndexUnhealthy,
-    /// A change is not in an index for long.
-    SyncLagHigh,
-    /// The same, for not so long.
-    SyncLagNoticed,
-    /// PostgreSQL answers many searches of an index.
-    FallbackActivated,
-    /// There are many dead letters.
-    DeadLettersGrowing,
-    /// Many messages of a topic are not indexed.
-    ConsumerLagHigh,
-}
-
-impl Condition {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::SearchIndexUnhealthy,
-        Self::SyncLagHigh,
-        Self::SyncLagNoticed,
-        Self::FallbackActivated,
-        Self::DeadLettersGrowing,
-        Self::ConsumerLagHigh,
-    ];
-
-    /// Its name, as rules and runbook have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SearchIndexUnhealthy => "SearchIndexUnhealthy",
-            Self::SyncLagHigh => "SyncLagHigh",
-            Self::SyncLagNoticed => "SyncLagNoticed",
-            Self::FallbackActivated => "FallbackActivated",
-            Self::DeadLettersGrowing => "DeadLettersGrowing",
-            Self::ConsumerLagHigh => "ConsumerLagHigh",
-        }
-    }
-
-    /// How grave it is.
-    const fn severity(self) -> Severity {
-        match self {
-            Self::SearchIndexUnhealthy | Self::DeadLettersGrowing => Severity::Critical,
-            Self::SyncLagHigh | Self::FallbackActivated | Self::ConsumerLagHigh => Severity::Warning,
-            Self::SyncLagNoticed => Severity::Info,
-        }
-    }
-
-    /// How long it may be met before people are told.
-    const fn hold(self, thresholds: &Thresholds) -> Duration {
-        match self {
-            Self::SearchIndexUnhealthy | Self::SyncLagNoticed => thresholds.hold,
-            Self::SyncLagHigh | Self::FallbackActivated | Self::DeadLettersGrowing | Self::ConsumerLagHigh => {
-                Duration::ZERO
-            }
-        }
-    }
-
-    /// Whether only the process that sees it can tell of it: its own searches fell back.
-    const fn is_local(self) -> bool {
-        matches!(self, Self::FallbackActivated)
-    }
-}
+use crate::port::{ConditionAlert, ConditionState};
 
 /// One condition, about one index or all.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::conditions::{Condition, Conditions, Thresholds};
+use super::condition::{Condition, Thresholds};
+use super::conditions::Conditions;
 use super::observation::{Moment, Observation};
 use crate::error::Remedy;
 use crate::port::{Alert, AlertHandler, ConditionAlert, ConditionState, Leases};
