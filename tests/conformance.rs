@@ -5,5 +5,6 @@ mod elasticsearch_sink;
 mod host_names;
 mod kafka_bus;
 mod kafka_transactor;
+mod local_index;
 mod postgres;
 mod searchers;

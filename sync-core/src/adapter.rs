@@ -8,6 +8,8 @@ pub mod elasticsearch;
 mod hosts_directory;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "local-index")]
+pub mod local_index;
 mod log_alerts;
 pub mod memory;
 #[cfg(feature = "otlp")]

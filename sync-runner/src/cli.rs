@@ -229,11 +229,14 @@ pub(crate) struct SearchIndexesArgs {
 
 /// For `demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sync-runner demo --jobs 10000")]
+#[command(after_help = "Examples:\n  sync-runner demo\n  sync-runner demo --jobs 10000 --stay")]
 pub(crate) struct DemoArgs {
     /// About how many jobs to write.
     #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) jobs: u64,
+    /// Stays up afterwards, writes a job every second and answers searches, until it is interrupted.
+    #[arg(long)]
+    pub(crate) stay: bool,
 }
 
 /// For `completions`.

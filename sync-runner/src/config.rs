@@ -10,6 +10,7 @@ mod index;
 mod indexer;
 mod kafka;
 mod layers;
+mod local_index;
 mod log;
 mod postgres;
 mod problem;
@@ -31,12 +32,13 @@ pub(crate) use self::admin::Admin;
 pub(crate) use self::alerts::Alerts;
 pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
 pub(crate) use self::index::{Index, SourceFile, SyncedAt};
-pub(crate) use self::indexer::{Indexer, Retries};
+pub(crate) use self::indexer::{Indexer, Retries, Sink};
 pub(crate) use self::kafka::{Kafka, Mechanism, Security};
 use self::layers::Layers;
 pub(crate) use self::layers::Sources;
+pub(crate) use self::local_index::LocalIndex;
 pub(crate) use self::log::{Format, Log};
-pub(crate) use self::postgres::Postgres;
+pub(crate) use self::postgres::{Postgres, PostgresUrl};
 use self::problem::Problem;
 pub(crate) use self::problem::Problems;
 pub(crate) use self::quantity::{parse_duration, show_duration};
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) kafka: Kafka,
     /// The cluster that holds the indexes.
     pub(crate) elasticsearch: Elasticsearch,
+    /// Where the indexes are when there is none.
+    pub(crate) local_index: LocalIndex,
     /// Bus to index.
     pub(crate) indexer: Indexer,
     /// The indexes by name.
@@ -113,12 +117,15 @@ impl Config {
     /// The configuration, every key that is known, and what is wrong.
     fn read_layers(layers: Layers, base: PathBuf) -> (Self, BTreeSet<String>, Vec<Problem>) {
         let mut reader = Reader::new(layers, base);
+        let kafka = Kafka::read(reader.section("kafka"));
+        let elasticsearch = Elasticsearch::read(reader.section("elasticsearch"));
         let mut config = Self {
             postgres: Postgres::read(reader.section("postgres")),
-            relay: Relay::read(reader.section("relay")),
-            kafka: Kafka::read(reader.section("kafka")),
-            elasticsearch: Elasticsearch::read(reader.section("elasticsearch")),
-            indexer: Indexer::read(reader.section("indexer")),
+            relay: Relay::read(reader.section("relay"), !kafka.brokers.is_empty()),
+            indexer: Indexer::read(reader.section("indexer"), !elasticsearch.urls.is_empty()),
+            kafka,
+            elasticsearch,
+            local_index: LocalIndex::read(reader.section("local_index")),
             indexes: BTreeMap::new(),
             reconcile: Reconcile::read(reader.section("reconcile")),
             search: Search::read(reader.section("search")),
@@ -137,8 +144,15 @@ impl Config {
             }
             config.indexes.insert(name, index);
         }
-        if config.relay.bus == Bus::Direct {
-            config.check_direct(reader.section("relay"));
+        match config.relay.bus {
+            Bus::Direct => config.check_direct(reader.section("relay")),
+            Bus::Kafka if config.kafka.brokers.is_empty() => {
+                reader.section("kafka").problem("brokers", "is missing: relay.bus is \"kafka\"");
+            }
+            Bus::Kafka => {}
+        }
+        if config.indexer.sink == Sink::Elasticsearch && config.elasticsearch.urls.is_empty() {
+            reader.section("elasticsearch").problem("url", "is missing: indexer.sink is \"elasticsearch\"");
         }
         let (known, problems) = reader.finish();
         (config, known, problems)
@@ -149,7 +163,7 @@ impl Config {
     /// Without a broker, a topic has one reader, and an event nobody reads has nowhere to go.
     fn check_direct(&self, mut relay: Section<'_>) {
         if self.relay.delivery == Delivery::ExactlyOnce {
-            let why = "\"exactly_once\" keeps the position in Kafka, so it needs bus = \"kafka\"";
+            let why = "\"exactly_once\" keeps the position in Kafka, so it needs Kafka: set kafka.brokers";
             relay.problem("delivery", why);
         }
         let mut followed: BTreeMap<&str, &str> = BTreeMap::new();
@@ -158,14 +172,16 @@ impl Config {
                 let topic = &index.topic;
                 relay.problem(
                     "bus",
-                    format!("indexes {other} and {name} both follow topic {topic:?}; that needs bus = \"kafka\""),
+                    format!(
+                        "indexes {other} and {name} both follow topic {topic:?}; that needs Kafka: set kafka.brokers"
+                    ),
                 );
             }
         }
         for topic in self.relay.topics.iter().flatten().filter(|topic| !followed.contains_key(topic.as_str())) {
             relay.problem(
                 "topics",
-                format!("no index follows {topic:?}, and bus = \"direct\" has nowhere else to put it"),
+                format!("no index follows {topic:?}, and without Kafka there is nowhere else to put it"),
             );
         }
     }

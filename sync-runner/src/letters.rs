@@ -110,7 +110,7 @@ impl LetterDesk {
             );
             return Ok(Tried::Impossible(Error::new(ErrorKind::Configuration, what)));
         };
-        match replay(kept, &its.projection, &its.sink, &self.letters, &*wire::clock()).await {
+        match replay(kept, &its.projection, &*its.sink, &self.letters, &*wire::clock()).await {
             Ok(Replayed::Done) => Ok(Tried::Done),
             Ok(Replayed::Refused(error)) => Ok(Tried::ParkedAnew(error, self.newer(kept).await?)),
             Err(error) => its_fault(error),

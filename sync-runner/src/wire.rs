@@ -1,6 +1,7 @@
 //! The only file that knows every adapter: makes of the configuration what the rooms and the commands work with.
 
 mod bus_ends;
+mod index_ends;
 mod indexers;
 mod reindexes;
 mod repairs;
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::elasticsearch::{self, ClusterReport, ElasticsearchSink, IndexConfig};
+use sync_core::adapter::elasticsearch::{self, ClusterReport};
 use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
+use sync_core::adapter::local_index::{LocalIndexes, LocalReport};
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource,
@@ -30,10 +32,12 @@ use sync_core::port::{AlertHandler, Clock, Source, Tracer};
 use sync_core::relay::{Relay, RelayConfig};
 
 use self::bus_ends::BusEnds;
+use self::index_ends::IndexEnds;
+pub(crate) use self::index_ends::IndexSink;
 pub(crate) use self::indexers::{IndexerOf, IndexersOf};
 pub(crate) use self::repairs::Replayer;
 pub(crate) use self::workspaces::WorkspacesOf;
-use crate::config::{Bus, Config, Delivery, Index, Retries};
+use crate::config::{Bus, Config, Delivery, Index, Retries, Sink};
 
 /// How long telling the last traces may take.
 const LAST_TRACES: Duration = Duration::from_secs(2);
@@ -53,6 +57,7 @@ pub(crate) struct Wire<'a> {
     config: &'a Config,
     database: Postgres,
     direct: DirectBus,
+    local: LocalIndexes,
     holder: String,
     tracer: Option<Arc<OtlpTracer>>,
 }
@@ -76,14 +81,16 @@ impl<'a> Wire<'a> {
         let settings = settings::postgres(self.config);
         let pool_size = settings.pool_size.min(LOOKING);
         let looking = Self::on(Postgres::new(&PostgresConfig { pool_size, ..settings })?, self.config)?;
-        Ok(Self { holder: self.holder.clone(), tracer: self.tracer.clone(), ..looking })
+        let (holder, tracer, local) = (self.holder.clone(), self.tracer.clone(), self.local.clone());
+        Ok(Self { holder, tracer, local, ..looking })
     }
 
     fn on(database: Postgres, config: &'a Config) -> Result<Self, Error> {
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
         let all: Vec<_> = topics(config).into_iter().flat_map(|topic| with_retry_topics(config, topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
-        Ok(Self { config, database, direct, holder: holder(), tracer: None })
+        let local = LocalIndexes::new(&config.local_index.directory);
+        Ok(Self { config, database, direct, local, holder: holder(), tracer: None })
     }
 
     /// Where it is told what is done for traced transactions, if anywhere.
@@ -183,7 +190,7 @@ impl<'a> Wire<'a> {
             // A group of its own for each index: two of them may follow one topic.
             group: format!("{}-{name}", self.config.kafka.group),
             projection: Arc::new(self.projection(name, index)),
-            sink: Arc::new(self.sink(name, index)?),
+            sink: self.sink(name, index)?.inventory(),
             letters: Arc::new(self.dead_letters()),
             clock: clock(),
             bus: self.bus(),
@@ -282,8 +289,23 @@ impl<'a> Wire<'a> {
     ///
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
-    pub(crate) fn sink(&self, name: &str, index: &Index) -> Result<ElasticsearchSink, Error> {
-        ElasticsearchSink::new(&settings::elasticsearch(self.config), index_config(name, index))
+    pub(crate) fn sink(&self, name: &str, index: &Index) -> Result<IndexSink, Error> {
+        self.index_ends().sink(name, index)
+    }
+
+    fn index_ends(&self) -> IndexEnds {
+        match self.config.indexer.sink {
+            Sink::Elasticsearch => IndexEnds::Elasticsearch(Box::new(settings::elasticsearch(self.config))),
+            Sink::Local => IndexEnds::Local(self.local.clone()),
+        }
+    }
+
+    /// How the directory of the indexes is.
+    ///
+    /// # Errors
+    /// `Configuration`, `Denied`, `Unavailable`.
+    pub(crate) async fn local_indexes(&self) -> Result<LocalReport, Error> {
+        self.local.check().await
     }
 
     /// How the cluster is.
@@ -329,10 +351,6 @@ fn retries(config: &Config) -> RetryPolicy {
 fn with_retry_topics(config: &Config, topic: &str) -> impl Iterator<Item = String> {
     let retries = retries(config).delays().into_iter().map(|delay| retry_topic(topic, delay));
     std::iter::once(topic.to_owned()).chain(retries)
-}
-
-fn index_config(name: &str, index: &Index) -> IndexConfig {
-    IndexConfig { name: name.to_owned(), alias: index.alias.clone(), mapping: index.mapping_text().to_owned() }
 }
 
 fn topics(config: &Config) -> BTreeSet<&str> {

@@ -11,7 +11,7 @@ use sync_core::query::{Cursor, Query};
 use sync_core::testkit::conformance::{self, SearcherHarness};
 use sync_core::testkit::{searched_documents, searched_fields, searched_queries};
 
-use crate::support::searched::{Index, Table, Written, keyed};
+use crate::support::searched::{Directory, Index, Table, Written, keyed};
 
 struct Memory {
     sink: Arc<MemorySink>,
@@ -61,6 +61,11 @@ async fn an_index_of_elasticsearch_keeps_every_promise_of_a_searcher() {
 }
 
 #[tokio::test]
+async fn an_index_in_a_directory_keeps_every_promise_of_a_searcher() {
+    conformance::searcher(async || Directory::new().await).await;
+}
+
+#[tokio::test]
 async fn rows_in_postgresql_keep_every_promise_of_a_searcher() {
     conformance::searcher(async || Table::new().await).await;
 }
@@ -80,16 +85,22 @@ async fn walk(searcher: &dyn Searcher, query: &Query) -> (Vec<String>, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn for_two_hundred_queries_index_and_database_find_the_same_in_the_same_order() {
     let (index, table, memory) = (Index::new().await, Table::new().await, Memory::new());
+    let directory = Directory::new().await;
     let documents = searched_documents(11, 300);
     index.put(&documents).await;
     table.put(&documents).await;
     memory.put(&documents).await;
+    // In more segments than one.
+    for some in documents.chunks(70) {
+        directory.put(some).await;
+    }
     let mut found = 0;
     for (text, query) in searched_queries(11, 200) {
         let expected = walk(memory.searcher(), &query).await;
         found += usize::from(!expected.0.is_empty() && expected.0.len() < documents.len());
         // The index knows dates by the millisecond, and memory and database by the microsecond.
         let [index, table] = [walk(index.searcher(), &query).await, walk(table.searcher(), &query).await];
+        assert_eq!(walk(directory.searcher(), &query).await, expected, "the directory: {text}");
         assert_eq!(index, expected, "Elasticsearch: {text}");
         assert_eq!(table, expected, "PostgreSQL: {text}");
     }

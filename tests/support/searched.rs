@@ -10,12 +10,14 @@ use sync_core::Version;
 use sync_core::adapter::elasticsearch::{
     ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig, ElasticsearchSink, IndexConfig,
 };
+use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, PostgresSearcherConfig};
 use sync_core::port::{Outcome, Searcher, Sink, Write};
 use sync_core::testkit::conformance::SearcherHarness;
 use sync_core::testkit::{
     ElasticsearchScratch, SEARCHED_MAPPING, SEARCHED_PROJECTION, SEARCHED_TABLE, searched_fields,
 };
+use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use super::postgres::fresh_outbox;
@@ -61,6 +63,51 @@ fn searcher(urls: Vec<String>, alias: String, budget: Duration, attempt: Duratio
     let cluster = ElasticsearchConfig { urls, ..ElasticsearchConfig::default() };
     ElasticsearchSearcher::new(&cluster, ElasticsearchSearcherConfig { alias, budget, attempt }, searched_fields())
         .unwrap()
+}
+
+/// In a directory of this machine.
+pub struct Directory {
+    _files: TempDir,
+    sink: LocalSink,
+    searcher: LocalSearcher,
+    written: Written,
+}
+
+impl Directory {
+    /// Of its own.
+    pub async fn new() -> Self {
+        let files = TempDir::new().unwrap();
+        let indexes = LocalIndexes::new(files.path());
+        let [name, alias] = ["jobs", "notes"].map(str::to_owned);
+        let config = LocalIndexConfig { name, alias, mapping: SEARCHED_MAPPING.to_owned() };
+        let sink = LocalSink::new(&indexes, config.clone()).unwrap();
+        sink.prepare().await.unwrap();
+        let searcher = LocalSearcher::new(&indexes, config, searched_fields()).unwrap();
+        Self { _files: files, sink, searcher, written: Written::default() }
+    }
+}
+
+#[async_trait]
+impl SearcherHarness for Directory {
+    fn searcher(&self) -> &dyn Searcher {
+        &self.searcher
+    }
+
+    async fn put(&self, documents: &[Json]) {
+        self.written.write(&self.sink, keyed(documents)).await;
+    }
+
+    async fn delete(&self, key: &str) {
+        self.written.write(&self.sink, vec![(key.to_owned(), None)]).await;
+    }
+
+    async fn put_unseen(&self, _: &Json) -> bool {
+        false
+    }
+
+    async fn version(&self, key: &str) -> Version {
+        self.written.version(key)
+    }
 }
 
 /// What is searched of the notes, made by a projection.

@@ -33,7 +33,7 @@ const KNOWS: [(&str, &[&str]); 17] = [
 ];
 
 /// A client crate, and the adapters that may name it.
-const CLIENTS: [(&str, &[&str]); 12] = [
+const CLIENTS: [(&str, &[&str]); 13] = [
     ("tokio_postgres", &["postgres"]),
     ("deadpool_postgres", &["postgres"]),
     ("tokio_postgres_rustls", &["postgres"]),
@@ -46,6 +46,7 @@ const CLIENTS: [(&str, &[&str]); 12] = [
     ("bollard", &["docker"]),
     ("opentelemetry", &["otlp"]),
     ("opentelemetry_sdk", &["otlp"]),
+    ("tantivy", &["local_index"]),
 ];
 
 /// The paths a file of the core names outside its tests.

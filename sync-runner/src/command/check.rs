@@ -3,7 +3,9 @@
 mod document;
 mod elasticsearch;
 mod finding;
+mod indexes;
 mod kafka;
+mod local_index;
 mod postgres;
 mod workspaces;
 
@@ -54,7 +56,7 @@ pub(super) async fn check(config: &Config, args: &CheckArgs) -> Result<Exit, Fai
         },
         async {
             if any(roles, &AT_INDEXES) {
-                in_time("elasticsearch", elasticsearch::check(config, &wire, roles)).await
+                in_time("indexes", indexes::check(config, &wire, roles)).await
             } else {
                 Vec::new()
             }

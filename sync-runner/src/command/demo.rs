@@ -1,5 +1,7 @@
-//! `demo`: the whole way on the configured servers, in a database, a topic and an index of its own.
+//! `demo`: the whole way on the configured servers, in a database, a topic and an index of its own. What is not configured it
+//! does without: no broker, an index in a directory, a PostgreSQL that goes with it.
 
+mod private_postgres;
 mod scene;
 mod story;
 mod workload;
@@ -7,7 +9,7 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use sync_core::indexer::IndexerProgress;
-use sync_core::port::{Searcher, Sink};
+use sync_core::port::Searcher;
 use sync_core::query::{Order, Query};
 use sync_core::relay::RelayProgress;
 use sync_core::repair::{Comparison, compare};
@@ -32,26 +34,41 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) async fn demo(config: &Config, args: &DemoArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     let scene = Scene::set(config).await?;
+    let played = play(&scene, args, began).await;
+    scene.close().await;
+    played
+}
+
+async fn play(scene: &Scene, args: &DemoArgs, began: Instant) -> Result<Exit, Failure> {
     let mut story = Story;
-    story.scene(&scene)?;
+    story.scene(scene)?;
     let wire = Wire::new(&scene.config)?;
-    let roles = [RoleName::Relay, RoleName::Indexer];
-    let (roles, progress) = super::run::start(&wire, &scene.config, &roles)?;
+    let roles: &[_] = if args.stay {
+        &[RoleName::Relay, RoleName::Indexer, RoleName::Search]
+    } else {
+        &[RoleName::Relay, RoleName::Indexer]
+    };
+    let (roles, progress) = super::run::start(&wire, &scene.config, roles)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
-    story.running(&scene)?;
+    story.running(scene)?;
     let acts = async {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Err(Error::new(ErrorKind::Unavailable, "stopped before the end").into()),
-            outcome = act(&wire, &scene, args, &progress, &mut story) => outcome,
+            outcome = act(&wire, scene, args, &progress, &mut story) => outcome,
         };
+        if args.stay && matches!(outcome, Ok(true)) {
+            story.staying(scene)?;
+            let writing = workload::go_on(&scene.database);
+            shutdown.run_until_cancelled(writing).await.unwrap_or(Ok(()))?;
+        }
         shutdown.cancel();
         outcome
     };
     let (ended, outcome) = tokio::join!(tasks::run_all(roles, &shutdown), acts);
     let equal = outcome?;
     ended?;
-    story.end(&scene, began.elapsed())?;
+    story.end(scene, began.elapsed())?;
     Ok(if equal { Exit::Success } else { Exit::Failed })
 }
 
@@ -80,10 +97,10 @@ async fn act(
 
     let committed = Instant::now();
     let projection = wire.projection(scene::INDEX, scene.index());
-    let sink = wire.sink(scene::INDEX, scene.index())?;
+    let sink = wire.sink(scene::INDEX, scene.index())?.inventory();
     let agree = async {
         loop {
-            match compare(&projection, &sink).await {
+            match compare(&projection, &*sink).await {
                 Ok(comparison) if comparison.is_equal() => return Ok(comparison),
                 Err(error) if error.remedy() != Remedy::Retry => return Err(error),
                 Ok(_) | Err(_) => sleep(Duration::from_millis(50)).await,
@@ -96,11 +113,11 @@ async fn act(
         error = telling => Err(error),
     };
     let Some(comparison) = agreed? else {
-        let comparison = compare(&projection, &sink).await?;
-        story.differs(&comparison, PATIENCE)?;
+        let comparison = compare(&projection, &*sink).await?;
+        story.differs(scene, &comparison, PATIENCE)?;
         return Ok(false);
     };
-    story.equal(&comparison, committed.elapsed(), sink.count().await?)?;
+    story.equal(scene, &comparison, committed.elapsed(), sink.count().await?)?;
     search(wire, scene, story).await?;
     Ok(true)
 }

@@ -55,19 +55,19 @@ pub(super) async fn reindex(config: &Config, args: &ReindexArgs) -> Result<Exit,
         }
         let mapping = given.unwrap_or_else(|| index.mapping_text().to_owned());
         let indexes = wire.concrete_indexes(name, index, &mapping).map_err(|error| of_mapping(args, error))?;
-        let of = begin_reindex(name, &index.topic, &mapping, &reindexes, &indexes).await?;
+        let of = begin_reindex(name, &index.topic, &mapping, &reindexes, &*indexes).await?;
         return go_on(&wire, (name, index), args, &of).await;
     };
     let of = held(&reindexes, &of).await?;
     let indexes = wire.concrete_indexes(name, index, &of.about.mapping)?;
     if rollback {
-        let of = turn_reindex_back(&of, &reindexes, &indexes).await?;
+        let of = turn_reindex_back(&of, &reindexes, &*indexes).await?;
         return go_on(&wire, (name, index), args, &of).await;
     }
     let decided = if finish {
-        finish_reindex(&of, &reindexes, &indexes).await?
+        finish_reindex(&of, &reindexes, &*indexes).await?
     } else if abort {
-        abort_reindex(&of, &reindexes, &indexes, &wire.runs()).await?
+        abort_reindex(&of, &reindexes, &*indexes, &wire.runs()).await?
     } else {
         let problem = not_to_go_on(&of, given.as_deref());
         if problem.is_none() && of.phase != ReindexPhase::Switched {

@@ -77,8 +77,8 @@ fn refuse_what_cannot_work(config: &Config, roles: &[RoleName]) -> Result<(), Pr
     if config.relay.bus == Bus::Direct && relays != indexes {
         return Err(Problems::one(
             "relay.bus",
-            "relay.bus = \"direct\" has no broker between the roles, so they run in one process: leave out --roles, or \
-             set relay.bus to \"kafka\"",
+            "there is no broker between relay and indexer (relay.bus is \"direct\"), so they run in one process: leave out \
+             --roles, or set kafka.brokers",
         ));
     }
     if indexes && config.indexes.is_empty() {

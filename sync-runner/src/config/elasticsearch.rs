@@ -9,7 +9,7 @@ use super::secret::Secret;
 /// Where Elasticsearch is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Elasticsearch {
-    /// Addresses of nodes; without credentials, those have settings of their own.
+    /// Addresses of nodes; without credentials, those have settings of their own. None where there is no cluster.
     pub(crate) urls: Vec<String>,
     /// How to be let in.
     pub(crate) credentials: Option<Credentials>,
@@ -35,12 +35,7 @@ pub(crate) enum Credentials {
 
 impl Default for Elasticsearch {
     fn default() -> Self {
-        Self {
-            urls: vec!["http://localhost:9200".to_owned()],
-            credentials: None,
-            ca_file: None,
-            request_timeout: Duration::from_secs(30),
-        }
+        Self { urls: Vec::new(), credentials: None, ca_file: None, request_timeout: Duration::from_secs(30) }
     }
 }
 

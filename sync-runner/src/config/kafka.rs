@@ -9,7 +9,7 @@ use super::secret::Secret;
 /// Where Kafka is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Kafka {
-    /// `host:port` of some brokers; the others are learnt from them.
+    /// `host:port` of some brokers; the others are learnt from them. None where there is no Kafka.
     pub(crate) brokers: Vec<String>,
     /// How the connection is protected.
     pub(crate) security: Security,
@@ -104,7 +104,7 @@ pub(crate) struct Topics {
 impl Default for Kafka {
     fn default() -> Self {
         Self {
-            brokers: vec!["localhost:9092".to_owned()],
+            brokers: Vec::new(),
             security: Security::Plaintext,
             ca_file: None,
             certificate_file: None,

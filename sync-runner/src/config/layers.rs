@@ -12,6 +12,9 @@ use super::problem::{Origin, Problem};
 /// Environment variables that start with this are settings: `SYNC__POSTGRES__POOL_SIZE` is `postgres.pool_size`.
 const PREFIX: &str = "SYNC__";
 
+/// What many programs take the database from: it loses against all that is meant for this one.
+const DATABASE_URL: &str = "DATABASE_URL";
+
 /// Keys below this are another program's and hold dots of their own.
 const PROPERTIES: &str = "kafka.properties.";
 
@@ -61,7 +64,7 @@ pub(super) type Layers = BTreeMap<String, Given>;
 pub(crate) struct Sources {
     /// The configuration file, as it was named, and its text.
     pub(crate) file: Option<(PathBuf, String)>,
-    /// The environment; variables that do not start with `SYNC__` are none of ours.
+    /// The environment; of variables that do not start with `SYNC__`, `DATABASE_URL` alone is looked at.
     pub(crate) variables: Vec<(OsString, OsString)>,
     /// The arguments of `--set`, `section.key=value` each.
     pub(crate) flags: Vec<String>,
@@ -78,6 +81,13 @@ impl Sources {
     pub(super) fn lay(&self) -> (Layers, Vec<Problem>) {
         let mut layers = Layers::new();
         let mut problems = Vec::new();
+        if let Some((_, url)) = self.variables.iter().find(|(name, _)| name == DATABASE_URL) {
+            let origin = Origin::Variable(DATABASE_URL.to_owned());
+            layers.insert(
+                "postgres.url".to_owned(),
+                Given { value: Value::Raw(url.to_string_lossy().into_owned()), origin },
+            );
+        }
         if let Some((path, text)) = &self.file {
             read_file(path, text, &mut layers, &mut problems);
         }
@@ -190,6 +200,21 @@ mod tests {
             ]
         );
         assert_eq!(layers["a.z"].value, Value::Raw("3".to_owned()));
+    }
+
+    #[test]
+    fn the_database_of_the_environment_is_taken_where_nothing_else_is_said() {
+        let url = |file, variables: &[(&str, &str)]| {
+            let (layers, _) = sources(file, variables, &[]).lay();
+            layers.get("postgres.url").map(|given| (given.value.to_string(), given.origin.to_string()))
+        };
+        let theirs = ("DATABASE_URL", "postgres://theirs");
+        let told = (r#""postgres://theirs""#.to_owned(), "environment variable DATABASE_URL".to_owned());
+        assert_eq!(url("", &[theirs]), Some(told));
+        assert!(url("[postgres]\nurl = \"postgres://ours\"\n", &[theirs]).is_some_and(|(url, _)| url.contains("ours")));
+        assert!(
+            url("", &[("SYNC__POSTGRES__URL", "postgres://ours"), theirs]).is_some_and(|(url, _)| url.contains("ours"))
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::secret::Secret;
 pub(crate) struct Postgres {
     /// Its address.
     pub(crate) url: PostgresUrl,
+    /// It was named, and is not the one that is taken otherwise.
+    pub(crate) is_named: bool,
     /// Takes the place of a password in the URL.
     pub(crate) password: Option<Secret>,
     /// PEM file of the certificate authorities to trust instead of the system's.
@@ -32,6 +34,7 @@ impl Default for Postgres {
                 shown: "postgres@localhost:5432/postgres".to_owned(),
                 hosts: Hosts { count: 1, finds_primary: false },
             },
+            is_named: false,
             password: None,
             ca_file: None,
             pool_size: 8,
@@ -45,6 +48,7 @@ impl Postgres {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
         Self {
+            is_named: section.has("url"),
             url: section.secret_text("url", PostgresUrl::parse).unwrap_or(default.url),
             password: section.secret("password"),
             ca_file: section.path("ca_file"),
@@ -80,7 +84,7 @@ const SSLMODE: &str = "sslmode=disable, prefer or require: certificates are veri
 const ATTRS: &str = "target_session_attrs=read-write, which finds the primary among several hosts, or any";
 
 impl PostgresUrl {
-    pub(super) fn parse(url: String) -> Result<Self, &'static str> {
+    pub(crate) fn parse(url: String) -> Result<Self, &'static str> {
         let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         let rest = rest.ok_or(EXPECTED)?;
         let (credentials, place) = rest.split_once('@').unwrap_or(("", rest));

@@ -66,7 +66,7 @@ impl Default for Relay {
     fn default() -> Self {
         Self {
             subscription: "search".to_owned(),
-            bus: Bus::Kafka,
+            bus: Bus::Direct,
             delivery: Delivery::AtLeastOnce,
             namespace: "sync".to_owned(),
             positions_topic: "sync-relay-positions".to_owned(),
@@ -83,11 +83,13 @@ impl Default for Relay {
 }
 
 impl Relay {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    /// Where nothing is said of the bus, it is Kafka when there are brokers.
+    pub(super) fn read(mut section: Section<'_>, has_brokers: bool) -> Self {
         let default = Self::default();
+        let bus = if has_brokers { Bus::Kafka } else { default.bus };
         Self {
             subscription: section.text("subscription").unwrap_or(default.subscription),
-            bus: section.choice("bus").unwrap_or(default.bus),
+            bus: section.choice("bus").unwrap_or(bus),
             delivery: section.choice("delivery").unwrap_or(default.delivery),
             namespace: section.text("namespace").unwrap_or(default.namespace),
             positions_topic: section.text("positions_topic").unwrap_or(default.positions_topic),

@@ -193,23 +193,26 @@ fn the_direct_bus_is_refused_where_it_could_not_carry_everything() {
     fs::write(&sql, "select 1").unwrap();
     let index = |name: &str, topic: &str| format!("[indexes.{name}]\ntopic = \"{topic}\"\nprojection = {sql:?}\n");
     let with = |relay: &str| read(&format!("{relay}{}{}", index("a", "x"), index("b", "x")));
-    assert!(with("[relay]\nbus = \"kafka\"\ntopics = \"x,y\"\n").is_ok());
+    assert!(with("[kafka]\nbrokers = \"a:1\"\n[relay]\ntopics = \"x,y\"\n").is_ok());
     let problems = with("[relay]\nbus = \"direct\"\ntopics = \"x,y\"\n").unwrap_err();
     assert_eq!(
         problems,
         [
-            "relay.bus (sync.toml line 2): indexes a and b both follow topic \"x\"; that needs bus = \"kafka\"",
-            "relay.topics (sync.toml line 3): no index follows \"y\", and bus = \"direct\" has nowhere else to put it",
+            "relay.bus (sync.toml line 2): indexes a and b both follow topic \"x\"; that needs Kafka: set kafka.brokers",
+            "relay.topics (sync.toml line 3): no index follows \"y\", and without Kafka there is nowhere else to put it",
         ]
     );
 }
 
 #[test]
 fn exactly_once_is_refused_without_a_broker() {
-    assert_eq!(read("[relay]\ndelivery = \"exactly_once\"\n").unwrap().relay.delivery, Delivery::ExactlyOnce);
+    assert_eq!(
+        read("[kafka]\nbrokers = \"a:1\"\n[relay]\ndelivery = \"exactly_once\"\n").unwrap().relay.delivery,
+        Delivery::ExactlyOnce
+    );
     let problems = read("[relay]\nbus = \"direct\"\ndelivery = \"exactly_once\"\n").unwrap_err();
-    let told = "relay.delivery (sync.toml line 3): \"exactly_once\" keeps the position in Kafka, so it needs bus = \
-                \"kafka\"";
+    let told = "relay.delivery (sync.toml line 3): \"exactly_once\" keeps the position in Kafka, so it needs Kafka: \
+                set kafka.brokers";
     assert_eq!(problems, [told]);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use sync_core::adapter::elasticsearch::{ClusterStatus, ElasticsearchSink};
+use sync_core::adapter::elasticsearch::ClusterStatus;
 use sync_core::alerts::Health;
 use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source, Subscriber};
 use sync_core::telemetry::metrics::seconds_since;
@@ -13,9 +13,9 @@ use sync_core::{Error, ErrorKind};
 use tokio::sync::OnceCell;
 
 use super::{Documents, Leaves, Letters, Outbox, PartitionOf, Queue, Reading, Reindex};
-use crate::config::{Bus, Config};
+use crate::config::{Bus, Config, Sink};
 use crate::outbox;
-use crate::wire::{IndexersOf, Wire};
+use crate::wire::{IndexSink, IndexersOf, Wire};
 
 /// Everything that can be asked how it stands.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct QueueStage {
 #[derive(Debug)]
 pub(super) struct IndexStage {
     alias: String,
-    sink: ElasticsearchSink,
+    sink: IndexSink,
 }
 
 impl<'a> Stages<'a> {
@@ -81,8 +81,11 @@ impl<'a> Stages<'a> {
         Ok(Outbox { subscription, reading, last_event })
     }
 
-    /// Of the cluster.
+    /// Of the cluster, or of the directory.
     pub(super) async fn health(&self) -> Result<Health, Error> {
+        if self.config.indexer.sink == Sink::Local {
+            return self.wire.local_indexes().await.map(|_| Health::Green);
+        }
         match self.wire.cluster().await {
             Ok(cluster) => Ok(match cluster.status {
                 ClusterStatus::Green => Health::Green,

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::elasticsearch::{ElasticsearchIndexes, ElasticsearchSink};
 use sync_core::adapter::postgres::{PostgresProjection, PostgresReindexes, PostgresSource, ReindexesConfig};
 use sync_core::indexer::{IndexerConfig, IndexerProgress, Stopped};
-use sync_core::port::{DeadLetters, Reindexing};
+use sync_core::port::{ConcreteIndexes, DeadLetters, Inventory, Reindexing};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::repair::{Refusals, Reindex, ReindexTools, RepairOf};
 
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bus_ends::BusEnds;
 use super::repairs::{RUN_LEASE, Repaired};
-use super::{DIRECT_PARTITIONS, IndexerOf, IndexersOf, Wire, clock, index_config, settings, with_retry_topics};
+use super::{DIRECT_PARTITIONS, IndexerOf, IndexersOf, Wire, clock, with_retry_topics};
 use crate::config::Index;
 use crate::tasks::Role;
 
@@ -44,8 +43,8 @@ impl Wire<'_> {
         name: &str,
         index: &Index,
         mapping: &str,
-    ) -> Result<ElasticsearchIndexes, Error> {
-        ElasticsearchIndexes::new(&settings::elasticsearch(self.config), index_config(name, index), mapping)
+    ) -> Result<Arc<dyn ConcreteIndexes>, Error> {
+        self.index_ends().concrete_indexes(name, index, mapping)
     }
 
     /// What goes on with a re-index, so many rows in a second at most, and the roles that carry live changes meanwhile into
@@ -61,21 +60,20 @@ impl Wire<'_> {
         per_second: Option<NonZeroU32>,
     ) -> Result<(Reindex, Vec<Role>), Error> {
         let target = of.target();
-        let elasticsearch = settings::elasticsearch(self.config);
         let projection = Arc::new(PostgresProjection::new(self.database.clone(), Self::unnoted(name, index)));
         let (letters, versions) = (Arc::new(self.dead_letters()), Arc::<PostgresProjection>::clone(&projection));
-        let refusals = Arc::new(Refusals::new(name, letters, versions, Arc::new(self.sink(name, index)?)));
+        let refusals = Arc::new(Refusals::new(name, letters, versions, self.sink(name, index)?.inventory()));
         let repaired = Repaired {
             // Its runs are the concrete index's own: others of the same index go on meanwhile.
             of: RepairOf { index: target.to_owned(), topic: of.about.topic.clone() },
             projection,
-            sink: Arc::new(ElasticsearchSink::of_concrete(&elasticsearch, index_config(name, index), target)?),
+            sink: self.index_ends().concrete_sink(name, index, target)?,
             letters: Arc::<Refusals>::clone(&refusals),
         };
         let roles = self.following(of, &repaired)?;
         let tools = ReindexTools {
             reindexes: Arc::new(self.reindexes()),
-            indexes: Arc::new(self.concrete_indexes(name, index, &of.about.mapping)?),
+            indexes: self.concrete_indexes(name, index, &of.about.mapping)?,
             backfill: self.backfill_of(repaired.clone(), per_second),
             reconcile: self.reconcile_of(repaired, per_second, GRACE),
             refusals,
@@ -99,7 +97,7 @@ impl Wire<'_> {
             topic: about.topic.clone(),
             group: String::new(),
             projection: Arc::<PostgresProjection>::clone(&repaired.projection),
-            sink: Arc::<ElasticsearchSink>::clone(&repaired.sink),
+            sink: Arc::<dyn Inventory>::clone(&repaired.sink),
             letters: Arc::<dyn DeadLetters>::clone(&repaired.letters),
             clock: clock(),
             bus: BusEnds::Direct(bus),

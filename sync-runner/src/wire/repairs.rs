@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::Error;
-use sync_core::adapter::elasticsearch::ElasticsearchSink;
 use sync_core::adapter::postgres::{PostgresProjection, PostgresRuns, RunsConfig};
-use sync_core::port::DeadLetters;
+use sync_core::port::{DeadLetters, Inventory};
 use sync_core::repair::{Backfill, BackfillConfig, Reconcile, ReconcileConfig, RepairOf};
 
 use super::{Wire, clock};
@@ -27,7 +26,7 @@ impl Wire<'_> {
             Ok(Replayer {
                 index: name.clone(),
                 projection: self.projection(name, index),
-                sink: self.sink(name, index)?,
+                sink: self.sink(name, index)?.inventory(),
             })
         };
         self.config.indexes.iter().map(of).collect()
@@ -98,7 +97,7 @@ impl Wire<'_> {
         Ok(Repaired {
             of: RepairOf { index: name.to_owned(), topic: index.topic.clone() },
             projection: Arc::new(self.projection(name, index)),
-            sink: Arc::new(self.sink(name, index)?),
+            sink: self.sink(name, index)?.inventory(),
             letters: Arc::new(self.dead_letters()),
         })
     }
@@ -125,7 +124,7 @@ impl Wire<'_> {
 pub(super) struct Repaired {
     pub(super) of: RepairOf,
     pub(super) projection: Arc<PostgresProjection>,
-    pub(super) sink: Arc<ElasticsearchSink>,
+    pub(super) sink: Arc<dyn Inventory>,
     pub(super) letters: Arc<dyn DeadLetters>,
 }
 
@@ -137,5 +136,5 @@ pub(crate) struct Replayer {
     /// Reads the rows.
     pub(crate) projection: PostgresProjection,
     /// Writes the documents.
-    pub(crate) sink: ElasticsearchSink,
+    pub(crate) sink: Arc<dyn Inventory>,
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use sync_core::Error;
-use sync_core::adapter::elasticsearch::{ElasticsearchSearcher, ElasticsearchSearcherConfig};
 use sync_core::adapter::postgres::{Postgres, PostgresProjection, PostgresSearcher, PostgresSearcherConfig};
 use sync_core::policy::breaker::BreakerConfig;
 use sync_core::search::{Search, SearchConfig};
 
+use super::index_ends::SearchTimes;
 use super::{Wire, settings};
 use crate::config::{Index, Searchable};
 
@@ -18,13 +18,8 @@ impl Wire<'_> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn search(&self, name: &str, index: &Index, searchable: &Searchable) -> Result<Search, Error> {
         let settings = &self.config.search;
-        let config = ElasticsearchSearcherConfig {
-            alias: index.alias.clone(),
-            budget: settings.budget,
-            attempt: settings.attempt,
-        };
-        let fields = Arc::clone(&searchable.fields);
-        let searcher = ElasticsearchSearcher::new(&settings::elasticsearch(self.config), config, fields)?;
+        let times = SearchTimes { budget: settings.budget, attempt: settings.attempt };
+        let searcher = self.index_ends().searcher(name, index, Arc::clone(&searchable.fields), times)?;
         let database = Arc::new(self.searched_rows(name, index, searchable)?);
         // With patience and connections of their own: what was written is asked for while somebody waits.
         let rows = Postgres::new(&settings::search_primary(self.config))?;
@@ -38,7 +33,7 @@ impl Wire<'_> {
             recover_for: settings.breaker.recover_for,
         };
         let config = SearchConfig { breaker, budget: settings.budget, wait: settings.wait };
-        Ok(Search::new(name, Arc::new(searcher), database, rows, config))
+        Ok(Search::new(name, searcher, database, rows, config))
     }
 
     /// What searches the rows an index is made of.

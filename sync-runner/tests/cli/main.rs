@@ -6,6 +6,7 @@ mod alerts;
 mod backfill;
 mod configuration;
 mod dead_letters;
+mod embedded;
 mod http;
 mod outage;
 mod page;

@@ -7,8 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, migrate};
 use sync_core::query::FieldNames;
 use sync_core::{Error, ErrorKind};
+use tempfile::TempDir;
 
-use crate::config::{Bus, Config, Index, Searchable, SourceFile, SyncedAt};
+use super::private_postgres::PrivatePostgres;
+use crate::config::{Bus, Config, Index, Searchable, Sink, SourceFile, SyncedAt};
 use crate::wire::Wire;
 
 /// The index's name in the configuration.
@@ -32,6 +34,9 @@ pub(super) struct Scene {
     /// Database, topic and alias.
     pub(super) name: String,
     index: Index,
+    private: Option<PrivatePostgres>,
+    /// What is only the demo's; goes with it.
+    _files: TempDir,
 }
 
 /// What of a job can be searched.
@@ -47,7 +52,7 @@ fn searchable() -> Result<Searchable, Error> {
 }
 
 impl Scene {
-    /// Creates the database, with the outbox and the reference domain in it.
+    /// Creates the database, with the outbox and the reference domain in it; where none is named, on a server of its own.
     ///
     /// # Errors
     /// What PostgreSQL says; `Configuration` names the privilege to create databases.
@@ -58,7 +63,22 @@ impl Scene {
             let what = "postgres.url: the demo makes a database of its own, for which the role needs CREATEDB";
             Error::new(ErrorKind::Configuration, what).with_source(error)
         };
-        let client = Wire::new(servers)?.database().client().await?;
+        let making = |error| {
+            let what = "making a directory for the demo; set TMPDIR to where that can be done";
+            Error::new(ErrorKind::Configuration, what).with_source(error)
+        };
+        let files = tempfile::Builder::new().prefix("sync-demo-").tempdir().map_err(making)?;
+        let mut config = servers.clone();
+        let private = if servers.postgres.is_named {
+            None
+        } else {
+            let directory = files.path().join("postgres");
+            std::fs::create_dir(&directory).map_err(making)?;
+            let private = PrivatePostgres::start(&directory).await?;
+            config.postgres.url = private.url()?;
+            Some(private)
+        };
+        let client = Wire::new(&config)?.database().client().await?;
         client.batch_execute(&format!("create database \"{name}\"")).await.map_err(creating)?;
 
         let index = Index {
@@ -73,8 +93,8 @@ impl Scene {
             }),
             search: Some(searchable()?),
         };
-        let mut config = servers.clone();
-        config.postgres.url = servers.postgres.url.with_database(&name);
+        config.postgres.url = config.postgres.url.with_database(&name);
+        config.local_index.directory = files.path().join("indexes");
         config.relay.topics = None;
         config.kafka.group.clone_from(&name);
         config.indexes = BTreeMap::from([(INDEX.to_owned(), index.clone())]);
@@ -94,12 +114,33 @@ impl Scene {
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "creating the reference domain").with_source(error))?;
         drop(client);
-        Ok(Self { config, database, name, index })
+        Ok(Self { config, database, name, index, private, _files: files })
     }
 
     /// The index the demo fills.
     pub(super) fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Ends the server that is only the demo's.
+    pub(super) async fn close(self) {
+        drop(self.database);
+        if let Some(private) = self.private {
+            private.stop().await;
+        }
+    }
+
+    /// PostgreSQL is the demo's own, too.
+    pub(super) const fn is_private(&self) -> bool {
+        self.private.is_some()
+    }
+
+    /// What is left of it on servers.
+    pub(super) fn stays(&self) -> Vec<&'static str> {
+        let database = self.private.is_none().then_some("database");
+        let topic = (self.bus() == Bus::Kafka).then_some("topic");
+        let index = (self.config.indexer.sink == Sink::Elasticsearch).then_some("index");
+        [database, topic, index].into_iter().flatten().collect()
     }
 
     /// What carries the messages.

@@ -11,7 +11,7 @@ use sync_core::repair::Comparison;
 
 use super::scene::Scene;
 use super::workload::{Tally, WRITERS};
-use crate::config::Bus;
+use crate::config::{Bus, Sink};
 use crate::render;
 
 /// Tells it line by line.
@@ -20,17 +20,21 @@ pub(super) struct Story;
 
 impl Story {
     pub(super) fn scene(&mut self, scene: &Scene) -> Result<(), Error> {
-        let servers = scene.config.postgres.url.shown();
+        let servers = if scene.is_private() { "a server of the demo's own" } else { scene.config.postgres.url.shown() };
         render::text(&format!(
             "PostgreSQL      {servers}: outbox migrated, tables jobs and workspaces watched\n\
              {}\n\
-             Elasticsearch   {}: index {}",
+             {}",
             match scene.bus() {
                 Bus::Kafka => format!("Kafka           {}: topic {}", scene.config.kafka.brokers.join(","), scene.name),
                 Bus::Direct => "no Kafka        relay and indexer are joined by the direct bus".to_owned(),
             },
-            scene.config.elasticsearch.urls.join(","),
-            scene.name
+            match scene.config.indexer.sink {
+                Sink::Elasticsearch => {
+                    format!("Elasticsearch   {}: index {}", scene.config.elasticsearch.urls.join(","), scene.name)
+                }
+                Sink::Local => format!("local index     {}", scene.config.local_index.directory.display()),
+            }
         ))
     }
 
@@ -39,8 +43,9 @@ impl Story {
             Bus::Kafka => "Kafka",
             Bus::Direct => "the direct bus",
         };
+        let to = index_word(scene);
         render::text(&format!(
-            "\nRelay and indexer run: outbox -> {by} -> Elasticsearch.\n\
+            "\nRelay and indexer run: outbox -> {by} -> {to}.\n\
              {WRITERS} connections write; every tenth transaction is rolled back; one more begins first and commits last."
         ))
     }
@@ -73,21 +78,29 @@ impl Story {
         ))
     }
 
-    pub(super) fn equal(&mut self, comparison: &Comparison, after: Duration, count: u64) -> Result<(), Error> {
+    pub(super) fn equal(
+        &mut self,
+        scene: &Scene,
+        comparison: &Comparison,
+        after: Duration,
+        count: u64,
+    ) -> Result<(), Error> {
+        let of = index_word(scene);
         render::text(&format!(
-            "\nCompared: {} documents of PostgreSQL with {count} of Elasticsearch, key by key, version by version and \
+            "\nCompared: {} documents of PostgreSQL with {count} of {of}, key by key, version by version and \
              content by content: equal, {:.2} s after the last commit.",
             comparison.documents,
             after.as_secs_f64()
         ))
     }
 
-    pub(super) fn differs(&mut self, comparison: &Comparison, after: Duration) -> Result<(), Error> {
+    pub(super) fn differs(&mut self, scene: &Scene, comparison: &Comparison, after: Duration) -> Result<(), Error> {
         let mut told = format!(
-            "\nNOT EQUAL {} s after the last commit: {} documents in PostgreSQL, {} in Elasticsearch, {} equal.",
+            "\nNOT EQUAL {} s after the last commit: {} documents in PostgreSQL, {} in {}, {} equal.",
             after.as_secs(),
             comparison.documents,
             comparison.indexed,
+            index_word(scene),
             comparison.equal
         );
         for difference in &comparison.differences {
@@ -105,11 +118,25 @@ impl Story {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, scene: &Scene, elapsed: Duration) -> Result<(), Error> {
+    pub(super) fn staying(&mut self, scene: &Scene) -> Result<(), Error> {
         render::text(&format!(
-            "\nDone in {:.1} s. Database, topic and index {} stay as long as these servers do.",
-            elapsed.as_secs_f64(),
-            scene.name
+            "\nSearch it at http://{}/ while a job is written every second. An interruption (Ctrl-C) ends it.",
+            scene.config.search.listen
         ))
+    }
+
+    pub(super) fn end(&mut self, scene: &Scene, elapsed: Duration) -> Result<(), Error> {
+        let left = match &scene.stays()[..] {
+            [] => "Nothing of it stays.".to_owned(),
+            some => format!("What stays on your servers is called {}: {}.", scene.name, some.join(", ")),
+        };
+        render::text(&format!("\nDone in {:.1} s. {left}", elapsed.as_secs_f64()))
+    }
+}
+
+fn index_word(scene: &Scene) -> &'static str {
+    match scene.config.indexer.sink {
+        Sink::Elasticsearch => "Elasticsearch",
+        Sink::Local => "the local index",
     }
 }

@@ -43,6 +43,17 @@ pub(super) async fn write(database: &Postgres, jobs: u64, tally: &Tally) -> Resu
     Ok(())
 }
 
+/// Writes a job every second, until it is dropped.
+pub(super) async fn go_on(database: &Postgres) -> Result<(), Error> {
+    let client = database.client().await?;
+    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    for place in 0_i64.. {
+        second.tick().await;
+        client.execute(INSERT, &[&1_i64, &"just now", &place, &"going on"]).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
 async fn one_writer(database: &Postgres, number: u64, share: u64, tally: &Tally) -> Result<(), Error> {
     let client = database.client().await?;
     let mut random = StdRng::seed_from_u64(number);

@@ -1,0 +1,72 @@
+//! Small files that are there as a whole or not at all, and who may write.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::error::of_files;
+use crate::error::{Error, ErrorKind};
+
+/// The right to write something; whoever holds it is the only one on this machine. It ends with the process at the latest.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _held: File,
+}
+
+impl Lock {
+    /// Waits for it.
+    pub(super) fn wait(path: &Path) -> Result<Self, Error> {
+        let held = File::options().create(true).append(true).open(path).and_then(|file| file.lock().map(|()| file));
+        held.map(|held| Self { _held: held }).map_err(|error| of_files(error, "waiting to write, by", path))
+    }
+}
+
+/// What is in a file; `None` when there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(of_files(error, "reading", path)),
+    }
+}
+
+/// Puts this into a file in the place of what was there, once it is on the disk.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let written = || {
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    written().map_err(|error| of_files(error, "writing", path))
+}
+
+/// Makes a directory, and those it is in.
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|error| of_files(error, "making", path))
+}
+
+/// Removes a directory with all that is in it, if it is there.
+pub(super) fn remove_directory(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_files(error, "removing", path)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Does something that waits for the disk where it holds up nobody. Given up half-way, it goes on to its end.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let failed = |error| Error::new(ErrorKind::Internal, "the local index ended in a panic").with_source(error);
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+/// Writes a file there that is gone then.
+pub(super) fn try_writing(directory: &Path) -> Result<(), Error> {
+    let file = directory.join(format!(".tried-{:016x}", rand::random::<u64>()));
+    let tried = File::create_new(&file).and_then(|_| fs::remove_file(&file));
+    tried.map_err(|error| of_files(error, "writing to", directory))
+}
