@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sync_core::Version;
 use sync_core::adapter::memory::MemorySink;
-use sync_core::port::{History, Projection, Sink};
+use sync_core::port::{History, Projection, Sink, Write};
 use sync_core::testkit::faults::{Fault, Hold};
 use tokio::time::sleep;
 
@@ -70,6 +70,28 @@ async fn an_index_that_another_copy_of_the_database_wrote_in_the_same_epoch_gets
             assert_eq!(version(&bench.index, "a").await.epoch(), u64::try_from(epoch).unwrap() + 1);
             assert_eq!(bench.index.history().await.unwrap().unwrap().epoch, epoch + 1);
         }
+    };
+    bench.beside(&indexer, checks).await;
+    bench.assert_equal().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_something_else_wrote_is_left_as_it_is_until_a_person_decides() {
+    let bench = Bench::new(1);
+    // As other programs do: under versions of its own, high ones.
+    let version = Version::new(0, 1_000_000).unwrap();
+    bench.index.apply(&[Write { key: "a".into(), version, document: Some("{}".into()) }]).await.unwrap();
+    bench.put("a", r#"{"n":1}"#).await;
+    let indexer = bench.indexer();
+    let checks = async {
+        while indexer.progress().partitions_stopped().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let (_, why) = indexer.progress().partitions_stopped().pop_first().unwrap();
+        assert!(why.error.contains("something else wrote") && why.error.contains("reindex"), "{}", why.error);
+        assert_eq!((bench.behind().await, bench.index.history().await.unwrap()), (1, None), "nothing is passed");
+        bench.index.forget("a");
+        bench.until_done().await;
     };
     bench.beside(&indexer, checks).await;
     bench.assert_equal().await;

@@ -39,6 +39,8 @@ impl Bench {
             letters: MemoryDeadLetters::new(),
             config: ReconcileConfig { page_keys: 100, ..ReconcileConfig::default() },
         };
+        let history = bench.database.clone().agree(None).await.unwrap();
+        bench.sink.record(&history).await.unwrap();
         for row in 0..rows {
             bench.put(row, &format!("{{\"n\":{row}}}"));
             bench.sync(row).await;
