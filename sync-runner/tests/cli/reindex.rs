@@ -243,3 +243,30 @@ async fn a_reindex_that_is_given_up_leaves_everything_as_it_was() {
     stage.nothing_is_left_of_a_reindex().await;
     drop(running);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_something_else_wrote_is_refused_and_made_anew() {
+    let stage = Stage::migrated("direct").await;
+    let (alias, theirs) = (stage.index.name("jobs"), stage.index.name("theirs"));
+    let (status, answer) =
+        stage.index.request("PUT", &format!("/{theirs}"), &format!(r#"{{"aliases":{{"{alias}":{{}}}}}}"#));
+    assert_eq!(status, 200, "{answer}");
+    let document = format!("/{theirs}/_doc/1?version=1000000000&version_type=external&refresh=true");
+    assert_eq!(stage.index.request("PUT", &document, r#"{"title":"theirs"}"#).0, 201);
+    stage.sql("insert into jobs (id, title) values (1, 'ours')").await;
+
+    let mut running = stage.runner.start(&["run"]);
+    running.until_told("something else wrote");
+    stage.runner.write("new.json", r#"{"mappings":{"properties":{"title":{"type":"text"}}}}"#);
+    let ended = stage.reindexed(&["--mapping", "new.json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    stage.until_status(|report| report["outbox"]["events_behind"] == 0 && report["indexes"]["jobs"]["documents"] == 1);
+    assert_eq!(stage.differing(), json!([0, 0, 0, 0, 0]));
+    assert_eq!(
+        stage.index.request("GET", &format!("/{theirs}/_doc/1"), "").1["_source"]["title"],
+        "theirs",
+        "left as it was"
+    );
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+}
