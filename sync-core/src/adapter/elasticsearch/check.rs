@@ -55,8 +55,8 @@ impl ClusterStatus {
 /// Asks the cluster how it is. Changes nothing; dropped half-way, nothing happened.
 ///
 /// # Errors
-/// `Configuration` when the address is of neither Elasticsearch nor OpenSearch; `Denied` when it does not know us or we may not ask;
-/// `Unavailable` when none of the addresses answers.
+/// `Configuration` when the address is of neither Elasticsearch nor OpenSearch; `Denied` when it does not know us or we may
+/// not ask; `Unavailable` when none of the addresses answers.
 pub async fn check(config: &ElasticsearchConfig) -> Result<ClusterReport, Error> {
     #[derive(Deserialize)]
     struct Health {
