@@ -50,15 +50,7 @@ cluster.max_shards_per_node: 5000
 CONF
     # The shipped options without the garbage collector's log, which alone may grow to 2 GB.
     grep -vE '^-Xlog:gc|HeapDumpOnOutOfMemoryError' "$home/config/jvm.options" >"$config/jvm.options"
-    cat >"$config/log4j2.properties" <<'CONF'
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %-5p [%c{1}] %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-CONF
+    log_to_console >"$config/log4j2.properties"
     own "$config"
 }
 

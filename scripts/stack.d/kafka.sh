@@ -28,29 +28,8 @@ kafka_probe() {
 kafka_distribution() { echo "$CACHE/kafka-$KAFKA_VERSION"; }
 
 kafka_download() {
-    local pom=$2/pom.xml
-    cat >"$pom" <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>local</groupId>
-  <artifactId>kafka</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId>
-      <artifactId>kafka_2.13</artifactId>
-      <version>$KAFKA_VERSION</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId>
-      <artifactId>log4j-slf4j-impl</artifactId>
-      <version>$KAFKA_LOG_BINDING_VERSION</version>
-    </dependency>
-  </dependencies>
-</project>
-POM
-    maven "$2" -f "$pom" "$MAVEN_DEPENDENCY:copy-dependencies" -DincludeScope=runtime -DoutputDirectory="$1"
+    libraries "$2" "$1" "org.apache.kafka:kafka_2.13:$KAFKA_VERSION" \
+        "org.apache.logging.log4j:log4j-slf4j-impl:$KAFKA_LOG_BINDING_VERSION"
 }
 
 # $1: the class to run. A small collector pause matters more to the tests than the last bit of throughput.
@@ -101,15 +80,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 CONF
-    cat >"$STACK/kafka.log4j2.properties" <<'CONF'
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %-5p [%c{1}] %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-CONF
+    log_to_console >"$STACK/kafka.log4j2.properties"
 }
 
 kafka_run() {

@@ -16,6 +16,10 @@ missing_packages() {
                 java_home >/dev/null || echo openjdk-17-jre-headless
                 [[ -d $("${server}_distribution") ]] || have mvn || echo maven
                 ;;
+            opensearch)
+                opensearch_java >/dev/null || opensearch_java_package
+                [[ -d $(opensearch_distribution) ]] || have mvn || echo maven
+                ;;
             docker)
                 have dockerd || echo docker.io
                 # One that needs nothing else can be all there is in a container.
@@ -129,12 +133,15 @@ offered_java() {
 }
 
 # The oldest Java from 17 on that the servers' user can run.
-java_home() {
+java_home() { java_between 17 99; }
+
+# java_between FROM TO: the same of these versions.
+java_between() {
     local home version
     for home in ${JAVA_HOME:+"$JAVA_HOME"} /usr/lib/jvm/*-17-* /usr/lib/jvm/*-21-* /usr/lib/jvm/* "$(java_on_path)"; do
         [[ -x $home/bin/java && -f $home/release ]] || continue
         version=$(sed -nE 's/^JAVA_VERSION="([0-9]+).*/\1/p' "$home/release")
-        if ((${version:-0} >= 17)) && "${AS_SERVER_USER[@]}" test -x "$home/bin/java"; then
+        if ((${version:-0} >= $1 && ${version:-0} <= $2)) && "${AS_SERVER_USER[@]}" test -x "$home/bin/java"; then
             echo "$home"
             return 0
         fi

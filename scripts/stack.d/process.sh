@@ -114,6 +114,8 @@ stop_signal() {
         postgres) echo INT ;;
         # The one who watches over the engine's namespaces heeds nothing else, and takes all of them with it.
         docker) echo KILL ;;
+        # Asked politely, it waits half a minute for threads that have gone already.
+        opensearch) echo KILL ;;
         *) echo TERM ;;
     esac
 }

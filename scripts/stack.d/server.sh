@@ -139,3 +139,16 @@ readable() {
 link_or_copy() {
     cp -al "$1" "$2" 2>/dev/null || { rm -rf -- "$2" && cp -a "$1" "$2"; }
 }
+
+# Settings of log4j, by which a server in Java says what goes wrong, where its log is kept.
+log_to_console() {
+    cat <<'CONF'
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %-5p [%c{1}] %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+CONF
+}

@@ -1,4 +1,5 @@
-//! The index of an Elasticsearch cluster: one alias, one concrete index behind it, bulk writes under external versions.
+//! The index of an Elasticsearch or OpenSearch cluster: one alias, one concrete index behind it, bulk writes under external
+//! versions.
 
 mod bulk;
 mod check;
@@ -13,6 +14,7 @@ mod inventory;
 mod look;
 mod meta;
 mod name;
+mod product;
 mod searcher;
 mod sink;
 mod verdict;
@@ -22,5 +24,6 @@ pub use bulk::{read_bulk, write_bulk};
 pub use check::{ClusterReport, ClusterStatus, check};
 pub use concrete_indexes::ElasticsearchIndexes;
 pub use config::{Auth, ElasticsearchConfig, IndexConfig};
+pub use product::Product;
 pub use searcher::{ElasticsearchSearcher, ElasticsearchSearcherConfig};
 pub use sink::ElasticsearchSink;

@@ -138,6 +138,29 @@ async fn a_missing_index_is_created_once_and_only_its_writes_are_sent_again() {
 }
 
 #[tokio::test]
+async fn what_a_cluster_is_is_asked_once_and_again_only_while_it_cannot_answer() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let times = Arc::clone(&asked);
+    let server = HttpResponder::start(move |request| {
+        if request.path == "/" {
+            return match times.fetch_add(1, Ordering::Relaxed) {
+                0 => answer(503, ""),
+                _ => answer(200, r#"{"version":{"distribution":"opensearch","number":"2.19.6"}}"#),
+            };
+        }
+        let guarded = r#"{"items":[{"update":{"status":404}},{"index":{"status":201}},{"delete":{"status":200}}]}"#;
+        if request.path.contains("/_bulk") { answer(200, guarded) } else { prepared(request) }
+    })
+    .await;
+    let (sink, writes) = (sink(&config(&[server.url()])), [put("a", 1, r#"{"n":1}"#), delete("b", 1)]);
+    assert_eq!(sink.apply(&writes).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    for _ in 0..2 {
+        assert_eq!(said(&sink.apply(&writes).await.unwrap()), ["applied", "applied"]);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_in_time_is_unavailable_and_the_other_is_asked_next() {
     let silent = cluster(|_| HttpReply::Silence).await;
     let well = cluster(|_| answer(200, DONE)).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sync_core::ErrorKind;
-use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig, check};
+use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig, Product, check};
 use sync_core::port::{History, Sink};
 use sync_core::testkit::ElasticsearchScratch;
 
@@ -189,6 +189,8 @@ async fn a_check_says_how_the_cluster_is() {
     assert!(report.nodes >= 1 && report.data_nodes >= 1, "{report:?}");
     assert!(report.version.as_deref().is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit())));
     assert!(!report.name.is_empty());
+    let is_opensearch = scratch.request("GET", "/", "").1["version"]["distribution"] == "opensearch";
+    assert_eq!(report.product, if is_opensearch { Product::OpenSearch } else { Product::Elasticsearch });
 
     let nowhere = ElasticsearchConfig { urls: vec!["http://127.0.0.1:1".into()], ..ElasticsearchConfig::default() };
     assert_eq!(check(&nowhere).await.unwrap_err().kind(), ErrorKind::Unavailable);

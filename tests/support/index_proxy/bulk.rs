@@ -47,9 +47,11 @@ pub(super) fn full(status: u16, error_type: &str) -> Answer {
 pub(super) fn marked(request: Request, mut mark: impl FnMut(u64) -> u64) -> Request {
     let mut body = Vec::with_capacity(request.body.len());
     for mut write in writes(&request.body) {
-        let verb = write.verb();
-        let version = &mut write.action[verb]["version"];
-        *version = mark(version.as_u64().unwrap()).into();
+        let verb = &write.verb();
+        // What goes before the writes to OpenSearch has none.
+        if let Some(version) = write.action[verb]["version"].as_u64() {
+            write.action[verb]["version"] = mark(version).into();
+        }
         write.write_to(&mut body);
     }
     Request { body, ..request }

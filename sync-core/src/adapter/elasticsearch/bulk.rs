@@ -1,11 +1,13 @@
 //! The body of a bulk, and what became of each write in it.
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::client::Answer;
 use super::error::{Cause, answered, garbled};
+use super::product::Product;
 use super::verdict::{Asked, Verdict, verdict};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Outcome, Write};
@@ -16,6 +18,11 @@ const MAX_KEY_BYTES: usize = 512;
 
 /// Room for the action line of one write beside its key.
 const ACTION_BYTES: usize = 96;
+
+/// Goes before the writes to OpenSearch, where no template can keep a write from making a missing index, with a guessed
+/// mapping. This action wants an alias where an index is named: it is refused, and none of the bulk's actions may make the
+/// index then. Were there an alias of the index's name, it would change nothing in a document that nobody has.
+const MAKE_NO_INDEX: &[u8] = b"{\"update\":{\"_id\":\"sync-core\",\"require_alias\":true}}\n{\"doc\":{}}\n";
 
 /// What of a bulk's answer is read.
 pub(super) const FILTER: &str = "filter_path=items.*.status,items.*.error";
@@ -41,7 +48,7 @@ pub(super) fn check(write: &Write) -> Result<(), Error> {
 }
 
 /// The body of a bulk of these writes, which [`check`] let pass.
-pub(super) fn body<'a>(writes: impl Iterator<Item = &'a Write> + Clone) -> Result<Bytes, Error> {
+pub(super) fn body<'a>(product: Product, writes: impl Iterator<Item = &'a Write> + Clone) -> Result<Bytes, Error> {
     #[derive(Serialize)]
     struct Target<'a> {
         _id: &'a str,
@@ -56,7 +63,12 @@ pub(super) fn body<'a>(writes: impl Iterator<Item = &'a Write> + Clone) -> Resul
     }
 
     let size = |write: &Write| ACTION_BYTES + write.key.len() + write.document.as_ref().map_or(0, String::len);
-    let mut body = Vec::with_capacity(writes.clone().map(size).sum());
+    let before = match product {
+        Product::Elasticsearch => &[][..],
+        Product::OpenSearch => MAKE_NO_INDEX,
+    };
+    let mut body = Vec::with_capacity(before.len() + writes.clone().map(size).sum::<usize>());
+    body.extend_from_slice(before);
     for write in writes {
         let target =
             |version: Version| Target { _id: &write.key, version: version.external(), version_type: "external" };
@@ -86,6 +98,7 @@ pub(super) type Settled = Option<Outcome>;
 
 /// Reads the answer to a bulk of these writes.
 pub(super) fn settle<'a>(
+    product: Product,
     answer: &Answer,
     doing: &str,
     writes: impl ExactSizeIterator<Item = &'a Write>,
@@ -99,6 +112,8 @@ pub(super) fn settle<'a>(
     enum Item {
         Index(Fate),
         Delete(Fate),
+        /// Of what goes before the writes.
+        Update(IgnoredAny),
     }
     #[derive(Deserialize)]
     struct Fate {
@@ -106,7 +121,14 @@ pub(super) fn settle<'a>(
         error: Option<Cause>,
     }
 
-    let Items { items } = answer.read(doing)?;
+    let Items { mut items } = answer.read(doing)?;
+    match product {
+        Product::Elasticsearch => {}
+        Product::OpenSearch if matches!(items.first(), Some(Item::Update(_))) => drop(items.remove(0)),
+        Product::OpenSearch => {
+            return Err(garbled(&answer.url, doing, &answer.body, "the first outcome is not that of the first action"));
+        }
+    }
     if items.len() != writes.len() {
         let why = format!("{} outcomes for {} writes", items.len(), writes.len());
         return Err(garbled(&answer.url, doing, &answer.body, why));
@@ -115,7 +137,7 @@ pub(super) fn settle<'a>(
         let (asked, fate) = match (item, &write.document) {
             (Item::Index(fate), Some(_)) => (Asked::Index, fate),
             (Item::Delete(fate), None) => (Asked::Delete, fate),
-            (Item::Index(_), None) | (Item::Delete(_), Some(_)) => {
+            (Item::Index(_), None) | (Item::Delete(_), Some(_)) | (Item::Update(_), _) => {
                 return Err(garbled(&answer.url, doing, &answer.body, "the outcomes are not those of the writes"));
             }
         };
@@ -140,7 +162,7 @@ pub(super) fn settle<'a>(
 #[cfg(feature = "testkit")]
 pub fn write_bulk(writes: &[Write]) -> Result<Bytes, Error> {
     writes.iter().try_for_each(check)?;
-    body(writes.iter())
+    body(Product::Elasticsearch, writes.iter())
 }
 
 /// What an answer to [`write_bulk`]'s body says of each write, for benchmarks. A write whose index is missing is left
@@ -151,7 +173,10 @@ pub fn write_bulk(writes: &[Write]) -> Result<Bytes, Error> {
 #[cfg(feature = "testkit")]
 pub fn read_bulk(answer: Bytes, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
     let answer = Answer { url: String::new(), status: 200, body: answer };
-    Ok(settle(&answer, "reading the answer to a bulk", writes.iter())?.into_iter().flatten().collect())
+    Ok(settle(Product::Elasticsearch, &answer, "reading the answer to a bulk", writes.iter())?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 #[cfg(test)]
@@ -163,7 +188,7 @@ mod tests {
     }
 
     fn text(writes: &[Write]) -> String {
-        String::from_utf8(body(writes.iter()).unwrap().to_vec()).unwrap()
+        String::from_utf8(body(Product::Elasticsearch, writes.iter()).unwrap().to_vec()).unwrap()
     }
 
     #[test]
@@ -190,7 +215,7 @@ mod tests {
         let writes = [write("a", Some("{}")), write("b", None)];
         let settled = |body: &str| {
             let answer = Answer { url: "http://h".into(), status: 200, body: body.to_owned().into() };
-            settle(&answer, "bulk", writes.iter())
+            settle(Product::Elasticsearch, &answer, "bulk", writes.iter())
         };
         for body in [
             "",
@@ -202,11 +227,36 @@ mod tests {
             r#"{"items":[{"delete":{"status":200}},{"index":{"status":201}}]}"#,
             r#"{"items":[{"index":{"status":201}},{"delete":{"status":200}}"#,
             r#"{"items":[{"index":{}},{"delete":{"status":200}}]}"#,
+            r#"{"items":[{"update":{"status":404}},{"delete":{"status":200}}]}"#,
             r#"{"items":[{"index":{"status":70000}},{"delete":{"status":200}}]}"#,
         ] {
             assert_eq!(settled(body).unwrap_err().kind(), ErrorKind::Unavailable, "{body}");
         }
         let fine = settled(r#"{"items":[{"index":{"status":201}},{"delete":{"status":404}}]}"#).unwrap();
         assert!(matches!(fine[..], [Some(Outcome::Applied), Some(Outcome::Stale)]), "{fine:?}");
+    }
+
+    #[test]
+    fn a_bulk_to_opensearch_begins_with_an_action_that_is_refused_and_has_an_outcome_of_its_own() {
+        let writes = [write("a", Some("{}")), write("b", None)];
+        let body = body(Product::OpenSearch, writes.iter()).unwrap();
+        let lines: Vec<_> = body.split(|byte| *byte == b'\n').collect();
+        assert!(lines[0].starts_with(b"{\"update\"") && lines[2].starts_with(b"{\"index\""), "{body:?}");
+        let settled = |body: &str| {
+            let answer = Answer { url: "http://h".into(), status: 200, body: body.to_owned().into() };
+            settle(Product::OpenSearch, &answer, "bulk", writes.iter())
+        };
+        let refused = r#"{"update":{"status":404,"error":{"type":"index_not_found_exception","reason":"no alias"}}}"#;
+        let fine =
+            settled(&format!(r#"{{"items":[{refused},{{"index":{{"status":201}}}},{{"delete":{{"status":404}}}}]}}"#));
+        assert!(matches!(fine.unwrap()[..], [Some(Outcome::Applied), Some(Outcome::Stale)]));
+        for body in [
+            r#"{"items":[{"index":{"status":201}},{"delete":{"status":404}}]}"#.to_owned(),
+            format!(r#"{{"items":[{refused},{{"index":{{"status":201}}}}]}}"#),
+            format!(r#"{{"items":[{{"index":{{"status":201}}}},{refused},{{"delete":{{"status":404}}}}]}}"#),
+            r#"{"items":[]}"#.to_owned(),
+        ] {
+            assert_eq!(settled(&body).unwrap_err().kind(), ErrorKind::Unavailable, "{body}");
+        }
     }
 }

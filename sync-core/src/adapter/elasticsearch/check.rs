@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Judged};
 use super::config::ElasticsearchConfig;
+use super::product::Product;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
 
@@ -21,6 +22,8 @@ pub struct ClusterReport {
     pub nodes: u32,
     /// How many of them hold documents.
     pub data_nodes: u32,
+    /// What it is.
+    pub product: Product,
     /// The version of the node that answered, where we may ask for it.
     pub version: Option<String>,
 }
@@ -52,8 +55,8 @@ impl ClusterStatus {
 /// Asks the cluster how it is. Changes nothing; dropped half-way, nothing happened.
 ///
 /// # Errors
-/// `Configuration` when the address is not one of Elasticsearch; `Denied` when it does not know us or we may not ask;
-/// `Unavailable` when none of the addresses answers.
+/// `Configuration` when the address is of neither Elasticsearch nor OpenSearch; `Denied` when it does not know us or we may
+/// not ask; `Unavailable` when none of the addresses answers.
 pub async fn check(config: &ElasticsearchConfig) -> Result<ClusterReport, Error> {
     #[derive(Deserialize)]
     struct Health {
@@ -92,10 +95,14 @@ pub async fn check(config: &ElasticsearchConfig) -> Result<ClusterReport, Error>
         status: health.status,
         nodes: health.number_of_nodes,
         data_nodes: health.number_of_data_nodes,
+        product: client.product().await?,
         version,
     })
 }
 
 fn stranger(url: &str) -> Error {
-    Error::new(ErrorKind::Configuration, format!("elasticsearch.url: {url} answers, but not as Elasticsearch does"))
+    Error::new(
+        ErrorKind::Configuration,
+        format!("elasticsearch.url: {url} answers, but not as Elasticsearch or OpenSearch does"),
+    )
 }

@@ -12,10 +12,12 @@ use ::elasticsearch::http::{Method, Url};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use super::config::{Auth, ElasticsearchConfig};
 use super::error::{Cause, answered, garbled, no_answer, unusable};
+use super::product::Product;
 use super::verdict::{Asked, Verdict, verdict};
 use crate::error::{Error, ErrorKind};
 use crate::telemetry::trace;
@@ -154,6 +156,7 @@ pub(super) struct Client {
     nodes: Vec<Node>,
     turn: AtomicUsize,
     timeout: Duration,
+    product: OnceCell<Product>,
 }
 
 impl Client {
@@ -163,7 +166,12 @@ impl Client {
             return Err(Error::new(ErrorKind::Configuration, "elasticsearch.url: no address is given"));
         }
         let nodes = config.urls.iter().map(|url| node(url, config)).collect::<Result<_, _>>()?;
-        Ok(Self { nodes, turn: AtomicUsize::new(0), timeout: config.request_timeout })
+        Ok(Self { nodes, turn: AtomicUsize::new(0), timeout: config.request_timeout, product: OnceCell::new() })
+    }
+
+    /// What kind of cluster it is; asked once.
+    pub(super) async fn product(&self) -> Result<Product, Error> {
+        self.product.get_or_try_init(|| Product::of(self)).await.copied()
     }
 
     /// Asks one node after the other until one answers, whatever it answers.

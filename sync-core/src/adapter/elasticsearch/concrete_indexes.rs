@@ -1,16 +1,17 @@
 //! The concrete indexes behind an alias: one is made anew, takes over the alias, and the other one is deleted.
 
+use std::mem;
 use std::time::Duration;
 
 use ::elasticsearch::http::Method;
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::client::{Answer, Client, Judged};
 use super::config::{ElasticsearchConfig, IndexConfig};
 use super::error::Cause;
 use super::index::{Index, acknowledged};
-use super::meta;
+use super::meta::{self, Held};
 use super::name::segment;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
@@ -68,10 +69,10 @@ impl ElasticsearchIndexes {
     }
 
     /// Its `_meta`, `None` when there is no such index.
-    async fn meta(&self, name: &str, doing: &str) -> Result<Option<Map<String, Value>>, Error> {
+    async fn held(&self, name: &str, doing: &str) -> Result<Option<Held>, Error> {
         let answer = self.client.send(Method::Get, &format!("/{}{}", segment(name), meta::PATH), None).await?;
         match answer.judge(Asked::Other, doing)? {
-            Judged::Done => meta::held(&answer, doing).map(Some),
+            Judged::Done => Held::read(&answer, doing).map(Some),
             Judged::IndexMissing => Ok(None),
         }
     }
@@ -94,7 +95,7 @@ impl ConcreteIndexes for ElasticsearchIndexes {
         loop {
             next = next.saturating_add(1);
             let name = format!("{alias}-{next:06}");
-            if !used.contains(&name) && self.meta(&name, &self.doing(&format!("looking for {name}"))).await?.is_none() {
+            if !used.contains(&name) && self.held(&name, &self.doing(&format!("looking for {name}"))).await?.is_none() {
                 return Ok(name);
             }
         }
@@ -102,8 +103,8 @@ impl ConcreteIndexes for ElasticsearchIndexes {
 
     async fn make(&self, name: &str, reindex: i64, searched: &str) -> Result<(), Error> {
         let doing = self.doing(&format!("making {name}"));
-        let history = match self.meta(searched, &doing).await? {
-            Some(meta) => meta::history(&meta, &doing)?,
+        let history = match self.held(searched, &doing).await? {
+            Some(held) => meta::history(&held.meta, &doing)?,
             None => None,
         };
         let configured = self.configured.mappings();
@@ -121,8 +122,8 @@ impl ConcreteIndexes for ElasticsearchIndexes {
         if created {
             return Ok(());
         }
-        let meta = self.meta(name, &doing).await?;
-        if meta.is_some_and(|meta| meta::reindex(&meta) == Some(reindex)) {
+        let held = self.held(name, &doing).await?;
+        if held.is_some_and(|held| meta::reindex(&held.meta) == Some(reindex)) {
             return Ok(());
         }
         let what =
@@ -180,9 +181,9 @@ impl ConcreteIndexes for ElasticsearchIndexes {
         let doing = self.doing(&format!("letting {name} be written to"));
         if self.index.mappings() == self.configured.mappings() {
             // It is configured already what the other one is made of, which must not be added to this one.
-            let held = self.meta(name, &doing).await?.unwrap_or_default();
-            let meta = json!({ "_meta": meta::with_instead_of(held, self.configured.mappings()) });
-            let answer = self.ask((Method::Put, name, "/_mapping"), Some(meta), &doing).await?;
+            let mut held = self.held(name, &doing).await?.unwrap_or_default();
+            let meta = meta::with_instead_of(mem::take(&mut held.meta), self.configured.mappings());
+            let answer = self.ask((Method::Put, name, "/_mapping"), Some(held.with_meta(meta)), &doing).await?;
             acknowledged(&answer, &doing)?;
         }
         let settings = json!({ "index.blocks.write": null });

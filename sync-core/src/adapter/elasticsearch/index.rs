@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use super::client::{Answer, Client, Judged};
 use super::config::IndexConfig;
 use super::error::{Cause, garbled};
-use super::meta;
+use super::meta::{self, Held};
 use super::name::{illegal_name, segment};
+use super::product::Product;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
 
@@ -140,6 +141,11 @@ impl Index {
 
     /// Keeps the names from being created by a write, which would give them a guessed mapping.
     async fn protect(&self, client: &Client, indexes: &[&str]) -> Result<(), Error> {
+        match client.product().await? {
+            Product::Elasticsearch => {}
+            // Its templates know no such word; each bulk sees to it instead.
+            Product::OpenSearch => return Ok(()),
+        }
         let own = format!("{}-0", self.alias);
         let mut patterns = vec![self.alias.clone(), format!("{own}*")];
         patterns.extend(indexes.iter().filter(|index| !index.starts_with(&own)).map(|index| (*index).to_owned()));
@@ -222,7 +228,7 @@ impl Index {
         if answer.judge(Asked::Other, &doing)? == Judged::IndexMissing {
             return Ok(());
         }
-        let held = meta::held(&answer, &doing)?;
+        let held = Held::read(&answer, &doing)?.meta;
         let mut mappings = self.mappings.clone();
         if meta::instead_of(&held) == Some(&mappings) {
             tracing::warn!(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Answer, Judged};
 use super::get::Wanted;
 use super::hits::Hits;
+use super::product::Product;
 use super::sink::ElasticsearchSink;
 use super::verdict::Asked;
 use crate::error::{Error, ErrorKind};
@@ -17,13 +18,22 @@ use crate::version::Version;
 /// How long the cluster remembers a point in time nobody asks about.
 const KEEP_ALIVE: &str = "5m";
 
+/// More documents than this a search refuses.
+const MOST: usize = 10_000;
+
+/// How many documents may have one place in OpenSearch's order, at most: one of each shard, and more shards no index has.
+const SHARDS: usize = 1_024;
+
 /// Where a listing goes on.
 #[derive(Serialize, Deserialize)]
 struct Place {
     /// The point in time.
     id: String,
-    /// The last document's place in it.
+    /// Behind the documents of this place in it.
     after: Option<Value>,
+    /// How many of the documents behind it were listed already. They all have the same place.
+    #[serde(default)]
+    listed: usize,
 }
 
 #[async_trait]
@@ -49,32 +59,35 @@ impl Inventory for ElasticsearchSink {
             sort: Value,
         }
 
-        // More, a search refuses.
-        let limit = limit.clamp(1, 10_000);
+        let product = self.client().product().await?;
+        let limit = limit.clamp(1, MOST - SHARDS);
         let doing = format!("listing the documents of {}", self.alias());
-        let Place { id, after } = match from {
+        let Place { id, after, listed } = match from {
             Some(cursor) => serde_json::from_str(cursor.place()).map_err(|error| {
                 Error::new(ErrorKind::Internal, format!("{doing}: a cursor of another index")).with_source(error)
             })?,
-            None => Place { id: self.point_in_time(&doing).await?, after: None },
+            None => Place { id: self.point_in_time(product, &doing).await?, after: None, listed: 0 },
         };
+        let size = limit + listed;
         let mut body = json!({
-            "size": limit, "_source": false, "version": true, "track_total_hits": false, "sort": ["_shard_doc"],
+            "size": size, "_source": false, "version": true, "track_total_hits": false, "sort": [order(product)],
             "pit": { "id": id, "keep_alive": KEEP_ALIVE },
         });
-        if let Some(after) = after {
-            body["search_after"] = after;
+        if let Some(after) = &after {
+            body["search_after"] = after.clone();
         }
         let answer = self.search(&body, &doing).await?;
-        let Found { pit_id, hits: Hits { hits } } = answer.read(&doing)?;
-        let after = hits.last().map(|last| last.sort.clone());
-        let next = if hits.len() < limit {
-            self.forget(&pit_id).await;
+        let Found { pit_id, hits: Hits { mut hits } } = answer.read(&doing)?;
+        let next = if hits.len() < size {
+            self.forget(product, &pit_id).await;
             None
         } else {
-            let place = json!(Place { id: pit_id, after });
+            let places: Vec<_> = hits.iter().map(|hit| &hit.sort).collect();
+            let (after, listed) = behind(product, &places, after.as_ref());
+            let place = json!(Place { id: pit_id, after: after.cloned(), listed });
             Some(InventoryCursor::new(place.to_string()))
         };
+        drop(hits.drain(..listed.min(hits.len())));
         let documents = hits.into_iter().map(|hit| (hit.key, Version::from_external(hit.version))).collect();
         Ok(Inventoried { documents, next })
     }
@@ -82,13 +95,14 @@ impl Inventory for ElasticsearchSink {
 
 impl ElasticsearchSink {
     /// A view of the index as it is now, every applied write included.
-    async fn point_in_time(&self, doing: &str) -> Result<String, Error> {
+    async fn point_in_time(&self, product: Product, doing: &str) -> Result<String, Error> {
         #[derive(Deserialize)]
         struct Opened {
+            #[serde(alias = "pit_id")]
             id: String,
         }
         self.refresh(doing).await?;
-        let path = format!("/_pit?keep_alive={KEEP_ALIVE}");
+        let path = format!("{}?keep_alive={KEEP_ALIVE}", points_in_time(product));
         let answer = self.ask(Method::Post, &path, None, doing).await?;
         answer.read(doing).map(|opened: Opened| opened.id)
     }
@@ -107,10 +121,65 @@ impl ElasticsearchSink {
     }
 
     /// Frees what a listing holds; where that fails, time does it.
-    async fn forget(&self, point_in_time: &str) {
-        let body = json!({ "id": point_in_time }).to_string();
-        if let Err(error) = self.client().send(Method::Delete, "/_pit", Some(body.into())).await {
+    async fn forget(&self, product: Product, point_in_time: &str) {
+        let body = match product {
+            Product::Elasticsearch => json!({ "id": point_in_time }),
+            Product::OpenSearch => json!({ "pit_id": [point_in_time] }),
+        };
+        if let Err(error) =
+            self.client().send(Method::Delete, points_in_time(product), Some(body.to_string().into())).await
+        {
             tracing::debug!(%error, "a point in time is left to its end");
         }
+    }
+}
+
+/// Where points in time are asked for.
+const fn points_in_time(product: Product) -> &'static str {
+    match product {
+        Product::Elasticsearch => "/_pit",
+        Product::OpenSearch => "/_search/point_in_time",
+    }
+}
+
+/// The order of a listing. That of OpenSearch has one place for a document of each shard: version 2 has no order of a shard's
+/// documents, and what is behind a document cannot be asked for by a place that is its own.
+const fn order(product: Product) -> &'static str {
+    match product {
+        Product::Elasticsearch => "_shard_doc",
+        Product::OpenSearch => "_seq_no",
+    }
+}
+
+/// Where a listing goes on behind documents of these places, which were asked for behind `after`: behind which place, and how
+/// many documents behind that one are listed then.
+fn behind<'a>(product: Product, places: &[&'a Value], after: Option<&'a Value>) -> (Option<&'a Value>, usize) {
+    let Some(last) = places.last() else { return (after, 0) };
+    match product {
+        Product::Elasticsearch => (Some(last), 0),
+        // A document of another shard may have the place of the last one, and be on the next page.
+        Product::OpenSearch => {
+            let listed = places.iter().rev().take_while(|place| *place == last).count();
+            let before = places.iter().rev().nth(listed);
+            (before.copied().or(after), listed)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_goes_on_behind_the_last_place_that_no_other_document_can_have() {
+        let values: Vec<_> = [3, 5, 5, 7, 7].map(|place| json!([place])).into();
+        let places: Vec<_> = values.iter().collect();
+        let begun = json!([1]);
+        assert_eq!(behind(Product::Elasticsearch, &places, Some(&begun)), (Some(&values[4]), 0));
+        assert_eq!(behind(Product::OpenSearch, &places, Some(&begun)), (Some(&values[1]), 2));
+        assert_eq!(behind(Product::OpenSearch, &places[..4], Some(&begun)), (Some(&values[1]), 1));
+        assert_eq!(behind(Product::OpenSearch, &places[3..], Some(&begun)), (Some(&begun), 2));
+        assert_eq!(behind(Product::OpenSearch, &places[..1], None), (None, 1));
+        assert_eq!(behind(Product::OpenSearch, &[], Some(&begun)), (Some(&begun), 0));
     }
 }

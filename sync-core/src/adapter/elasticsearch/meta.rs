@@ -18,8 +18,8 @@ const HISTORY: &str = "history";
 const REINDEX: &str = "reindex";
 const INSTEAD_OF: &str = "instead_of";
 
-/// Appended to the name of an index, asks for its `_meta`.
-pub(super) const PATH: &str = "/_mapping?filter_path=*.mappings._meta,error";
+/// Appended to the name of an index, asks for its `_meta`, and for what has to be said with it.
+pub(super) const PATH: &str = "/_mapping?filter_path=*.mappings._meta,*.mappings.enabled,error";
 
 /// What stands at our place of the history.
 #[derive(Serialize, Deserialize)]
@@ -28,19 +28,36 @@ struct Noted {
     history: String,
 }
 
-/// The `_meta` of the one index that was asked for; empty where there is none.
-pub(super) fn held(answer: &Answer, doing: &str) -> Result<Map<String, Value>, Error> {
-    #[derive(Deserialize)]
-    struct Index {
-        mappings: Mappings,
+/// What a mapping holds beside its fields.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Held {
+    #[serde(default, rename = "_meta")]
+    pub(super) meta: Map<String, Value>,
+    #[serde(default)]
+    enabled: Option<Value>,
+}
+
+impl Held {
+    /// The `_meta` of the one index that was asked for; empty where there is none.
+    pub(super) fn read(answer: &Answer, doing: &str) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Index {
+            mappings: Held,
+        }
+        let found: BTreeMap<String, Index> = answer.read(doing)?;
+        Ok(found.into_values().next().map(|index| index.mappings).unwrap_or_default())
     }
-    #[derive(Deserialize)]
-    struct Mappings {
-        #[serde(rename = "_meta")]
-        meta: Map<String, Value>,
+
+    /// What to send so that the mapping has this `_meta` instead. OpenSearch takes a mapping that does not say `enabled` for one
+    /// that is, and refuses it where it is not.
+    pub(super) fn with_meta(self, meta: Map<String, Value>) -> Value {
+        let mut mapping = Map::new();
+        mapping.insert("_meta".to_owned(), Value::Object(meta));
+        if let Some(enabled) = self.enabled {
+            mapping.insert("enabled".to_owned(), enabled);
+        }
+        Value::Object(mapping)
     }
-    let found: BTreeMap<String, Index> = answer.read(doing)?;
-    Ok(found.into_values().next().map(|index| index.mappings.meta).unwrap_or_default())
 }
 
 /// What is configured, over what is held: nobody's keys go, ours neither.

@@ -1,6 +1,7 @@
-//! The index of an Elasticsearch cluster as a sink.
+//! The index of an Elasticsearch or OpenSearch cluster as a sink.
 
 use std::collections::HashSet;
+use std::mem;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,13 +22,14 @@ use super::verdict::Asked;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::port::{History, Outcome, Sink, Stored, Write};
 
-/// One index of an Elasticsearch cluster, written under external versions.
+/// One index of an Elasticsearch or OpenSearch cluster, written under external versions.
 ///
 /// A deleted document's version is remembered for `index.gc_deletes` (one hour, unless the mapping says otherwise), and
 /// only as long as the node that holds it lives.
 ///
 /// With security switched on it needs the cluster privilege `manage_index_templates` (and `monitor` for
-/// [`check`](super::check())), and on the alias and its indexes `create_index`, `manage`, `read` and `write`.
+/// [`check`](super::check())), and on the alias and its indexes `create_index`, `manage`, `read` and `write`. OpenSearch's
+/// security wants `cluster:monitor/main`, too, by which it is told from Elasticsearch.
 #[derive(Debug)]
 pub struct ElasticsearchSink {
     client: Client,
@@ -219,12 +221,13 @@ impl ElasticsearchSink {
     ) -> Result<(), Error> {
         let doing = format!("writing to {concrete}");
         let chosen = || open.iter().map(|&place| &writes[place]);
+        let product = self.client.product().await?;
         let path = format!("/{}/_bulk?{}", segment(concrete), bulk::FILTER);
-        let answer = self.client.send(Method::Post, &path, Some(bulk::body(chosen())?)).await?;
+        let answer = self.client.send(Method::Post, &path, Some(bulk::body(product, chosen())?)).await?;
         if answer.judge(Asked::Bulk, &doing)? == Judged::IndexMissing {
             return Ok(());
         }
-        let settled = bulk::settle(&answer, &doing, chosen())?;
+        let settled = bulk::settle(product, &answer, &doing, chosen())?;
         for (&place, outcome) in open.iter().zip(settled) {
             outcomes[place] = outcome;
         }
@@ -286,14 +289,15 @@ impl Sink for ElasticsearchSink {
     async fn history(&self) -> Result<Option<History>, Error> {
         let doing = format!("indexes.{}: reading the history of the index", self.index.name());
         let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
-        meta::history(&meta::held(&answer, &doing)?, &doing)
+        meta::history(&meta::Held::read(&answer, &doing)?.meta, &doing)
     }
 
     async fn record(&self, history: &History) -> Result<(), Error> {
         let doing = format!("indexes.{}: recording the history of the index", self.index.name());
         let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
-        let meta = meta::with_history(meta::held(&answer, &doing)?, history);
-        let body = serde_json::json!({ "_meta": meta }).to_string();
+        let mut held = meta::Held::read(&answer, &doing)?;
+        let meta = meta::with_history(mem::take(&mut held.meta), history);
+        let body = held.with_meta(meta).to_string();
         let answer = self.ask(Method::Put, "/_mapping", Some(body.into()), &doing).await?;
         acknowledged(&answer, &doing)
     }

@@ -1,4 +1,4 @@
-//! What an answer means: one table, by error type first, then by status.
+//! What an answer means: one table for Elasticsearch and OpenSearch, by error type first, then by status.
 
 use crate::error::ErrorKind;
 
@@ -48,11 +48,15 @@ pub(super) fn verdict(asked: Asked, status: u16, error_type: Option<&str>) -> Ve
         (Some("index_not_found_exception"), _) => IndexMissing,
         // While the cluster starts or has no master, the block is on everything.
         (Some("cluster_block_exception"), 503) => Failed(Unavailable),
-        (Some("cluster_block_exception" | "index_closed_exception"), _) => Failed(Blocked),
+        (Some("cluster_block_exception" | "index_closed_exception" | "index_create_block_exception"), _) => {
+            Failed(Blocked)
+        }
         (Some("security_exception"), _) => Failed(Denied),
         (
             Some(
                 "circuit_breaking_exception"
+                | "cluster_manager_not_discovered_exception"
+                | "cluster_manager_throttling_exception"
                 | "connect_transport_exception"
                 | "es_rejected_execution_exception"
                 | "failed_to_commit_cluster_state_exception"
@@ -61,11 +65,15 @@ pub(super) fn verdict(asked: Asked, status: u16, error_type: Option<&str>) -> Ve
                 | "master_not_discovered_exception"
                 | "no_shard_available_action_exception"
                 | "node_closed_exception"
+                | "node_decommissioned_exception"
                 | "node_disconnected_exception"
                 | "node_not_connected_exception"
+                | "not_cluster_manager_exception"
                 | "not_master_exception"
+                | "primary_shard_closed_exception"
                 | "process_cluster_event_timeout_exception"
                 | "receive_timeout_transport_exception"
+                | "rejected_execution_exception"
                 | "shard_not_found_exception"
                 | "shard_not_in_primary_mode_exception"
                 | "task_cancelled_exception"
@@ -117,10 +125,16 @@ mod tests {
         for status in [403, 429] {
             all(status, Some("cluster_block_exception"), [Verdict::Failed(Blocked); 4]);
         }
+        all(403, Some("index_create_block_exception"), [Verdict::Failed(Blocked); 4]);
         all(503, Some("cluster_block_exception"), [Verdict::Failed(Unavailable); 4]);
         all(400, Some("index_closed_exception"), [Verdict::Failed(Blocked); 4]);
         all(403, Some("security_exception"), [Verdict::Failed(Denied); 4]);
-        all(429, Some("es_rejected_execution_exception"), [Verdict::Failed(Unavailable); 4]);
+        for refused in ["es_rejected_execution_exception", "rejected_execution_exception"] {
+            all(429, Some(refused), [Verdict::Failed(Unavailable); 4]);
+        }
+        for without_a_master in ["master_not_discovered_exception", "cluster_manager_not_discovered_exception"] {
+            all(503, Some(without_a_master), [Verdict::Failed(Unavailable); 4]);
+        }
         all(404, Some("shard_not_found_exception"), [Verdict::Failed(Unavailable); 4]);
         all(400, Some("task_cancelled_exception"), [Verdict::Failed(Unavailable); 4]);
     }

@@ -16,8 +16,9 @@ async fn found(wire: &Wire<'_>) -> Result<Finding, Error> {
     let cluster = wire.cluster().await?;
     let version = cluster.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let found = format!(
-        "{:?}: Elasticsearch{version}, {}, {}, {} of them with data",
+        "{:?}: {}{version}, {}, {}, {} of them with data",
         cluster.name,
+        cluster.product.name(),
         cluster.status.name(),
         render::counted(cluster.nodes, "node"),
         cluster.data_nodes

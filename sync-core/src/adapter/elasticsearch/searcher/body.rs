@@ -1,4 +1,4 @@
-//! A query in the words of Elasticsearch.
+//! A query in the words of Elasticsearch, which OpenSearch understands, too.
 
 use std::ops::Bound;
 
@@ -70,10 +70,11 @@ pub(super) fn of(query: &Query, order: &Order, fields: &Fields) -> Json {
     body
 }
 
-/// An order. As longs, whatever is missing has a place of its own beside all integers there can be.
+/// An order. As longs, whatever is missing has a place of its own beside all integers there can be, and the same one for
+/// booleans in Elasticsearch and OpenSearch.
 fn by_field(field: &str, direction: &str, fields: &Fields) -> Json {
     let mut order = json!({ "order": direction, "missing": "_last" });
-    if fields.filterable().get(field).is_some_and(|field| field.kind == FieldKind::Integer) {
+    if let Some(FieldKind::Integer | FieldKind::Boolean) = fields.filterable().get(field).map(|field| field.kind) {
         order["numeric_type"] = json!("long");
     }
     json!({ field: order })
@@ -97,7 +98,9 @@ fn after(value: &Value, key: &str, descending: bool, is_own: bool) -> Json {
         let before_all = if descending { "\u{10ffff}" } else { "" };
         return json!([whole_milliseconds(*micros) / 1_000, before_all]);
     }
-    json!([plain(value), key])
+    // OpenSearch knows a boolean only as the number it sorts by; Elasticsearch takes either.
+    let sorted = if let Value::Boolean(is) = value { json!(u8::from(*is)) } else { plain(value) };
+    json!([sorted, key])
 }
 
 fn plain(value: &Value) -> Json {
