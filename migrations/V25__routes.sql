@@ -139,16 +139,21 @@ $$;
 
 -- What the trigger does ---------------------------------------------------------------------------------------------
 
--- SQL for a column of the new row as a header's text. Moments and days as Debezium's connector writes them.
+-- SQL for a column of the new row as a header's text. Moments and days as Debezium's connector writes them, by the precision of the
+-- column; the function's own settings decide nothing.
 create function outbox.routed_header_sql(relation regclass, name text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select format(
         case outbox.routed_type(relation, 'headers', name)
-            when 'timestamptz'::regtype
-                then $sql$to_char(new.%I at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')$sql$
-            when 'timestamp'::regtype then '(extract(epoch from new.%I) * 1000000)::bigint::text'
+            when 'timestamptz'::regtype then
+                format($sql$to_char(new.%%I at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS%s"Z"')$sql$,
+                       case when a.atttypmod = 0 then '' when a.atttypmod < 0 then '.US' else '.FF' || a.atttypmod end)
+            when 'timestamp'::regtype then
+                format('(extract(epoch from new.%%I) * %s)::bigint::text',
+                       case when a.atttypmod between 0 and 3 then 1000 else 1000000 end)
             when 'date'::regtype then $sql$(new.%I - date '1970-01-01')::text$sql$
             else 'new.%I::text' end, name)
+      from pg_attribute a where a.attrelid = relation and a.attname = name
 $$;
 
 -- Says what is wrong with a row, and is only called when something is. To whoever writes it, who may never have heard of an outbox
@@ -169,7 +174,7 @@ begin
         raise exception '%: % and % are null', row_of, made_of.event_key, made_of.event_id using errcode = 'null_value_not_allowed';
     end if;
     raise exception '%: % has % bytes', row_of, made_of.event_key, octet_length(key) using
-        errcode = 'invalid_parameter_value', hint = 'A key has 1 to 512.';
+        errcode = 'invalid_parameter_value', hint = 'A key has 2,000 at most.';
 end
 $$;
 
@@ -185,7 +190,7 @@ declare
 begin
     if (event_topic !~ '[^a-zA-Z0-9._-]' and octet_length(event_topic) between 1 and 249
         and event_topic not in ('.', '..')
-        and octet_length(coalesce(event_key, event_id)) between 1 and 512) is not true then
+        and octet_length(coalesce(event_key, event_id)) <= 2000) is not true then
         perform outbox.refuse_row(event_topic, coalesce(event_key, event_id), jsonb_populate_record(null::outbox.routes, %4$L));
     end if;
     perform outbox.append_event(event_topic, coalesce(event_key, event_id),

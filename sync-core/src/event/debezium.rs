@@ -14,11 +14,11 @@ pub(super) fn message(event: Event, value: DebeziumValue) -> Outgoing {
     let Event { topic, key, payload, headers: own, .. } = event;
     let others = own.into_iter().filter(|(name, _)| name != ID);
     headers.extend(others.map(|(name, value)| (name.into(), value.into())));
-    let value = payload.map(|payload| match value {
+    let value = match value {
         DebeziumValue::Json => payload,
         // Writing a string into memory has no way to fail.
-        DebeziumValue::JsonString => serde_json::to_string(&payload).unwrap_or_default(),
-    });
+        DebeziumValue::JsonString => Some(serde_json::to_string(&payload).unwrap_or_default()),
+    };
     Outgoing { topic, key, value, headers }
 }
 
@@ -58,14 +58,16 @@ mod tests {
     #[test]
     fn an_event_without_a_row_has_its_own_id_and_one_without_a_payload_no_value() {
         for no_id in [&[][..], &[("id", "")]] {
-            let message = message(event(None, no_id), DebeziumValue::JsonString);
+            let message = message(event(None, no_id), DebeziumValue::Json);
             assert_eq!((message.value, texts(&message.headers)), (None, vec![("id", "7")]));
         }
     }
 
     #[test]
-    fn as_one_string_the_payload_is_quoted_with_all_that_has_to_be_escaped() {
+    fn as_one_string_the_payload_is_quoted_with_all_that_has_to_be_escaped_and_none_is_null() {
         let message = message(event(Some("{\"größe\": \"a\\nb\"}"), &[]), DebeziumValue::JsonString);
         assert_eq!(message.value.as_deref(), Some(r#""{\"größe\": \"a\\nb\"}""#));
+        let none = super::message(event(None, &[]), DebeziumValue::JsonString);
+        assert_eq!(none.value.as_deref(), Some("null"), "as JsonConverter writes nothing");
     }
 }

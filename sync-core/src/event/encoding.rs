@@ -8,8 +8,8 @@ pub enum Encoding {
     /// the event's `id`, by which a consumer tells repeats apart without parsing a value, and the `epoch`.
     #[default]
     Standard,
-    /// What Debezium's outbox event router makes of a row: the payload, and no value where there is none; the header `id` (the
-    /// event's own header of that name, which a route takes from the row) and the event's further headers.
+    /// What Debezium's outbox event router makes of a row: the payload; the header `id` (the event's own header of that name,
+    /// which a route takes from the row) and the event's further headers.
     Debezium(DebeziumValue),
     /// `CloudEvents` 1.0 as its binding to Kafka has them. What the standard headers say are the attributes `id` (epoch and id
     /// together, unless the event has a header of that name), `action`, `version` and `epoch`; `type` is the event's header of
@@ -26,10 +26,11 @@ pub enum Encoding {
 /// How the payload is the value, as Debezium's converters write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DebeziumValue {
-    /// As it is: what `StringConverter` sends, and `JsonConverter` where `table.expand.json.payload` is set.
+    /// As it is, and no value where there is none: what `StringConverter` sends, and as far as it can `JsonConverter` where
+    /// `table.expand.json.payload` is set.
     #[default]
     Json,
-    /// As one string of JSON: what `JsonConverter` sends where it is not set.
+    /// As one string of JSON, and `null` where there is none: what `JsonConverter` sends where it is not set.
     JsonString,
 }
 

@@ -165,10 +165,10 @@ async fn columns_of_other_names_and_types_are_named_and_moments_are_written_alik
         .batch_execute(
             "create domain place as text; create type kind as enum ('big', 'small');
              create table t (number bigint, \"Where To\" place, whom uuid, what jsonb, at timestamptz, day date,
-                             local timestamp, fits kind, is_new bool);
+                             local timestamp, short timestamp(3), fits kind, is_new bool);
              select outbox.route('t', topic => '${routedByValue}-${routedByValue}', route_by => 'Where To',
                  event_id => 'number', event_key => 'whom', payload => 'what',
-                 headers => '{\"at\": \"At\", \"day\": \"Day\", \"local\": \"Local\", \"fits\": \"Fits\", \"is_new\": \"New\"}')",
+                 headers => '{\"at\": \"At\", \"day\": \"Day\", \"local\": \"Local\", \"short\": \"Short\", \"fits\": \"Fits\", \"is_new\": \"New\"}')",
         )
         .await
         .unwrap();
@@ -176,13 +176,14 @@ async fn columns_of_other_names_and_types_are_named_and_moments_are_written_alik
         client
             .batch_execute(&format!(
                 "set {session}; insert into t values (9, 'x', '00000000-0000-0000-0000-00000000000a', '{{}}',
-                     '2026-01-02T03:04:05.5Z', date '2026-01-02', timestamp '2026-01-02T03:04:05', 'small', true)"
+                     '2026-01-02T03:04:05.5Z', date '2026-01-02', timestamp '2026-01-02T03:04:05', timestamp '2026-01-02T03:04:05.5', 'small', true)"
             ))
             .await
             .unwrap();
     }
     let expected = "x-x 00000000-0000-0000-0000-00000000000a {\"At\": \"2026-01-02T03:04:05.500000Z\", \"id\": \"9\", \
-                    \"Day\": \"20455\", \"New\": \"true\", \"Fits\": \"small\", \"Local\": \"1767323045000000\"}";
+                    \"Day\": \"20455\", \"New\": \"true\", \"Fits\": \"small\", \"Local\": \"1767323045000000\", \
+                    \"Short\": \"1767323045500\"}";
     let rows =
         client.query("select topic || ' ' || key || ' ' || headers::text from outbox.events", &[]).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), [expected, expected]);
@@ -272,13 +273,12 @@ async fn a_row_no_message_can_be_made_of_is_refused_by_the_names_of_its_table_an
         )
         .await
         .unwrap();
-    let long = "x".repeat(513);
+    let long = "x".repeat(2_001);
     for (values, said) in [
         ("1, null, 'k'".to_owned(), "kind is null, and no topic"),
         ("1, 'two words', 'k'".to_owned(), "with kind, its topic would be 'outbox.event.two words'"),
         (format!("1, '{long}', 'k'"), "with kind, its topic would be"),
-        ("1, 'a', ''".to_owned(), "whom has 0 bytes"),
-        (format!("1, 'a', '{long}'"), "whom has 513 bytes"),
+        (format!("1, 'a', '{long}'"), "whom has 2001 bytes"),
         ("null, 'a', null".to_owned(), "whom and id are null"),
     ] {
         let (_, message, _) = refused(&client, &format!("insert into t values ({values})")).await;
@@ -287,7 +287,12 @@ async fn a_row_no_message_can_be_made_of_is_refused_by_the_names_of_its_table_an
             "{values}: {message}"
         );
     }
-    client.batch_execute(&format!("insert into t values (1, 'a', '{}')", &long[1..])).await.unwrap();
+    // Longer than a document's id, and none at all: of no use to an index, but that is no reason to refuse the application's row.
+    client.batch_execute(&format!("insert into t values (1, 'a', '{}'), (2, 'a', '')", &long[1..])).await.unwrap();
+    assert_eq!(
+        word(&client, "select string_agg(length(key)::text, ',' order by id) from outbox.events").await,
+        "2000,0"
+    );
 }
 
 #[tokio::test]
