@@ -12,6 +12,7 @@ create table outbox.routes (
     payload       text not null,
     headers       jsonb not null,
     function      text not null,
+    routed_from   pg_lsn not null,
     routed_at     timestamptz not null default pg_catalog.clock_timestamp()
 );
 
@@ -20,6 +21,8 @@ comment on column outbox.routes.relation_name is 'The table''s name when it was 
 comment on column outbox.routes.topic is 'Where its events go: ${routedByValue} stands for what route_by holds.';
 comment on column outbox.routes.headers is 'Further headers: the name of a column, and of the header it becomes.';
 comment on column outbox.routes.function is 'The trigger function in schema outbox.';
+comment on column outbox.routes.routed_from is
+'Where the server''s log was: a reader of it that has come this far has all rows that did not become events.';
 
 revoke all on outbox.routes from public;
 
@@ -289,6 +292,8 @@ begin
         perform outbox.grant_watcher(current_user);
     end if;
     execute format('create trigger outbox_route after insert on %s for each row execute function outbox.%I()', relation, r.function);
+    -- Whoever had written before has committed by now: the trigger waited for them.
+    r.routed_from := pg_current_wal_insert_lsn();
 
     insert into outbox.routes select (r).*;
     return 'outbox.' || r.function;

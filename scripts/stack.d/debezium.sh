@@ -48,6 +48,7 @@ POM
 
 # For tests and benchmarks, which start and stop the worker themselves.
 debezium_ready() {
+    [[ -d $(debezium_distribution) ]] || have mvn || install_packages maven
     download_once debezium "$(debezium_distribution)" debezium_download || return 1
     SYNC_STACK_DEBEZIUM=$(debezium_distribution)
     export SYNC_STACK_DEBEZIUM

@@ -1,5 +1,6 @@
 //! What becomes of an outbox table by Debezium's outbox event router, and by a route and `relay.encoding = "debezium"`.
 
+mod guide;
 mod messages;
 mod rows;
 
@@ -71,7 +72,8 @@ impl Stage {
     /// Everything one of them wrote.
     async fn read(&self, writer: &str, count: usize) -> Vec<Message> {
         let (prefix, topics) = (self.prefix_of(writer), self.topics(writer));
-        tokio::task::spawn_blocking(move || read(&prefix, &topics, count)).await.unwrap()
+        let is_enough = move |messages: &[Message]| messages.len() >= count;
+        tokio::task::spawn_blocking(move || read(&prefix, &topics, is_enough)).await.unwrap()
     }
 
     fn connector(&self, name: &str, tables: &str, settings: &str) -> Connector {
