@@ -50,3 +50,21 @@ impl Parking {
         self.letters.park(&letter).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_holds_what_would_have_been_sent_unless_that_was_made_of_nothing() {
+        let message = |value: Option<&str>| Outgoing {
+            topic: "orders".to_owned(),
+            key: "k".to_owned(),
+            value: value.map(str::to_owned),
+            headers: Vec::new(),
+        };
+        assert_eq!(Unpublished::new(7, true, message(Some("{}"))).value.as_deref(), Some("{}"));
+        assert_eq!(Unpublished::new(7, false, message(Some("{\"key\":\"k\"}"))).value, None);
+        assert_eq!(Unpublished::new(7, true, message(None)).value, None);
+    }
+}
