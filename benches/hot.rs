@@ -12,7 +12,7 @@ use sync_core::adapter::partition_for;
 use sync_core::adapter::postgres::read_headers;
 use sync_core::indexer::settle::Settle;
 use sync_core::port::Write;
-use sync_core::{Action, Event, Version};
+use sync_core::{Action, Encoding, Event, Version};
 
 const EVENTS: u64 = 1_000;
 
@@ -45,7 +45,9 @@ fn encode(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(EVENTS));
     let events: Vec<_> = (0..EVENTS.cast_signed()).map(event).collect();
     group.bench_function("standard value and headers", |bencher| {
-        let encode = |events: Vec<Event>| -> Vec<_> { events.into_iter().map(|event| event.into_message(1)).collect() };
+        let encode = |events: Vec<Event>| -> Vec<_> {
+            events.into_iter().map(|event| event.into_message(1, &Encoding::Standard)).collect()
+        };
         bencher.iter_batched(|| events.clone(), encode, BatchSize::SmallInput);
     });
     group.finish();

@@ -1,5 +1,6 @@
 //! Each port's promises, kept by the adapters of real servers.
 
+mod debezium;
 mod docker;
 mod elasticsearch_sink;
 mod host_names;

@@ -4,6 +4,7 @@ mod alerts;
 mod bad_input;
 mod dead_letters;
 mod elasticsearch_answers;
+mod encodings;
 mod examples;
 mod indexer;
 mod kafka_wire;

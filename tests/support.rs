@@ -4,6 +4,7 @@ pub mod broker;
 pub mod certificates;
 pub mod clock;
 pub mod cluster;
+pub mod connect;
 pub mod domain;
 pub mod engine;
 pub mod index_proxy;

@@ -147,7 +147,7 @@ grant select on outbox.history to :"admin";
 grant execute on function outbox.agree_history(int, text) to :"admin";
 -- One of a relay writes its event anew, with its key locked meanwhile; locking asks for the update of any column.
 grant update (updated_at) on outbox.versions to :"admin";
-grant execute on function outbox.emit(text, text, text, jsonb, jsonb) to :"admin";
+grant execute on function outbox.emit_again(bigint) to :"admin";
 \endif
 
 \if :{?writer}

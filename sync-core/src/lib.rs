@@ -47,7 +47,7 @@ pub mod version;
 pub mod workspace;
 
 pub use error::{Error, ErrorKind, Remedy};
-pub use event::{Action, Event, Header, Outgoing};
+pub use event::{Action, Encoding, Event, Header, Outgoing};
 pub use version::Version;
 
 // What the README shows compiles.

@@ -31,6 +31,7 @@ pub use self::progress::{RelayCounts, RelayProgress};
 use self::suspects::Suspects;
 use self::traces::Traces;
 use crate::error::{Error, ErrorKind, Remedy};
+use crate::event::{Encoding, Event, Outgoing};
 use crate::policy::backoff::Backoff;
 use crate::port::{Batch, Clock, DeadLetters, LedgerSource, Publisher, Reader, Source, Tracer, Transactor};
 
@@ -38,7 +39,7 @@ use crate::port::{Batch, Clock, DeadLetters, LedgerSource, Publisher, Reader, So
 const READ_AHEAD: usize = 3;
 
 /// How a relay works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RelayConfig {
     /// Batches handed to the bus and not yet acknowledged, at most. To publish exactly once: batches of one transaction;
     /// as many wait for the next.
@@ -49,6 +50,8 @@ pub struct RelayConfig {
     pub standby: Duration,
     /// How long a shutdown waits for acknowledgements before it leaves what is in flight to be repeated.
     pub drain: Duration,
+    /// How events are written into messages.
+    pub encoding: Encoding,
 }
 
 impl Default for RelayConfig {
@@ -58,6 +61,7 @@ impl Default for RelayConfig {
             backoff: Backoff { first: Duration::from_millis(100), ceiling: Duration::from_secs(5) },
             standby: Duration::from_secs(1),
             drain: Duration::from_secs(5),
+            encoding: Encoding::Standard,
         }
     }
 }
@@ -127,6 +131,11 @@ impl Relay {
     #[must_use]
     pub fn progress(&self) -> RelayProgress {
         self.progress.clone()
+    }
+
+    /// The message of an event.
+    fn message(&self, event: Event, epoch: i32) -> Outgoing {
+        event.into_message(epoch, &self.config.encoding)
     }
 
     /// Runs until `shutdown`, through outages of either side and through other relays' leases.

@@ -44,7 +44,7 @@ pub(crate) use self::problem::Problems;
 pub(crate) use self::quantity::{parse_duration, show_duration};
 use self::reader::{Reader, Section};
 pub(crate) use self::reconcile::Reconcile;
-pub(crate) use self::relay::{Bus, Delivery, Relay};
+pub(crate) use self::relay::{Bus, DebeziumValue, Delivery, Encoding, Relay};
 pub(crate) use self::search::{Search, Searchable};
 pub(crate) use self::secret::Secret;
 pub(crate) use self::traces::Traces;

@@ -148,7 +148,8 @@ impl<'a> Wire<'a> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn relay(&self) -> Result<(Relay, Arc<dyn Source>), Error> {
         let source = Arc::new(self.source());
-        let config = RelayConfig { in_flight: self.config.relay.in_flight, ..RelayConfig::default() };
+        let encoding = settings::encoding(self.config);
+        let config = RelayConfig { in_flight: self.config.relay.in_flight, encoding, ..RelayConfig::default() };
         let relay = match self.config.relay.delivery {
             Delivery::AtLeastOnce => Relay::new(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?, config),
             Delivery::ExactlyOnce => {
@@ -388,6 +389,7 @@ mod tests {
         assert_eq!((relay.batch_events, relay.batch_bytes), (default.batch_events, default.batch_bytes));
         assert_eq!((relay.lease, relay.poll_interval), (default.lease, default.poll_interval));
         assert_eq!((relay.linger, relay.retention), (default.linger, default.retention));
+        assert_eq!(settings::encoding(&config), RelayConfig::default().encoding);
         assert_eq!((&relay.subscription, relay.in_flight), (&default.subscription, RelayConfig::default().in_flight));
         let (indexer, default) = (&config.indexer, IndexerConfig::default());
         assert_eq!((indexer.batch_messages, indexer.batch_bytes), (default.batch_messages, default.batch_bytes));

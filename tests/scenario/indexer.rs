@@ -13,7 +13,7 @@ use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryD
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::port::{Current, DeadLetters, History, Kept, Projection, Publisher, Selection, Sink, Subscriber};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
-use sync_core::{Action, Error, ErrorKind, Event};
+use sync_core::{Action, Encoding, Error, ErrorKind, Event};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -98,7 +98,7 @@ impl Bench {
             headers: Vec::new(),
             created_at: jiff::Timestamp::UNIX_EPOCH,
         };
-        self.bus.publish(vec![event.into_message(0)]).await.unwrap().await.unwrap();
+        self.bus.publish(vec![event.into_message(0, &Encoding::Standard)]).await.unwrap().await.unwrap();
     }
 
     async fn behind(&self) -> u64 {

@@ -34,7 +34,7 @@ fn at(brokers: &str) -> KafkaConfig {
 
 fn message(topic: &str, key: &str, value: impl ToString) -> Outgoing {
     let headers = vec![("id".into(), "7".into()), ("größe".into(), "ß".into())];
-    Outgoing { topic: topic.to_owned(), key: key.to_owned(), value: value.to_string(), headers }
+    Outgoing { topic: topic.to_owned(), key: key.to_owned(), value: Some(value.to_string()), headers }
 }
 
 async fn soon<T>(coming: impl Future<Output = T>) -> T {

@@ -6,6 +6,7 @@ mod leaves;
 mod migrations;
 mod permissions;
 mod rewind;
+mod routing;
 mod waking;
 mod workspaces;
 
@@ -26,7 +27,7 @@ async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(&format!("select ({sql})::bigint"), &[]).await.unwrap().get(0)
 }
 
-async fn word(client: &Client, sql: &str) -> String {
+pub(super) async fn word(client: &Client, sql: &str) -> String {
     client.query_one(&format!("select ({sql})::text"), &[]).await.unwrap().get(0)
 }
 

@@ -157,7 +157,7 @@ pub(super) fn again(message: Incoming) -> Outgoing {
     Outgoing {
         topic: message.partition.topic.to_string(),
         key: text(message.key.unwrap()),
-        value: text(message.value.unwrap()),
+        value: message.value.map(text),
         headers: Vec::new(),
     }
 }

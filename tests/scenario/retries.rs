@@ -16,7 +16,7 @@ use sync_core::port::{
     Acknowledgement, DeadLetters, History, Kept, Outcome, Polled, Publisher, Selection, Sink, Stored, Subscriber, Write,
 };
 use sync_core::testkit::faults::{Fault, Faulty, Script};
-use sync_core::{Action, Error, ErrorKind, Event, Outgoing};
+use sync_core::{Action, Encoding, Error, ErrorKind, Event, Outgoing};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +147,7 @@ impl Bench {
                 headers: Vec::new(),
                 created_at: jiff::Timestamp::UNIX_EPOCH,
             };
-            event.into_message(0)
+            event.into_message(0, &Encoding::Standard)
         };
         let messages = keys.into_iter().map(change).collect();
         transaction.commit();
@@ -346,7 +346,7 @@ async fn what_waits_in_a_retry_topic_of_earlier_settings_is_worked_off() {
     let waiting = Outgoing {
         topic: retry_topic(&domain.topic, Duration::from_millis(300)),
         key,
-        value: "{}".to_owned(),
+        value: Some("{}".to_owned()),
         headers: headers.map(|(name, value)| (name.into(), value.into())).into(),
     };
     KafkaPublisher::new(&kafka()).unwrap().publish(vec![waiting]).await.unwrap().await.unwrap();

@@ -10,6 +10,7 @@ use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::ElasticsearchSink;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
 use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, PostgresSource, SourceConfig};
+use sync_core::event::Encoding;
 use sync_core::indexer::{Indexer, IndexerConfig, IndexerProgress, Parking};
 use sync_core::policy::retries::{RetryPolicy, retry_topic};
 use sync_core::port::{DeadLetters, Kept, Publisher, Selection, Source, Subscriber};
@@ -39,6 +40,7 @@ pub struct Pipeline {
     domain: Domain,
     way: Way,
     pub retries: RetryPolicy,
+    pub encoding: Encoding,
 }
 
 impl Deref for Pipeline {
@@ -63,7 +65,12 @@ impl Pipeline {
 
     /// With another projection than the reference domain's.
     pub async fn projecting(way: Way, sql: &str) -> Self {
-        Self { domain: Domain::projecting(sql).await, way, retries: RetryPolicy::default() }
+        Self {
+            domain: Domain::projecting(sql).await,
+            way,
+            retries: RetryPolicy::default(),
+            encoding: Encoding::Standard,
+        }
     }
 
     /// Has its documents in the index of another cluster from now on.
@@ -117,7 +124,8 @@ impl Pipeline {
     /// Runs relay and indexers beside `work`, and stops them when it is done.
     pub async fn beside(&self, work: impl AsyncFnOnce(&Ran)) -> Ran {
         let (publisher, subscribers) = self.ends();
-        let relay = Relay::new(self.source(), publisher(), RelayConfig::default());
+        let config = RelayConfig { encoding: self.encoding.clone(), ..RelayConfig::default() };
+        let relay = Relay::new(self.source(), publisher(), config);
         let config = IndexerConfig { retries: self.retries, ..IndexerConfig::default() };
         let indexers = subscribers.into_iter().map(|subscriber| {
             let projection = Arc::<PostgresProjection>::clone(&self.projection);

@@ -52,7 +52,7 @@ impl Debezium {
 
     /// Starts a worker that has read nothing, and waits until it reads.
     pub(crate) async fn start(&self, stage: &Stage, client: &Client, aim: Aim) -> Outcome<Program> {
-        let directory = installed("SYNC_BENCH_DEBEZIUM")?;
+        let directory = installed("SYNC_STACK_DEBEZIUM")?;
         let slot = format!("{}_{:08x}", stage.name, rand::random::<u32>());
         client
             .execute("select pg_copy_logical_replication_slot($1::text::name, $2::text::name)", &[&self.origin, &slot])

@@ -98,7 +98,7 @@ const LONGEST_ERROR: usize = 2_000;
 /// The value says what a person wants to know; the row is read again anyway.
 fn message(topic: String, letter: &DeadLetter, headers: Vec<Header>) -> Outgoing {
     let value = json!({ "key": letter.key, "attempts": letter.attempts, "error": letter.error_kind }).to_string();
-    Outgoing { topic, key: letter.key.clone().unwrap_or_default(), value, headers }
+    Outgoing { topic, key: letter.key.clone().unwrap_or_default(), value: Some(value), headers }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{opened_or_given_back, under_lease};
-use super::parking::Parking;
+use super::parking::{Parking, Unpublished};
 use super::suspects::Suspects;
 use super::traces::Traced;
 use super::{Relay, read_batches};
@@ -56,7 +56,7 @@ pub(super) async fn session(
                     publish_singly(relay, publisher, batch.events, epoch, parking).await?
                 }
                 Some(_) | None => {
-                    let messages: Vec<_> = batch.events.into_iter().map(|event| event.into_message(epoch)).collect();
+                    let messages: Vec<_> = batch.events.into_iter().map(|event| relay.message(event, epoch)).collect();
                     let events = messages.len() as u64;
                     (publisher.publish(messages).await?, events)
                 }
@@ -94,10 +94,12 @@ async fn publish_singly(
 ) -> Result<(Acknowledgement, u64), Error> {
     let mut acknowledgements = Vec::with_capacity(events.len());
     for event in events {
-        match publisher.publish(vec![event.clone().into_message(epoch)]).await {
+        let (id, has_payload) = (event.id, event.payload.is_some());
+        let message = relay.message(event, epoch);
+        match publisher.publish(vec![message.clone()]).await {
             Ok(acknowledgement) => acknowledgements.push(acknowledgement),
             Err(error) if error.remedy() == Remedy::Park => {
-                parking.park(event, &error).await?;
+                parking.park(Unpublished::new(id, has_payload, message), &error).await?;
                 relay.progress.parked();
             }
             Err(error) => return Err(error),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{opened_or_given_back, under_lease};
 use super::parking::Unpublished;
 use super::suspects::Suspects;
-use super::traces::{Traced, Traces};
+use super::traces::Traced;
 use super::{Relay, read_batches};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::event::Outgoing;
@@ -78,7 +78,7 @@ pub(super) async fn session(
                     let outcome = loop {
                         tokio::select! {
                             outcome = &mut published => break outcome,
-                            Some(batch) = read.recv(), if waiting.batches < most => waiting.add(batch, epoch, &relay.traces, suspects),
+                            Some(batch) = read.recv(), if waiting.batches < most => waiting.add(batch, epoch, relay, suspects),
                         }
                     };
                     outcome?;
@@ -102,7 +102,7 @@ pub(super) async fn session(
 struct Parcel {
     batches: usize,
     messages: Vec<Outgoing>,
-    /// Of each message, its event, and whether its value is what the event carried.
+    /// Of each message, its event, and whether that had a payload.
     events: Vec<(i64, bool)>,
     /// Events that are parked, and not among the messages.
     parked: Vec<i64>,
@@ -127,19 +127,19 @@ impl Parcel {
     ) -> bool {
         if self.batches == 0 {
             let Some(batch) = read.recv().await else { return false };
-            self.add(batch, epoch, &relay.traces, suspects);
+            self.add(batch, epoch, relay, suspects);
         }
         while self.batches < most
             && let Ok(batch) = read.try_recv()
         {
-            self.add(batch, epoch, &relay.traces, suspects);
+            self.add(batch, epoch, relay, suspects);
         }
         true
     }
 
-    fn add(&mut self, batch: Batch, epoch: i32, traces: &Traces, suspects: &Suspects) {
+    fn add(&mut self, batch: Batch, epoch: i32, relay: &Relay, suspects: &Suspects) {
         self.batches += 1;
-        self.traced.extend(traces.of(&batch.events));
+        self.traced.extend(relay.traces.of(&batch.events));
         self.created_at = batch.events.last().map(|event| event.created_at).or(self.created_at);
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {
@@ -147,7 +147,7 @@ impl Parcel {
                 continue;
             }
             self.events.push((event.id, event.payload.is_some()));
-            self.messages.push(event.into_message(epoch));
+            self.messages.push(relay.message(event, epoch));
         }
         self.mark = batch.mark.or(self.mark.take());
         self.position = Some(batch.position);
@@ -168,15 +168,13 @@ impl Parcel {
         }
         let mut refused = refused.into_iter().peekable();
         let all = std::mem::take(&mut self.messages).into_iter().zip(std::mem::take(&mut self.events));
-        for (place, (message, (id, is_payload))) in all.enumerate() {
+        for (place, (message, (id, has_payload))) in all.enumerate() {
             let Some((_, error)) = refused.next_if(|(at, _)| *at == place) else {
                 self.messages.push(message);
-                self.events.push((id, is_payload));
+                self.events.push((id, has_payload));
                 continue;
             };
-            let Outgoing { topic, key, value, .. } = message;
-            let event = Unpublished { id, topic, key, payload: is_payload.then_some(value) };
-            parking.park(event, &error).await?;
+            parking.park(Unpublished::new(id, has_payload, message), &error).await?;
             // Should the transaction fail, it is read again, and known.
             suspects.note_parked(epoch, id);
             self.parked.push(id);
@@ -199,19 +197,20 @@ async fn publish_singly(
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
     let mut parked = Vec::new();
     for event in batch.events {
-        let (id, created_at) = (event.id, event.created_at);
+        let (id, created_at, has_payload) = (event.id, event.created_at, event.payload.is_some());
         if suspects.is_parked(epoch, id) {
             parked.push(id);
             continue;
         }
         let here = Mark { last: Some(id), ..mark.clone() };
-        match transactions.publish(vec![event.clone().into_message(epoch)], &here).await {
+        let message = relay.message(event, epoch);
+        match transactions.publish(vec![message.clone()], &here).await {
             Ok(()) => {
                 relay.progress.acknowledged(1, Some(created_at));
                 relay.progress.published(1);
             }
             Err(error) if error.remedy() == Remedy::Park => {
-                parking.park(event, &error).await?;
+                parking.park(Unpublished::new(id, has_payload, message), &error).await?;
                 suspects.note_parked(epoch, id);
                 relay.progress.parked();
                 let what = "an event was parked; publishing goes on behind it";

@@ -13,6 +13,12 @@ pub(crate) struct Relay {
     pub(crate) bus: Bus,
     /// What a crash may repeat.
     pub(crate) delivery: Delivery,
+    /// How events are written into messages.
+    pub(crate) encoding: Encoding,
+    /// How Debezium's encoding writes a payload.
+    pub(crate) debezium_value: DebeziumValue,
+    /// Where `CloudEvents` say that they come from.
+    pub(crate) cloudevents_source: String,
     /// The beginning of what it is called in Kafka.
     pub(crate) namespace: String,
     /// The topic of the positions.
@@ -62,12 +68,50 @@ impl Choice for Delivery {
         &[("at_least_once", Self::AtLeastOnce), ("exactly_once", Self::ExactlyOnce)];
 }
 
+/// How events are written into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As the indexer's own topics have them.
+    Standard,
+    /// As Debezium's outbox event router has them.
+    Debezium,
+    /// `CloudEvents` with their attributes in headers.
+    CloudEvents,
+    /// `CloudEvents` with their attributes in the value.
+    CloudEventsStructured,
+}
+
+impl Choice for Encoding {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("standard", Self::Standard),
+        ("debezium", Self::Debezium),
+        ("cloudevents", Self::CloudEvents),
+        ("cloudevents_structured", Self::CloudEventsStructured),
+    ];
+}
+
+/// How Debezium's encoding writes a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DebeziumValue {
+    /// As it is.
+    Json,
+    /// As one string of JSON.
+    String,
+}
+
+impl Choice for DebeziumValue {
+    const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json), ("string", Self::String)];
+}
+
 impl Default for Relay {
     fn default() -> Self {
         Self {
             subscription: "search".to_owned(),
             bus: Bus::Direct,
             delivery: Delivery::AtLeastOnce,
+            encoding: Encoding::Standard,
+            debezium_value: DebeziumValue::Json,
+            cloudevents_source: "/outbox".to_owned(),
             namespace: "sync".to_owned(),
             positions_topic: "sync-relay-positions".to_owned(),
             lease: Duration::from_secs(10),
@@ -91,6 +135,9 @@ impl Relay {
             subscription: section.text("subscription").unwrap_or(default.subscription),
             bus: section.choice("bus").unwrap_or(bus),
             delivery: section.choice("delivery").unwrap_or(default.delivery),
+            encoding: section.choice("encoding").unwrap_or(default.encoding),
+            debezium_value: section.choice("debezium_value").unwrap_or(default.debezium_value),
+            cloudevents_source: source(&mut section).unwrap_or(default.cloudevents_source),
             namespace: section.text("namespace").unwrap_or(default.namespace),
             positions_topic: section.text("positions_topic").unwrap_or(default.positions_topic),
             lease: section
@@ -109,6 +156,17 @@ impl Relay {
             topics: topics(&mut section),
         }
     }
+}
+
+/// A URI reference, as far as that is seen at a glance.
+fn source(section: &mut Section<'_>) -> Option<String> {
+    let source = section.text("cloudevents_source")?;
+    if source.chars().any(|c| c.is_whitespace() || c.is_control() || "\"<>\\^`{|}".contains(c)) {
+        let what =
+            format!("{source:?} is no URI reference, such as \"/shop/orders\" or \"https://shop.example/orders\"");
+        section.problem("cloudevents_source", what);
+    }
+    Some(source)
 }
 
 /// Names that `outbox.watch` would take: another one no event has.

@@ -205,6 +205,23 @@ fn the_direct_bus_is_refused_where_it_could_not_carry_everything() {
 }
 
 #[test]
+fn a_source_of_cloud_events_is_a_reference_and_an_encoding_one_of_the_words() {
+    let relay = |key: &str, value: &str| read(&format!("[relay]\n{key} = {value:?}\n")).map(|config| config.relay);
+    for source in ["/shop/orders", "https://shop.example/orders?x=1#y", "urn:uuid:1-2", "orders"] {
+        assert_eq!(relay("cloudevents_source", source).unwrap().cloudevents_source, source);
+    }
+    for source in ["two words", "a\tb", "<a>", "{shop}", ""] {
+        assert!(
+            relay("cloudevents_source", source).unwrap_err()[0].starts_with("relay.cloudevents_source"),
+            "{source}"
+        );
+    }
+    assert_eq!(relay("encoding", "cloudevents_structured").unwrap().encoding, Encoding::CloudEventsStructured);
+    let refused = relay("encoding", "avro").unwrap_err();
+    assert!(refused[0].ends_with(r#""standard", "debezium", "cloudevents", "cloudevents_structured""#), "{refused:?}");
+}
+
+#[test]
 fn exactly_once_is_refused_without_a_broker() {
     assert_eq!(
         read("[kafka]\nbrokers = \"a:1\"\n[relay]\ndelivery = \"exactly_once\"\n").unwrap().relay.delivery,

@@ -4,8 +4,9 @@ use sync_core::adapter::elasticsearch::{Auth, ElasticsearchConfig};
 use sync_core::adapter::kafka::{self, KafkaConfig, Sasl, SaslMechanism, TopicConfig};
 use sync_core::adapter::otlp::OtlpConfig;
 use sync_core::adapter::postgres::PostgresConfig;
+use sync_core::event::{self, CloudEventsMode};
 
-use crate::config::{Config, Credentials, Mechanism, Security, Traces};
+use crate::config::{Config, Credentials, DebeziumValue, Encoding, Mechanism, Security, Traces};
 
 /// The database.
 pub(super) fn postgres(config: &Config) -> PostgresConfig {
@@ -35,6 +36,21 @@ pub(super) fn search_primary(config: &Config) -> PostgresConfig {
 pub(super) fn replicas(config: &Config) -> Vec<PostgresConfig> {
     let replicas = config.search.postgres.replicas.iter();
     replicas.map(|url| PostgresConfig { url: url.expose().to_owned(), ..search_primary(config) }).collect()
+}
+
+/// How events are written into messages.
+pub(super) fn encoding(config: &Config) -> event::Encoding {
+    let settings = &config.relay;
+    let cloudevents = |mode| event::Encoding::CloudEvents { mode, source: settings.cloudevents_source.clone() };
+    match settings.encoding {
+        Encoding::Standard => event::Encoding::Standard,
+        Encoding::Debezium => event::Encoding::Debezium(match settings.debezium_value {
+            DebeziumValue::Json => event::DebeziumValue::Json,
+            DebeziumValue::String => event::DebeziumValue::JsonString,
+        }),
+        Encoding::CloudEvents => cloudevents(CloudEventsMode::Binary),
+        Encoding::CloudEventsStructured => cloudevents(CloudEventsMode::Structured),
+    }
 }
 
 /// The brokers.

@@ -162,6 +162,7 @@ impl World {
             backoff: TICK,
             standby: Duration::from_millis(50),
             drain: Duration::from_millis(30),
+            ..RelayConfig::default()
         };
         match (&self.bus, &self.transactor) {
             (Bus::Stored(bus), Some(transactor)) => {

@@ -37,7 +37,7 @@ fn of_size(topic: &str, size: usize) -> Outgoing {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         char::from_u32(0x20 + u32::try_from(state >> 33).unwrap() % 95).unwrap()
     };
-    let value = (0..length).map(|_| random()).collect();
+    let value = Some((0..length).map(|_| random()).collect());
     Outgoing { topic: topic.to_owned(), key: "job".to_owned(), value, headers: vec![] }
 }
 

@@ -8,7 +8,7 @@ use crate::support::postgres::{connect, fresh_database, fresh_outbox};
 use crate::support::servers;
 
 /// A role that owns nothing.
-async fn new_role(client: &Client) -> String {
+pub(super) async fn new_role(client: &Client) -> String {
     let role = servers::unique("writer");
     client.batch_execute(&format!("create role \"{role}\"; grant all on schema public to \"{role}\"")).await.unwrap();
     role
@@ -158,11 +158,13 @@ async fn nothing_in_the_callers_search_path_is_called_with_the_owners_rights() {
         .batch_execute(&format!(
             "create table public.t (a text, b text, c text, parent int, primary key (a, b));
              create table public.p (id int primary key);
-             insert into outbox.subscriptions (name, topics) values ('s', '{{jobs,rows}}');
+             create table public.o (id text, aggregatetype text, aggregateid text, payload text, at timestamptz);
+             select outbox.route('o', headers => '{{\"at\": \"at\"}}');
+             insert into outbox.subscriptions (name, topics) values ('s', '{{jobs,rows,outbox.event.a}}');
              select outbox.watch('t', 'rows', ignore => array['c']), outbox.watch('t', 'listed', columns => array['c']),
                     outbox.watch('t', 'parents', key => 'parent', parent => 'p'),
                     outbox.watch('t', 'looked', lookup => 'select id from public.p where id = ($1).parent');
-             insert into p values (1); grant all on t, p to \"{role}\"; select outbox.grant_writer('{role}');
+             insert into p values (1); grant all on t, p, o to \"{role}\"; select outbox.grant_writer('{role}');
              grant temporary on database \"{}\" to \"{role}\"; {HOSTILE}",
             word(&client, "current_database()").await
         ))
@@ -184,12 +186,14 @@ async fn nothing_in_the_callers_search_path_is_called_with_the_owners_rights() {
         update public.t set a = 'moved', parent = 1;
         delete from public.t;
         insert into public.t values ('x', 'y', 'z', 1);
-        truncate public.t";
+        truncate public.t;
+        insert into public.o values ('1', 'a', 'k', 'text', pg_catalog.clock_timestamp()), ('2', 'a', null, 'text', null)";
     for statement in writes.split(';') {
         client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {}", said(&error).1));
     }
     client.batch_execute("reset role; set search_path = pg_catalog, pg_temp").await.unwrap();
     assert_eq!(number(&client, "select count(*) from outbox.events where topic = 'rows'").await, 8);
+    assert_eq!(number(&client, "select count(*) from outbox.events where topic = 'outbox.event.a'").await, 2);
     client.batch_execute(&format!("drop owned by \"{role}\"; drop role \"{role}\"")).await.unwrap();
 }
 
@@ -236,6 +240,9 @@ async fn people_find_an_explanation_beside_each_table_and_each_function_meant_fo
         "note_history",
         "adopt_history",
         "grant_watcher",
+        "route",
+        "unroute",
+        "emit_again",
     ] {
         let described = format!(
             "select count(*) > 0 and bool_and(obj_description(p.oid, 'pg_proc') is not null) from pg_proc p
@@ -246,7 +253,7 @@ async fn people_find_an_explanation_beside_each_table_and_each_function_meant_fo
 }
 
 /// A database whose outbox belongs to a role that is no superuser: a superuser's connection, the owner's, and its name.
-async fn owned_by_nobody_special() -> (Client, Client, String) {
+pub(super) async fn owned_by_nobody_special() -> (Client, Client, String) {
     let (admin, url) = fresh_database().await;
     let role = servers::unique("owner");
     let database = word(&admin, "current_database()").await;

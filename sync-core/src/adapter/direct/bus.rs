@@ -110,7 +110,7 @@ mod tests {
         let message = |number: usize| Outgoing {
             topic: topic.into(),
             key: format!("job-{number}"),
-            value: number.to_string(),
+            value: Some(number.to_string()),
             headers: vec![],
         };
         (0..count).map(message).collect()

@@ -125,7 +125,7 @@ impl Topic {
             partition,
             offset,
             key: Some(message.key.into()),
-            value: Some(message.value.into()),
+            value: message.value.map(Bytes::from),
             headers: message
                 .headers
                 .into_iter()

@@ -81,7 +81,8 @@ impl KnownTopics {
         if size <= limit {
             return None;
         }
-        let id = message.headers.iter().find(|(name, _)| name == "id").map_or("none", |(_, id)| &**id);
+        let mut ids = message.headers.iter().filter(|(name, _)| name == "id" || name == "ce_id");
+        let id = ids.next().map_or("none", |(_, id)| &**id);
         let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
         let what = format!(
             "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \

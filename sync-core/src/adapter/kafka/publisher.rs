@@ -177,8 +177,8 @@ impl Session {
     async fn send(&self, message: &Outgoing, under_way: &Arc<Batch>) -> Result<(), Error> {
         let mut record = BaseRecord::with_opaque_to(&message.topic, Arc::clone(under_way))
             .key(message.key.as_str())
-            .payload(message.value.as_str())
             .headers(headers(&message.headers));
+        record.payload = message.value.as_deref();
         let mut wait = MIN_WAIT;
         loop {
             // After a failure nothing more may be queued: it could be stored where what failed is missing.

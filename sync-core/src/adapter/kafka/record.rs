@@ -12,7 +12,8 @@ pub(super) fn size_alone(message: &Outgoing) -> usize {
     // Attributes, time difference and offset difference are one byte each in the first record.
     let body = 3
         + with_length(message.key.len())
-        + with_length(message.value.len())
+        // One without a value has the length -1, in one byte.
+        + message.value.as_ref().map_or(1, |value| with_length(value.len()))
         + varint(message.headers.len())
         + message.headers.iter().map(header).sum::<usize>();
     BATCH_HEADER + with_length(body)
@@ -42,8 +43,9 @@ mod tests {
     #[test]
     fn a_small_record_is_counted_byte_by_byte() {
         let headers = vec![("id".into(), "7".into())];
-        let message = Outgoing { topic: "t".into(), key: "job".into(), value: "12345".into(), headers };
+        let message = Outgoing { topic: "t".into(), key: "job".into(), value: Some("12345".into()), headers };
         // 61 + length 1 + (3 + 1+3 + 1+5 + 1 + 1+2+1+1)
         assert_eq!(size_alone(&message), 61 + 1 + 19);
+        assert_eq!(size_alone(&Outgoing { value: None, ..message }), 61 + 1 + 14);
     }
 }

@@ -105,7 +105,13 @@ impl Publisher for MemoryBus {
             let number = partition_for(message.key.as_bytes(), self.shared.partitions);
             let header = |(name, value): Header| (name.into_owned(), Bytes::from(value.into_owned()));
             let headers = message.headers.into_iter().map(header).collect();
-            self.shared.append(&message.topic, number, Some(message.key.into()), Some(message.value.into()), headers);
+            self.shared.append(
+                &message.topic,
+                number,
+                Some(message.key.into()),
+                message.value.map(Bytes::from),
+                headers,
+            );
         }
         self.shared.changed.notify_waiters();
         Ok(Box::pin(future::ready(Ok(()))))

@@ -44,7 +44,7 @@ impl MemoryTransactor {
     }
 
     fn refusal(&self, message: &Outgoing) -> Option<Error> {
-        let size = message.key.len() + message.value.len();
+        let size = message.key.len() + message.value.as_ref().map_or(0, String::len);
         let too_large = || Error::new(ErrorKind::Refused, format!("{size} bytes, more than {}", self.largest));
         (size > self.largest).then(too_large)
     }

@@ -211,12 +211,12 @@ select count(*), min(parked_at)
 
 const REMOVE: &str = "delete from outbox.dead_letters where id = any ($1)";
 
-const EVENT: &str = "select topic, key, version, payload is not null from outbox.events where id = $1";
+const EVENT: &str = "
+select topic, key, version, payload is not null or value is not null from outbox.events where id = $1";
 
 const NEWEST: &str = "select version from outbox.versions where topic = $1 and key = $2 for update";
 
-const EMIT_AGAIN: &str = "
-select outbox.emit(topic, key, action, payload, headers) from outbox.events where id = $1";
+const EMIT_AGAIN: &str = "select outbox.emit_again($1)";
 
 const CLAIM: &str = "
 update outbox.dead_letters as letter

@@ -8,7 +8,7 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 23] = [
+const MIGRATIONS: [(&str, &str); 25] = [
     ("V1__tables", include_str!("../../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../../migrations/V3__emit.sql")),
@@ -32,6 +32,8 @@ const MIGRATIONS: [(&str, &str); 23] = [
     ("V21__watchers", include_str!("../../../../migrations/V21__watchers.sql")),
     ("V22__upkeep", include_str!("../../../../migrations/V22__upkeep.sql")),
     ("V23__lease_notes", include_str!("../../../../migrations/V23__lease_notes.sql")),
+    ("V24__values", include_str!("../../../../migrations/V24__values.sql")),
+    ("V25__routes", include_str!("../../../../migrations/V25__routes.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

@@ -81,7 +81,7 @@ pub async fn bus(make: impl AsyncFn() -> Harness) {
 /// A message to the harness's topic.
 fn message(harness: &Harness, key: &str, value: impl ToString) -> Outgoing {
     let headers = vec![("id".into(), "1".into())];
-    Outgoing { topic: harness.topic.clone(), key: key.to_owned(), value: value.to_string(), headers }
+    Outgoing { topic: harness.topic.clone(), key: key.to_owned(), value: Some(value.to_string()), headers }
 }
 
 /// Messages of one key with the values `numbers`.

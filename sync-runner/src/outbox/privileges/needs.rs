@@ -219,5 +219,5 @@ pub(super) const ADMIN: &[Need] = &[
     table("history", &[SELECT]),
     function("agree_history"),
     columns("versions", &[UPDATE], &["updated_at"]),
-    function("emit"),
+    function("emit_again"),
 ];

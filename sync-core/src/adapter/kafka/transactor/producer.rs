@@ -74,10 +74,10 @@ impl TransactionalProducer {
         let sent = (|| {
             let under_way = Batch::new(messages.len() + 1);
             for message in messages {
-                let record = BaseRecord::with_opaque_to(&message.topic, Arc::clone(&under_way))
+                let mut record = BaseRecord::with_opaque_to(&message.topic, Arc::clone(&under_way))
                     .key(message.key.as_str())
-                    .payload(message.value.as_str())
                     .headers(headers(&message.headers));
+                record.payload = message.value.as_deref();
                 self.send(record, asker)?;
             }
             let record = BaseRecord::with_opaque_to(topic, under_way).partition(MARKS_PARTITION);

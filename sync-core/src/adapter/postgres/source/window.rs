@@ -11,7 +11,7 @@ use crate::event::{Action, Event};
 /// A transaction that was open at `lo` and is done at `hi` is found by its id; the `except` and the upper bound keep a
 /// poll from scanning the rows of transactions that are still open.
 pub(super) const WINDOW: &str = "
-select id, topic, key, version, action, payload::text, headers::text, created_at
+select id, topic, key, version, action, coalesce(value, payload::text), headers::text, created_at
   from outbox.events
  where ((xid >= pg_snapshot_xmax($1::text::pg_snapshot) and xid < pg_snapshot_xmax($2::text::pg_snapshot))
         or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)

@@ -10,19 +10,20 @@ pub(super) async fn key_value_and_headers_arrive_as_they_were_sent(harness: Harn
     let headers =
         [("id", "7"), ("traceparent", "00-1-2-01"), ("größe", "größer \u{1F980}"), ("id", "again"), ("empty", "")];
     let headers: Vec<_> = headers.map(|(name, value)| (name.into(), value.into())).into();
-    let of = |key: &str, value: &str, headers: &[Header]| Outgoing {
+    let of = |key: &str, value: Option<&str>, headers: &[Header]| Outgoing {
         topic: harness.topic.clone(),
         key: key.to_owned(),
-        value: value.to_owned(),
+        value: value.map(str::to_owned),
         headers: headers.to_vec(),
     };
     let long = "x".repeat(100_000);
     // One key, so that they come in this order.
     let sent = [
-        of("größe \u{1F980}", r#"{"key":"größe","action":"INDEX"}"#, &headers),
-        of("größe \u{1F980}", &long, &[]),
-        of("größe \u{1F980}", "", &headers),
-        of("größe \u{1F980}", "line\nbreak\0", &headers[..1]),
+        of("größe \u{1F980}", Some(r#"{"key":"größe","action":"INDEX"}"#), &headers),
+        of("größe \u{1F980}", Some(&long), &[]),
+        of("größe \u{1F980}", Some(""), &headers),
+        of("größe \u{1F980}", None, &headers),
+        of("größe \u{1F980}", Some("line\nbreak\0"), &headers[..1]),
     ];
     let mut member = Member::with_all(&*harness.subscriber, harness.partitions).await;
     drop(harness.publisher.publish(sent.to_vec()).await.unwrap());
@@ -30,7 +31,7 @@ pub(super) async fn key_value_and_headers_arrive_as_they_were_sent(harness: Harn
     for (sent, seen) in sent.iter().zip(&member.seen) {
         assert_eq!(*seen.partition.topic, *harness.topic);
         assert_eq!(seen.key.as_deref(), Some(sent.key.as_bytes()));
-        assert_eq!(seen.value.as_deref(), Some(sent.value.as_bytes()));
+        assert_eq!(seen.value.as_deref(), sent.value.as_deref().map(str::as_bytes));
         let header = |(name, value): &Header| (name.to_string(), Bytes::copy_from_slice(value.as_bytes()));
         let expected: Vec<_> = sent.headers.iter().map(header).collect();
         assert_eq!(seen.headers, expected);

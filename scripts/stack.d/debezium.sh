@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Debezium, one of the peers: its PostgreSQL connector with the outbox event router, in a Kafka Connect worker.
+# Debezium: its PostgreSQL connector with the outbox event router, in a Kafka Connect worker. A peer of the benchmarks, and what the
+# messages of a routed table are compared with.
 
 DEBEZIUM_VERSION=3.6.0.Final
 # The Kafka this Debezium is built against.
@@ -45,9 +46,10 @@ POM
         tar -xzf "$plugin"/*.tar.gz --no-same-owner -C "$1/plugins"
 }
 
-# For the harness, which starts and stops the worker itself.
+# For tests and benchmarks, which start and stop the worker themselves.
 debezium_ready() {
+    [[ -d $(debezium_distribution) ]] || have mvn || install_packages maven
     download_once debezium "$(debezium_distribution)" debezium_download || return 1
-    SYNC_BENCH_DEBEZIUM=$(debezium_distribution)
-    export SYNC_BENCH_DEBEZIUM
+    SYNC_STACK_DEBEZIUM=$(debezium_distribution)
+    export SYNC_STACK_DEBEZIUM
 }
