@@ -37,7 +37,7 @@ with_opensearch() {
 opensearch_tests() {
     local runs=("${BUILD[*]} --test all -- conformance::elasticsearch conformance::searchers:: \
         scenario::elasticsearch_answers:: --skip no_write_of_anybody")
-    [[ -z $2 ]] || runs+=("${BUILD[*]} --test all -- scenario::poison:: scenario::tombstones:: scenario::indexer::histories::"
+    [[ -z $2 ]] || runs+=("${BUILD[*]} --test all -- scenario::poison:: scenario::pipeline::insert_update_delete_and_reinsert"
         "${BUILD[*]} --test cli -- dead_letters_can_be_listed searches_are_answered_by_the_index an_index_damaged_in_every_way")
     SYNC__ELASTICSEARCH__URL=$1 tests "${runs[@]}"
 }
