@@ -90,6 +90,20 @@ impl Default for IndexerConfig {
     }
 }
 
+setters! {
+    IndexerConfig {
+        batch_messages: usize,
+        batch_bytes: usize,
+        in_flight: usize,
+        breaker: BreakerConfig,
+        backoff: Backoff,
+        stopped: Backoff,
+        retries: RetryPolicy,
+        suspicious: usize,
+        drain: Duration,
+    }
+}
+
 /// Keeps one index true to what one subscriber says changed.
 #[derive(Debug)]
 pub struct Indexer {

@@ -27,6 +27,9 @@
 //!
 //! Rooms know ports, never an adapter and never each other.
 
+#[macro_use]
+mod setters;
+
 pub mod adapter;
 pub mod alerts;
 mod applier;

@@ -66,6 +66,16 @@ impl Default for RelayConfig {
     }
 }
 
+setters! {
+    RelayConfig {
+        in_flight: usize,
+        encoding: Encoding,
+        backoff: Backoff,
+        standby: Duration,
+        drain: Duration,
+    }
+}
+
 /// Moves events from one source to one bus.
 #[derive(Debug)]
 pub struct Relay {

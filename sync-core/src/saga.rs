@@ -74,6 +74,18 @@ impl Default for SagaConfig {
     }
 }
 
+setters! {
+    SagaConfig {
+        concurrency: usize,
+        poll_interval: Duration,
+        step_timeout: Duration,
+        attempts: u32,
+        undo_patience: Duration,
+        backoff: Backoff,
+        drain: Duration,
+    }
+}
+
 /// Works on the sagas of some kinds.
 #[derive(Debug)]
 pub struct SagaWorker {

@@ -58,6 +58,14 @@ impl Default for SearchConfig {
     }
 }
 
+setters! {
+    SearchConfig {
+        breaker: BreakerConfig,
+        budget: Duration,
+        wait: Duration,
+    }
+}
+
 /// Searches one index, and the rows it is made of when it is away.
 #[derive(Debug)]
 pub struct Search {

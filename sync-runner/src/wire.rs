@@ -21,7 +21,7 @@ use sync_core::adapter::local_index::{LocalIndexes, LocalReport};
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource,
-    ProjectionConfig, SourceConfig, SyncedAt,
+    ProjectionConfig, SourceConfig, SyncedAt, this_process,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
@@ -90,7 +90,7 @@ impl<'a> Wire<'a> {
         let all: Vec<_> = topics(config).into_iter().flat_map(|topic| with_retry_topics(config, topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
         let local = LocalIndexes::new(&config.local_index.directory);
-        Ok(Self { config, database, direct, local, holder: holder(), tracer: None })
+        Ok(Self { config, database, direct, local, holder: this_process(), tracer: None })
     }
 
     /// Where it is told what is done for traced transactions, if anywhere.
@@ -356,13 +356,6 @@ fn with_retry_topics(config: &Config, topic: &str) -> impl Iterator<Item = Strin
 
 fn topics(config: &Config) -> BTreeSet<&str> {
     config.indexes.values().map(|index| index.topic.as_str()).collect()
-}
-
-/// Who takes a lease: the machine and the process for people, a random part because both may come again.
-fn holder() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "unnamed" } else { host.trim() };
-    format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
 }
 
 #[cfg(test)]

@@ -32,6 +32,21 @@ pub struct OtlpConfig {
     pub timeout: Duration,
 }
 
+impl OtlpConfig {
+    /// This collector; a request may take 10 seconds.
+    #[must_use]
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self { endpoint: endpoint.into(), service: "sync".to_owned(), timeout: Duration::from_secs(10) }
+    }
+}
+
+setters! {
+    OtlpConfig {
+        service: into String,
+        timeout: Duration,
+    }
+}
+
 /// Tells spans on, some seconds later and many at a time; what the collector does not take is lost.
 pub struct OtlpTracer {
     provider: SdkTracerProvider,

@@ -23,6 +23,21 @@ pub struct WebhookConfig {
     pub timeout: Duration,
 }
 
+impl WebhookConfig {
+    /// This address, without headers; a request may take 10 seconds.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), headers: Vec::new(), timeout: Duration::from_secs(10) }
+    }
+}
+
+setters! {
+    WebhookConfig {
+        headers: Vec<(String, String)>,
+        timeout: Duration,
+    }
+}
+
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig").field("timeout", &self.timeout).finish_non_exhaustive()

@@ -36,6 +36,13 @@ impl Default for AlertsConfig {
     }
 }
 
+setters! {
+    AlertsConfig {
+        per_minute: usize,
+        poll_interval: Duration,
+    }
+}
+
 /// Tells people of dead letters.
 #[derive(Debug)]
 pub struct Alerts {

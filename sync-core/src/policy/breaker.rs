@@ -38,6 +38,17 @@ impl Default for BreakerConfig {
     }
 }
 
+setters! {
+    BreakerConfig {
+        window: usize,
+        failure_rate: f64,
+        open_for: Duration,
+        probes: u32,
+        recover_for: Duration,
+        slow: Duration,
+    }
+}
+
 /// A circuit breaker. Times are since any fixed moment, on one clock that never goes back.
 #[derive(Clone, Debug)]
 pub struct Breaker {

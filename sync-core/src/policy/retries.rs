@@ -20,6 +20,14 @@ impl Default for RetryPolicy {
     }
 }
 
+setters! {
+    RetryPolicy {
+        attempts: u32,
+        first: Duration,
+        multiplier: u32,
+    }
+}
+
 impl RetryPolicy {
     /// How long to wait after try number `attempts` (from 1) before the next one; `None` when that was the last.
     #[must_use]

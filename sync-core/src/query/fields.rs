@@ -90,6 +90,34 @@ pub struct FieldNames {
     pub order: Option<String>,
 }
 
+impl FieldNames {
+    /// Documents with their key in this keyword; nothing else can be searched yet.
+    #[must_use]
+    pub fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into(), text: Vec::new(), fields: Vec::new(), order: None }
+    }
+
+    /// The same with these [`text`](#structfield.text) fields.
+    #[must_use]
+    pub fn text(mut self, text: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.text = text.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same with these [`fields`](#structfield.fields) to filter by.
+    #[must_use]
+    pub fn fields(mut self, fields: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.fields = fields.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+setters! {
+    FieldNames {
+        order: some String,
+    }
+}
+
 impl Fields {
     /// What the mapping of an index (JSON text, as for "create index") says of these fields.
     ///

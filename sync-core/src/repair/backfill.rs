@@ -63,6 +63,18 @@ impl Default for BackfillConfig {
     }
 }
 
+setters! {
+    BackfillConfig {
+        page_keys: usize,
+        batch_bytes: usize,
+        in_flight: usize,
+        per_second: Option<NonZeroU32>,
+        breaker: BreakerConfig,
+        backoff: Backoff,
+        suspicious: usize,
+    }
+}
+
 /// How a backfill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackfillEnd {

@@ -77,6 +77,20 @@ impl Default for ReconcileConfig {
     }
 }
 
+setters! {
+    ReconcileConfig {
+        page_keys: usize,
+        in_flight: usize,
+        batch_bytes: usize,
+        per_second: Option<NonZeroU32>,
+        grace: Duration,
+        sample: u32,
+        breaker: BreakerConfig,
+        backoff: Backoff,
+        suspicious: usize,
+    }
+}
+
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReconcileScope {

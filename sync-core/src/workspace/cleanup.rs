@@ -47,6 +47,14 @@ impl Default for CleanupConfig {
     }
 }
 
+setters! {
+    CleanupConfig {
+        interval: Duration,
+        grace: Duration,
+        suspicious: usize,
+    }
+}
+
 /// Removes what nobody owns.
 #[derive(Debug)]
 pub struct Cleanup {

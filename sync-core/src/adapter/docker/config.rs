@@ -32,6 +32,18 @@ pub struct DockerTls {
     pub key_file: PathBuf,
 }
 
+impl DockerTls {
+    /// These files.
+    #[must_use]
+    pub fn new(
+        ca_file: impl Into<PathBuf>,
+        certificate_file: impl Into<PathBuf>,
+        key_file: impl Into<PathBuf>,
+    ) -> Self {
+        Self { ca_file: ca_file.into(), certificate_file: certificate_file.into(), key_file: key_file.into() }
+    }
+}
+
 impl Default for DockerConfig {
     fn default() -> Self {
         Self {
@@ -41,5 +53,15 @@ impl Default for DockerConfig {
             owner: "sync".to_owned(),
             timeout: Duration::from_secs(60),
         }
+    }
+}
+
+setters! {
+    DockerConfig {
+        host: into String,
+        engine: into String,
+        tls: some DockerTls,
+        owner: into String,
+        timeout: Duration,
     }
 }

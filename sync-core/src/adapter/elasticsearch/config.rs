@@ -59,6 +59,22 @@ impl Default for ElasticsearchConfig {
     }
 }
 
+impl ElasticsearchConfig {
+    /// The cluster at these addresses, with the defaults for all else.
+    #[must_use]
+    pub fn new(urls: impl IntoIterator<Item: Into<String>>) -> Self {
+        Self { urls: urls.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+}
+
+setters! {
+    ElasticsearchConfig {
+        auth: Auth,
+        ca_file: some PathBuf,
+        request_timeout: Duration,
+    }
+}
+
 /// One index as it is to be.
 #[derive(Clone, Debug)]
 pub struct IndexConfig {
@@ -68,6 +84,21 @@ pub struct IndexConfig {
     pub alias: String,
     /// JSON text `{"settings": {…}, "mappings": {…}}`, both optional, as Elasticsearch's "create index" takes them.
     pub mapping: String,
+}
+
+impl IndexConfig {
+    /// An index of this name, searched under the same, made of this mapping.
+    #[must_use]
+    pub fn new(name: impl Into<String>, mapping: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { alias: name.clone(), name, mapping: mapping.into() }
+    }
+}
+
+setters! {
+    IndexConfig {
+        alias: into String,
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,21 @@ pub struct ElasticsearchSearcherConfig {
     pub attempt: Duration,
 }
 
+impl ElasticsearchSearcherConfig {
+    /// What is searched under this alias, for a second at most, and of that a tenth at the first node.
+    #[must_use]
+    pub fn new(alias: impl Into<String>) -> Self {
+        Self { alias: alias.into(), budget: Duration::from_secs(1), attempt: Duration::from_millis(100) }
+    }
+}
+
+setters! {
+    ElasticsearchSearcherConfig {
+        budget: Duration,
+        attempt: Duration,
+    }
+}
+
 /// Searches an index. Two nodes are asked at most, the second when the first cannot answer or is late.
 ///
 /// With security switched on it needs `read` on the alias' indexes.

@@ -82,6 +82,14 @@ pub struct Sasl {
     pub password: String,
 }
 
+impl Sasl {
+    /// These credentials, shown in this way.
+    #[must_use]
+    pub fn new(mechanism: SaslMechanism, username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { mechanism, username: username.into(), password: password.into() }
+    }
+}
+
 impl fmt::Debug for Sasl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sasl")
@@ -130,6 +138,14 @@ impl Default for TopicConfig {
     }
 }
 
+setters! {
+    TopicConfig {
+        create: bool,
+        partitions: i32,
+        replication: i16,
+    }
+}
+
 impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
@@ -142,6 +158,26 @@ impl Default for KafkaConfig {
             topics: TopicConfig::default(),
             properties: BTreeMap::new(),
         }
+    }
+}
+
+impl KafkaConfig {
+    /// The cluster of these brokers, with the defaults for all else.
+    #[must_use]
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self { brokers: brokers.into(), ..Self::default() }
+    }
+}
+
+setters! {
+    KafkaConfig {
+        security: Security,
+        ca_file: some PathBuf,
+        certificate_file: some PathBuf,
+        key_file: some PathBuf,
+        sasl: some Sasl,
+        topics: TopicConfig,
+        properties: BTreeMap<String, String>,
     }
 }
 

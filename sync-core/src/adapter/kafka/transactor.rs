@@ -35,6 +35,13 @@ impl Default for TransactorConfig {
     }
 }
 
+setters! {
+    TransactorConfig {
+        namespace: into String,
+        positions: into String,
+    }
+}
+
 impl TransactorConfig {
     /// The transactional id of a name, and the key of its position.
     pub(super) fn id(&self, name: &str) -> String {

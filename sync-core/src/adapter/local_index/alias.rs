@@ -24,6 +24,21 @@ pub struct LocalIndexConfig {
     pub mapping: String,
 }
 
+impl LocalIndexConfig {
+    /// An index of this name, searched under the same, made of this mapping.
+    #[must_use]
+    pub fn new(name: impl Into<String>, mapping: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { alias: name.clone(), name, mapping: mapping.into() }
+    }
+}
+
+setters! {
+    LocalIndexConfig {
+        alias: into String,
+    }
+}
+
 /// All indexes in one directory. Clones share what is open: in one process, let there be one for each directory.
 #[derive(Clone, Debug)]
 pub struct LocalIndexes {

@@ -57,6 +57,24 @@ impl Default for PostgresConfig {
     }
 }
 
+impl PostgresConfig {
+    /// This database, with the defaults for all else.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..Self::default() }
+    }
+}
+
+setters! {
+    PostgresConfig {
+        password: some String,
+        ca_file: some PathBuf,
+        pool_size: usize,
+        connect_timeout: Duration,
+        statement_timeout: Duration,
+    }
+}
+
 impl fmt::Debug for PostgresConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresConfig")

@@ -36,6 +36,20 @@ pub struct ProjectionConfig {
     pub synced_at: Option<SyncedAt>,
 }
 
+impl ProjectionConfig {
+    /// Of this index, topic and `select`, without a note in the rows.
+    #[must_use]
+    pub fn new(index: impl Into<String>, topic: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self { index: index.into(), topic: topic.into(), sql: sql.into(), synced_at: None }
+    }
+}
+
+setters! {
+    ProjectionConfig {
+        synced_at: some SyncedAt,
+    }
+}
+
 /// Reads documents by running the configured SQL.
 #[derive(Debug)]
 pub struct PostgresProjection {

@@ -19,6 +19,20 @@ pub struct ReindexesConfig {
     pub lease: Duration,
 }
 
+impl ReindexesConfig {
+    /// For this holder; a re-index is left to it for 15 seconds.
+    #[must_use]
+    pub fn new(holder: impl Into<String>) -> Self {
+        Self { holder: holder.into(), lease: Duration::from_secs(15) }
+    }
+}
+
+setters! {
+    ReindexesConfig {
+        lease: Duration,
+    }
+}
+
 /// Keeps re-indexes in PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresReindexes {

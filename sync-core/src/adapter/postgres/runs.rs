@@ -22,6 +22,20 @@ pub struct RunsConfig {
     pub lease: Duration,
 }
 
+impl RunsConfig {
+    /// For this holder; a run is left to it for 15 seconds.
+    #[must_use]
+    pub fn new(holder: impl Into<String>) -> Self {
+        Self { holder: holder.into(), lease: Duration::from_secs(15) }
+    }
+}
+
+setters! {
+    RunsConfig {
+        lease: Duration,
+    }
+}
+
 /// Keeps runs in PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresRuns {

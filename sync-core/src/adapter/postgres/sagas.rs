@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::connect::{Postgres, Timed};
 use super::error::from_postgres;
+use super::holder::this_process;
 use crate::error::{Error, ErrorKind};
 use crate::port::{HeldSaga, PastSaga, Saga, SagaClaim, SagaEnding, SagaEvent, SagaLog, SagaOrder, SagaOutcome, Sagas};
 
@@ -27,7 +28,15 @@ pub struct SagasConfig {
 
 impl Default for SagasConfig {
     fn default() -> Self {
-        Self { holder: "unnamed".to_owned(), lease: Duration::from_secs(15), endings: BTreeMap::new() }
+        Self { holder: this_process(), lease: Duration::from_secs(15), endings: BTreeMap::new() }
+    }
+}
+
+setters! {
+    SagasConfig {
+        holder: into String,
+        lease: Duration,
+        endings: BTreeMap<String, EndingStatements>,
     }
 }
 
@@ -39,6 +48,13 @@ pub struct EndingStatements {
     pub done: Option<EndingStatement>,
     /// When all of it was taken back.
     pub compensated: Option<EndingStatement>,
+}
+
+setters! {
+    EndingStatements {
+        done: some EndingStatement,
+        compensated: some EndingStatement,
+    }
 }
 
 /// SQL of the application's, and what whoever wrote it calls it.

@@ -44,6 +44,28 @@ pub struct PostgresSearcherConfig {
     pub max_lag: Duration,
 }
 
+impl PostgresSearcherConfig {
+    /// The rows of this index, topic and projection; words are read by `simple`, and replicas asked that are no more than 30 seconds
+    /// behind.
+    #[must_use]
+    pub fn new(index: impl Into<String>, topic: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self {
+            index: index.into(),
+            topic: topic.into(),
+            sql: sql.into(),
+            language: "simple".to_owned(),
+            max_lag: Duration::from_secs(30),
+        }
+    }
+}
+
+setters! {
+    PostgresSearcherConfig {
+        language: into String,
+        max_lag: Duration,
+    }
+}
+
 /// Searches the database: a replica that is close to the primary, each search another one; the primary, where none is; then
 /// whoever answers. With replicas, the servers are looked at once a second from the first search on. What has to have been
 /// seen is searched in the primary.

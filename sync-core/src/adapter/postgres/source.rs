@@ -22,6 +22,7 @@ use self::reader::PostgresReader;
 use super::connect::{Postgres, Session};
 use super::error::from_postgres;
 use super::history;
+use super::holder::this_process;
 use crate::error::{Error, ErrorKind};
 use crate::port::{Feed, History, Position, Source, SourceLag};
 
@@ -33,7 +34,7 @@ pub struct SourceConfig {
     /// Only events of these topics; `None` for all. Whoever opened the subscription last decides; with more
     /// topics than before it begins anew, so that their earlier events come too.
     pub topics: Option<Vec<String>>,
-    /// Who takes the lease: different for every process, the same for the life of one.
+    /// Who takes the lease: different for every process, the same for the life of one. [`this_process`] otherwise.
     pub holder: String,
     /// How long the lease lasts without a renewal.
     pub lease: Duration,
@@ -59,7 +60,7 @@ impl Default for SourceConfig {
         Self {
             subscription: "search".to_owned(),
             topics: None,
-            holder: "unnamed".to_owned(),
+            holder: this_process(),
             lease: Duration::from_secs(10),
             batch_events: 1_000,
             batch_bytes: 4 << 20,
@@ -68,6 +69,21 @@ impl Default for SourceConfig {
             retention: Duration::from_secs(7 * 24 * 3_600),
             subscribes: true,
         }
+    }
+}
+
+setters! {
+    SourceConfig {
+        subscription: into String,
+        topics: some Vec<String>,
+        holder: into String,
+        lease: Duration,
+        batch_events: usize,
+        batch_bytes: usize,
+        linger: Duration,
+        poll_interval: Duration,
+        retention: Duration,
+        subscribes: bool,
     }
 }
 

@@ -23,6 +23,21 @@ pub struct WorkspaceStatements {
     pub delete: Option<String>,
 }
 
+impl WorkspaceStatements {
+    /// With what gives all workspaces; none are created or deleted by this program.
+    #[must_use]
+    pub fn new(known: impl Into<String>) -> Self {
+        Self { known: known.into(), create: None, delete: None }
+    }
+}
+
+setters! {
+    WorkspaceStatements {
+        create: some String,
+        delete: some String,
+    }
+}
+
 /// Workspaces in the application's tables.
 #[derive(Debug)]
 pub struct PostgresWorkspaces {

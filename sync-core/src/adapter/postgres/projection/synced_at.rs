@@ -20,6 +20,14 @@ pub struct SyncedAt {
     pub column: String,
 }
 
+impl SyncedAt {
+    /// This column of the table whose rows have the documents' keys in `key`.
+    #[must_use]
+    pub fn new(table: impl Into<String>, key: impl Into<String>, column: impl Into<String>) -> Self {
+        Self { table: table.into(), key: key.into(), column: column.into() }
+    }
+}
+
 /// The update, with every name resolved by the database, and no watch that would answer each with a change.
 #[derive(Debug)]
 pub(super) struct SyncedAtStatement {
