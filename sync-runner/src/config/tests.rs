@@ -211,7 +211,10 @@ fn a_source_of_cloud_events_is_a_reference_and_an_encoding_one_of_the_words() {
         assert_eq!(relay("cloudevents_source", source).unwrap().cloudevents_source, source);
     }
     for source in ["two words", "a\tb", "<a>", "{shop}", ""] {
-        assert!(relay("cloudevents_source", source).unwrap_err()[0].starts_with("relay.cloudevents_source"), "{source}");
+        assert!(
+            relay("cloudevents_source", source).unwrap_err()[0].starts_with("relay.cloudevents_source"),
+            "{source}"
+        );
     }
     assert_eq!(relay("encoding", "cloudevents_structured").unwrap().encoding, Encoding::CloudEventsStructured);
     let refused = relay("encoding", "avro").unwrap_err();
