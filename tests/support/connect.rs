@@ -31,7 +31,7 @@ pub fn debezium() -> Option<PathBuf> {
         None => {
             let said = "NOT TESTED: SYNC_STACK_DEBEZIUM is not set; scripts/test debezium brings Debezium and sets it";
             // Not by the macro, whose words nobody sees of a test that passes.
-            writeln!(std::io::stderr(), "{said}").unwrap();
+            std::io::stderr().write_all(format!("{said}\n").as_bytes()).unwrap();
         }
     }
     given
