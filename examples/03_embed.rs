@@ -1,21 +1,20 @@
-//! All of it in one process: a PostgreSQL is all there has to be. The index is a directory; put an `ElasticsearchSink` in the
-//! place of the `LocalSink`, and it is a cluster's.
+//! All of it in one process: a PostgreSQL is all there has to be. The index is a directory; with an `ElasticsearchSink` in the
+//! place of the `LocalSink` it is a cluster's.
 //!
 //! `SYNC__POSTGRES__URL=postgres://… cargo run --example 03_embed`
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, ProjectionConfig};
 use sync_core::pipeline::Pipeline;
 use sync_core::port::Searcher;
 use sync_core::query::{FieldNames, Fields, Query};
-use sync_examples::fresh_database;
+use sync_examples::{fresh_database, until_indexed};
 use tokio_util::sync::CancellationToken;
 
-const BOOKS: &str = "
+const TABLES: &str = "
 create table books (isbn text primary key, title text not null);
 select outbox.watch('books', 'books');
 insert into books values ('1', 'Dune'), ('2', 'Emma'), ('3', 'Ulysses');
@@ -37,14 +36,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
 
     pipeline.migrate().await?;
-    database.client().await?.batch_execute(BOOKS).await?;
+    database.client().await?.batch_execute(TABLES).await?;
 
     let shutdown = CancellationToken::new();
     let until_done = async {
-        // Before it runs for the first time, there is nobody whose lag it would be.
-        while pipeline.relay().counts().published < 4 || pipeline.lag().await?.events > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_indexed(&pipeline).await?;
         shutdown.cancel();
         Ok(())
     };
@@ -55,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for text in ["again", "ulysses", ""] {
         let found = searcher.search(&Query::parse(text, &fields)?).await?;
         let documents: Vec<_> = found.hits.into_iter().map(|hit| hit.document).collect();
-        println!("{text:?}: {}", documents.join(", "));
+        println!("{text:?} finds {documents:?}");
     }
     Ok(())
 }
