@@ -3,6 +3,7 @@
 mod alerts;
 mod bad_input;
 mod dead_letters;
+mod documents;
 mod elasticsearch_answers;
 mod encodings;
 mod examples;

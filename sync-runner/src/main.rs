@@ -3,6 +3,8 @@
 mod cli;
 mod command;
 mod config;
+#[cfg(test)]
+mod documents;
 mod exit;
 mod http;
 mod letters;
