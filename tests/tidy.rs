@@ -28,7 +28,10 @@ fn below(folder: &str) -> Vec<String> {
             let entry = entry.unwrap();
             let path = format!("{folder}/{}", entry.file_name().into_string().unwrap());
             if entry.file_type().unwrap().is_dir() {
-                folders.push(path);
+                // What cargo makes, where a workspace was built in its own folder, nobody wrote.
+                if entry.file_name() != "target" {
+                    folders.push(path);
+                }
             } else {
                 found.push(path);
             }

@@ -74,14 +74,14 @@ ensure_packages() {
 
 ensure_build_packages() { install_packages "$(missing_build_packages | sort -u)"; }
 
-ensure_optional_packages() {
-    local missing
-    missing=$(missing_optional_packages)
-    [[ -n $missing ]] || return 0
+ensure_optional_packages() { install_if_possible "$(missing_optional_packages)"; }
+
+install_if_possible() {
+    [[ -n $1 ]] || return 0
     if [[ $(id -u) == 0 ]] && have apt-get; then
-        install_packages "$missing"
+        install_packages "$1"
     else
-        say "not installed, some tests will be skipped: ${missing//$'\n'/ }"
+        say "not installed, some tests will be skipped: ${1//$'\n'/ }"
     fi
 }
 
