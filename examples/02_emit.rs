@@ -11,7 +11,7 @@ use sync_core::port::Source;
 async fn main() -> Result<(), Box<dyn Error>> {
     let server = std::env::var("SYNC__POSTGRES__URL")?;
     let name = format!("example-{}", uuid::Uuid::new_v4().simple());
-    let database = |url: String| Postgres::new(&PostgresConfig { url, ..PostgresConfig::default() });
+    let database = |url: String| Postgres::new(&PostgresConfig::new(url));
     database(server.clone())?.client().await?.batch_execute(&format!("create database \"{name}\"")).await?;
     let url = server.rsplit_once('/').map_or(server.as_str(), |(server, _)| server);
     let database = database(format!("{url}/{name}"))?;

@@ -29,7 +29,7 @@ delete from books where isbn = '3';";
 async fn main() -> Result<(), Box<dyn Error>> {
     let server = std::env::var("SYNC__POSTGRES__URL")?;
     let name = format!("example-{}", uuid::Uuid::new_v4().simple());
-    let connect = |url: String| Postgres::new(&PostgresConfig { url, ..PostgresConfig::default() });
+    let connect = |url: String| Postgres::new(&PostgresConfig::new(url));
     connect(server.clone())?.client().await?.batch_execute(&format!("create database \"{name}\"")).await?;
     let url = server.rsplit_once('/').map_or(server.as_str(), |(server, _)| server);
     let database = connect(format!("{url}/{name}"))?;
@@ -39,29 +39,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let projection = Arc::new(PostgresProjection::new(
         database.clone(),
-        ProjectionConfig {
-            index: "books".to_owned(),
-            topic: "books".to_owned(),
-            sql: "select isbn as key, to_jsonb(books) as document from books".to_owned(),
-            synced_at: None,
-        },
+        ProjectionConfig::new("books", "books", "select isbn as key, to_jsonb(books) as document from books"),
     ));
-    let cluster = ElasticsearchConfig {
-        urls: vec![std::env::var("SYNC__ELASTICSEARCH__URL")?],
-        ..ElasticsearchConfig::default()
-    };
-    let index = IndexConfig {
-        name: "jobs".to_owned(),
-        alias: name.clone(),
-        mapping: r#"{"mappings":{"properties":{"isbn":{"type":"keyword"},"title":{"type":"text"}}}}"#.to_owned(),
-    };
+    let cluster = ElasticsearchConfig::new([std::env::var("SYNC__ELASTICSEARCH__URL")?]);
+    let index =
+        IndexConfig::new("jobs", r#"{"mappings":{"properties":{"isbn":{"type":"keyword"},"title":{"type":"text"}}}}"#)
+            .alias(&name);
     let sink = Arc::new(ElasticsearchSink::new(&cluster, index)?);
 
     let bus = DirectBus::new(["books"], 10_000, 4);
     let subscriber = Arc::new(bus.subscriber("books")?);
     let letters = Arc::new(PostgresDeadLetters::new(database.clone()));
     let parking = Parking::new("books", "books", letters, Arc::new(SystemClock));
-    let source = PostgresSource::new(database, SourceConfig { holder: name, ..SourceConfig::default() });
+    let source = PostgresSource::new(database, SourceConfig::default().holder(name));
     let relay = Relay::new(Arc::new(source), Arc::new(bus), RelayConfig::default());
     let (documents, target) = (Arc::clone(&projection), Arc::clone(&sink));
     let indexer = Indexer::new(subscriber, documents, target, parking, IndexerConfig::default());

@@ -37,6 +37,18 @@ impl Default for Thresholds {
     }
 }
 
+setters! {
+    Thresholds {
+        sync_lag: Duration,
+        sync_lag_noticed: Duration,
+        fallbacks_per_minute: f64,
+        dead_letters: u64,
+        consumer_lag: u64,
+        hold: Duration,
+        settle: Duration,
+    }
+}
+
 /// What may be wrong with the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {

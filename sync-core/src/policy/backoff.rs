@@ -12,6 +12,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Delays from `first` on, and none longer than `ceiling`.
+    #[must_use]
+    pub const fn new(first: Duration, ceiling: Duration) -> Self {
+        Self { first, ceiling }
+    }
+
     /// The delay after failure number `failures` (from 1).
     ///
     /// `jitter` is a number in `[0, 1)` from the caller's generator: the delay lies between half of the doubled value

@@ -60,7 +60,7 @@ setters! {
     DockerConfig {
         host: into String,
         engine: into String,
-        tls: some DockerTls,
+        tls: maybe DockerTls,
         owner: into String,
         timeout: Duration,
     }

@@ -175,7 +175,7 @@ setters! {
         ca_file: some PathBuf,
         certificate_file: some PathBuf,
         key_file: some PathBuf,
-        sasl: some Sasl,
+        sasl: maybe Sasl,
         topics: TopicConfig,
         properties: BTreeMap<String, String>,
     }

@@ -30,6 +30,15 @@ pub struct MemorySource {
     pub batch_events: usize,
 }
 
+setters! {
+    MemorySource {
+        subscription: into String,
+        holder: into String,
+        lease: Duration,
+        batch_events: usize,
+    }
+}
+
 fn snapshot(text: &str) -> usize {
     text.parse().unwrap_or_default()
 }
@@ -43,6 +52,19 @@ fn window(commits: &[Vec<Event>], lo: &str, hi: usize, last: i64) -> Vec<Event> 
 }
 
 impl MemorySource {
+    /// Of this database, for the subscription `search`. The lease is taken for 10 seconds in the name of `this process`: give each of
+    /// several sources another [`holder`](Self::holder).
+    #[must_use]
+    pub fn new(database: MemoryDatabase) -> Self {
+        Self {
+            database,
+            subscription: "search".to_owned(),
+            holder: "this process".to_owned(),
+            lease: Duration::from_secs(10),
+            batch_events: 1_000,
+        }
+    }
+
     /// Takes the lease; says its term and the position.
     fn take(&self, keeps_ledger: bool) -> Result<(i64, Position), Error> {
         let mut state = self.database.lock();

@@ -15,3 +15,15 @@ pub fn this_process() -> String {
         })
         .clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_keeps_its_name_and_people_can_tell_which_it_is() {
+        let holder = this_process();
+        assert_eq!(holder, this_process());
+        assert!(holder.contains(&format!("/{}/", std::process::id())), "{holder}");
+    }
+}

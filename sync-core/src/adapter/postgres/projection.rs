@@ -46,7 +46,7 @@ impl ProjectionConfig {
 
 setters! {
     ProjectionConfig {
-        synced_at: some SyncedAt,
+        synced_at: maybe SyncedAt,
     }
 }
 

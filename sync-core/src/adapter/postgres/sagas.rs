@@ -52,8 +52,8 @@ pub struct EndingStatements {
 
 setters! {
     EndingStatements {
-        done: some EndingStatement,
-        compensated: some EndingStatement,
+        done: maybe EndingStatement,
+        compensated: maybe EndingStatement,
     }
 }
 

@@ -75,7 +75,7 @@ impl Default for SourceConfig {
 setters! {
     SourceConfig {
         subscription: into String,
-        topics: some Vec<String>,
+        topics: maybe Vec<String>,
         holder: into String,
         lease: Duration,
         batch_events: usize,
