@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-/// What the rooms do about an error.
+/// What the rooms do about an error. There will be no other: whoever matches on it decides for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Wait in place and try the same again, for as long as it takes. No attempt is counted.

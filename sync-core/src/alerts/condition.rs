@@ -6,6 +6,7 @@ use crate::port::Severity;
 
 /// From when on people are told.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Thresholds {
     /// A change that is not in the index for longer.
     pub sync_lag: Duration,

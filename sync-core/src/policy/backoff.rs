@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Doubling delays with a ceiling, and jitter so that many who failed together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The delay after the first failure.
     pub first: Duration,

@@ -5,6 +5,7 @@ use std::time::Duration;
 /// Tries of one event before it is parked. The first one, from its own topic, counts; each further one waits longer
 /// than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Tries in all; one means that nothing is tried again.
     pub attempts: u32,

@@ -35,6 +35,7 @@ impl fmt::Debug for Auth {
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ElasticsearchConfig {
     /// Addresses of its nodes, `http://` or `https://`, without user name and password. They are used in turn; one that
     /// cannot be reached is left alone for half a minute. Proxies named in the environment are not used.
@@ -77,6 +78,7 @@ setters! {
 
 /// One index as it is to be.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct IndexConfig {
     /// What errors call it: `indexes.NAME`.
     pub name: String,

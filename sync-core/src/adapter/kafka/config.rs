@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 
 /// How to reach a Kafka cluster. Plain data; the names in error messages are those of the runner's configuration.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct KafkaConfig {
     /// `host:port`, several separated by commas; one that answers is enough to find the others.
     pub brokers: String,
@@ -73,6 +74,7 @@ impl Security {
 
 /// A user name and a password.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Sasl {
     /// How they are shown to the broker.
     pub mechanism: SaslMechanism,
@@ -122,6 +124,7 @@ impl SaslMechanism {
 
 /// What becomes of topics that do not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicConfig {
     /// Whether to create them.
     pub create: bool,

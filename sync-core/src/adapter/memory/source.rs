@@ -17,6 +17,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads the outbox of a [`MemoryDatabase`] for one subscription.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MemorySource {
     /// The database.
     pub database: MemoryDatabase,

@@ -28,6 +28,7 @@ use crate::port::{Feed, History, Position, Source, SourceLag};
 
 /// How one subscription reads the outbox.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SourceConfig {
     /// The subscription's name; it has one position and one lease.
     pub subscription: String,
