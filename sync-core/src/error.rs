@@ -18,6 +18,7 @@ pub enum Remedy {
 /// What went wrong, in the words of the engine. Only an adapter's `error.rs` translates a foreign error into one of
 /// these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// A system cannot be reached, is starting, is full, or did not answer in time. Whether a request was carried out
     /// is unknown.

@@ -52,6 +52,7 @@ setters! {
 
 /// What may be wrong with the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Condition {
     /// The cluster of an index is not green, or does not answer.
     SearchIndexUnhealthy,

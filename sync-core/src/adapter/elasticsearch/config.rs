@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// Who we are to Elasticsearch.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum Auth {
     /// Nobody: security is switched off, or a proxy takes care of it.
     #[default]

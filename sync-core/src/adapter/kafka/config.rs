@@ -35,6 +35,7 @@ pub struct KafkaConfig {
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Security {
     /// Neither encrypted nor authenticated.
     #[default]
@@ -103,6 +104,7 @@ impl fmt::Debug for Sasl {
 
 /// How a password is shown to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SaslMechanism {
     /// As it is; only over TLS.
     Plain,

@@ -99,6 +99,7 @@ pub struct Postgres {
 
 /// How a pool is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolUsage {
     /// Connections there are.
     pub connections: usize,
