@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sync_core::adapter::SystemClock;
 use sync_core::adapter::memory::{MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink, MemorySource};
-use sync_core::indexer::{Indexer, IndexerConfig, Parking};
-use sync_core::relay::{Relay, RelayConfig};
+use sync_core::indexer::{Indexer, Parking};
+use sync_core::relay::Relay;
 use sync_core::repair::compare;
 use tokio_util::sync::CancellationToken;
 
@@ -31,12 +31,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     transaction.rollback();
 
     let source = MemorySource::new(database.clone());
-    let relay = Relay::new(Arc::new(source), Arc::new(bus.clone()), RelayConfig::default());
+    let relay = Relay::builder(Arc::new(source), Arc::new(bus.clone())).build();
     let subscriber = Arc::new(bus.subscriber("indexer", "jobs"));
     let letters = Arc::new(MemoryDeadLetters::new());
     let parking = Parking::new("jobs", "jobs", letters, Arc::new(SystemClock));
     let (rows, target) = (Arc::new(database.clone()), Arc::new(index.clone()));
-    let indexer = Indexer::new(subscriber, rows, target, parking, IndexerConfig::default());
+    let indexer = Indexer::builder(subscriber, rows, target, parking).build();
 
     let shutdown = CancellationToken::new();
     let until_equal = async {

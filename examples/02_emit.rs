@@ -6,16 +6,11 @@ use std::error::Error;
 
 use sync_core::adapter::postgres::{Emit, Postgres, PostgresConfig, PostgresSource, SourceConfig, emit, migrate};
 use sync_core::port::Source;
+use sync_examples::fresh_database;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let server = std::env::var("SYNC__POSTGRES__URL")?;
-    let name = format!("example-{}", uuid::Uuid::new_v4().simple());
-    let database = |url: String| Postgres::new(&PostgresConfig::new(url));
-    database(server.clone())?.client().await?.batch_execute(&format!("create database \"{name}\"")).await?;
-    let url = server.rsplit_once('/').map_or(server.as_str(), |(server, _)| server);
-    let database = database(format!("{url}/{name}"))?;
-
+    let database = Postgres::new(&PostgresConfig::new(fresh_database().await?))?;
     let mut client = database.client().await?;
     migrate(&mut client).await?;
 

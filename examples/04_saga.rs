@@ -15,6 +15,7 @@ use sync_core::adapter::postgres::{
 use sync_core::port::Sagas;
 use sync_core::saga::{SagaConfig, SagaDefinition, SagaStep, SagaWorker, StepContext};
 use sync_core::{Error, ErrorKind};
+use sync_examples::fresh_database;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -112,12 +113,7 @@ fn worker(database: &Postgres, hangs: Option<Arc<Notify>>) -> SagaWorker {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
-    let server = std::env::var("SYNC__POSTGRES__URL")?;
-    let name = format!("example-{}", uuid::Uuid::new_v4().simple());
-    let database = |url: String| Postgres::new(&PostgresConfig::new(url));
-    database(server.clone())?.client().await?.batch_execute(&format!("create database \"{name}\"")).await?;
-    let url = server.rsplit_once('/').map_or(server.as_str(), |(server, _)| server);
-    let database = database(format!("{url}/{name}"))?;
+    let database = Postgres::new(&PostgresConfig::new(fresh_database().await?))?;
     let mut client = database.client().await?;
     migrate(&mut client).await?;
     client.batch_execute(TABLES).await?;

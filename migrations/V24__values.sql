@@ -37,8 +37,8 @@ begin
 
     insert into outbox.events (topic, key, version, action, payload, value, headers)
     values (append_event.topic, append_event.key, drawn, append_event.action, append_event.payload, append_event.value,
+            -- A trace among the headers wins over the session's.
             case when current_setting('outbox.traceparent', true) <> ''
-                      and (append_event.headers ? 'traceparent') is not true
                  then jsonb_build_object('traceparent', current_setting('outbox.traceparent', true))
                       || coalesce(append_event.headers, '{}')
                  else append_event.headers end);

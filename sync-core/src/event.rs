@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::encoding::{CloudEventsMode, DebeziumValue, Encoding};
-pub(crate) use self::standard::written_at;
+pub(crate) use self::standard::{written_at, written_at_attribute};
 
 /// What happened to the entity. Advice only: the indexer reads the current row and decides by that. Adapters handle both, so there
 /// will be no other.

@@ -15,6 +15,7 @@
 //! [`Parking`], and the rest of its batch is not held up.
 
 mod batch;
+mod builder;
 mod failure;
 mod lane;
 mod message;
@@ -30,21 +31,19 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::builder::IndexerBuilder;
 pub use self::parking::Parking;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
 use self::session::Session;
-use self::traces::Traces;
 use self::work::Worker;
-use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, Remedy};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::retries::RetryPolicy;
-use crate::port::{Projection, Sink, Subscriber, Tracer};
+use crate::port::{Projection, Sink, Subscriber};
 
 /// How long leaving the group may take at a shutdown.
 const CLOSE: Duration = Duration::from_secs(4);
@@ -116,36 +115,15 @@ pub struct Indexer {
 }
 
 impl Indexer {
-    /// An indexer that does nothing until it is run. What it cannot apply goes to `parking`; messages that wait for
-    /// another try are in topics of their own, each of which wants an indexer too.
-    #[must_use]
-    pub fn new(
+    /// Reads the messages of `subscriber`, and has the rows they are about be in the index. What it cannot apply goes to
+    /// `parking`; messages that wait for another try are in topics of their own, each of which wants an indexer too.
+    pub fn builder(
         subscriber: Arc<dyn Subscriber>,
         projection: Arc<dyn Projection>,
         sink: Arc<dyn Sink>,
         parking: Parking,
-        config: IndexerConfig,
-    ) -> Self {
-        // No batch would ever begin.
-        let config = IndexerConfig { batch_messages: config.batch_messages.max(1), ..config };
-        let progress = IndexerProgress::of(parking.followed().reader);
-        let IndexerConfig { batch_messages, batch_bytes, in_flight, breaker, .. } = config;
-        let applier = ApplierConfig { page_keys: batch_messages, batch_bytes, in_flight, breaker };
-        let worker = Worker {
-            applier: Arc::new(Applier::new(projection, sink, applier)),
-            config,
-            permits: Arc::new(Semaphore::new(in_flight.max(1))),
-            progress: progress.clone(),
-            traces: Traces(None),
-        };
-        Self { subscriber, worker, parking: Arc::new(parking), config, progress }
-    }
-
-    /// What is done for messages whose emitter is traced is told there.
-    #[must_use]
-    pub fn traced(mut self, tracer: Arc<dyn Tracer>) -> Self {
-        self.worker.traces = Traces(Some(tracer));
-        self
+    ) -> IndexerBuilder {
+        IndexerBuilder { subscriber, projection, sink, parking, config: IndexerConfig::default(), tracer: None }
     }
 
     /// Counters that stay up to date while it runs.

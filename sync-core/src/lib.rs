@@ -20,12 +20,13 @@
 //! - [`alerts`]: dead letters, and how the pipeline stands → people;
 //! - [`saga`]: work of several steps, done as a whole or taken back;
 //! - [`workspace`]: containers with an address and a name, by sagas; what is left of them is cleaned up;
+//! - `pipeline` (feature `postgres`): the rooms put together in one process, without a broker;
 //! - [`telemetry`]: what the rooms tell of themselves;
 //! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`, `otlp`, `docker`; memory,
 //!   direct, the log and a directory of hosts files always;
 //! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
 //!
-//! Rooms know ports, never an adapter and never each other.
+//! Rooms know ports, never an adapter and never each other; `pipeline` alone knows both.
 
 #[macro_use]
 mod setters;
@@ -36,6 +37,8 @@ mod applier;
 pub mod error;
 pub mod event;
 pub mod indexer;
+#[cfg(feature = "postgres")]
+pub mod pipeline;
 pub mod policy;
 pub mod port;
 pub mod query;

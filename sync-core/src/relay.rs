@@ -12,6 +12,7 @@
 //! source, or from that transaction.
 
 mod at_least_once;
+mod builder;
 mod exactly_once;
 mod lease;
 mod parking;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+pub use self::builder::RelayBuilder;
 use self::parking::Parking;
 pub use self::progress::{RelayCounts, RelayProgress};
 use self::suspects::Suspects;
@@ -33,7 +35,7 @@ use self::traces::Traces;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::event::{Encoding, Event, Outgoing};
 use crate::policy::backoff::Backoff;
-use crate::port::{Batch, Clock, DeadLetters, LedgerSource, Publisher, Reader, Source, Tracer, Transactor};
+use crate::port::{Batch, LedgerSource, Publisher, Reader, Source, Transactor};
 
 /// Batches between the reader and the publisher, at most: one read, one in the channel, one being published.
 const READ_AHEAD: usize = 3;
@@ -97,45 +99,15 @@ enum Way {
 }
 
 impl Relay {
-    /// A relay that does nothing until it is run. A crash repeats events.
-    #[must_use]
-    pub fn new(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>, config: RelayConfig) -> Self {
-        Self::by(Way::AtLeastOnce { source, publisher }, config)
+    /// Moves events to a bus that acknowledges them. A crash repeats events.
+    pub fn builder(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        RelayBuilder::new(Way::AtLeastOnce { source, publisher })
     }
 
-    /// A relay that does nothing until it is run. A crash repeats nothing, for readers that leave out what is not
-    /// committed.
-    #[must_use]
-    pub fn exactly_once(source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor>, config: RelayConfig) -> Self {
-        Self::by(Way::ExactlyOnce { source, transactor }, config)
-    }
-
-    fn by(way: Way, config: RelayConfig) -> Self {
-        Self { way, parking: None, config, progress: RelayProgress::default(), traces: Traces::default() }
-    }
-
-    /// What is done for events whose emitter is traced is told there.
-    #[must_use]
-    pub fn traced(self, tracer: Arc<dyn Tracer>) -> Self {
-        Self { traces: Traces(Some(tracer)), ..self }
-    }
-
-    /// What its metrics call it.
-    #[must_use]
-    pub fn named(self, subscription: impl Into<String>) -> Self {
-        Self { progress: self.progress.named(subscription.into()), ..self }
-    }
-
-    /// Events the bus will never take, because they are too large, go to `letters` in the name of `subscription`, and
-    /// the relay goes on behind them. Without this it ends at the first one.
-    #[must_use]
-    pub fn with_dead_letters(
-        self,
-        subscription: impl Into<String>,
-        letters: Arc<dyn DeadLetters>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { parking: Some(Parking { subscription: subscription.into(), letters, clock }), ..self }
+    /// Moves events to a bus that stores them together with the position. A crash repeats nothing, for readers that leave out
+    /// what is not committed.
+    pub fn exactly_once(source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor>) -> RelayBuilder {
+        RelayBuilder::new(Way::ExactlyOnce { source, transactor })
     }
 
     /// Counters that stay up to date while it runs.

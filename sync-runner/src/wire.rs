@@ -149,20 +149,16 @@ impl<'a> Wire<'a> {
         let encoding = settings::encoding(self.config);
         let config = RelayConfig::default().in_flight(self.config.relay.in_flight).encoding(encoding);
         let relay = match self.config.relay.delivery {
-            Delivery::AtLeastOnce => Relay::new(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?, config),
+            Delivery::AtLeastOnce => Relay::builder(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?),
             Delivery::ExactlyOnce => {
                 let transactor =
                     Arc::new(KafkaTransactor::new(&settings::kafka(self.config), self.transactor_names())?);
-                Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor, config)
+                Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor)
             }
         };
-        let relay = match self.tracer() {
-            Some(tracer) => relay.traced(tracer),
-            None => relay,
-        };
-        let letters = Arc::new(self.dead_letters());
-        let subscription = &self.config.relay.subscription;
-        Ok((relay.named(subscription).with_dead_letters(subscription, letters, clock()), source))
+        let (letters, subscription) = (Arc::new(self.dead_letters()), &self.config.relay.subscription);
+        let relay = relay.config(config).name(subscription).dead_letters(subscription, letters, clock());
+        Ok((relay.tracer(self.tracer()).build(), source))
     }
 
     fn transactor_names(&self) -> TransactorConfig {

@@ -57,10 +57,12 @@ async fn published(encoding: &Encoding, delivery: Delivery) -> (Client, Vec<Inco
     let source = Arc::new(PostgresSource::new(database(&url), source));
     let config = RelayConfig::default().encoding(encoding.clone());
     let relay = match delivery {
-        Delivery::AtLeastOnce => Relay::new(source, Arc::new(KafkaPublisher::new(&kafka).unwrap()), config),
+        Delivery::AtLeastOnce => {
+            Relay::builder(source, Arc::new(KafkaPublisher::new(&kafka).unwrap())).config(config).build()
+        }
         Delivery::ExactlyOnce => {
-            let names = TransactorConfig::default().namespace(&topic);
-            Relay::exactly_once(source, Arc::new(KafkaTransactor::new(&kafka, names).unwrap()), config)
+            let names = TransactorConfig::default().namespace(topic.clone());
+            Relay::exactly_once(source, Arc::new(KafkaTransactor::new(&kafka, names).unwrap())).config(config).build()
         }
     };
     let shutdown = CancellationToken::new();

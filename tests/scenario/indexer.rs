@@ -56,13 +56,14 @@ impl Bench {
     }
 
     fn indexer_with(&self, topic: &str, parking: Parking, config: IndexerConfig) -> Indexer {
-        Indexer::new(
+        Indexer::builder(
             Arc::new(self.bus.subscriber("search", topic)),
             Arc::new(Faulty::new(self.database.clone(), self.reading.clone())),
             Arc::new(Faulty::new(self.index.clone(), self.writing.clone())),
             parking,
-            config,
         )
+        .config(config)
+        .build()
     }
 
     /// Keys in dead letters, with the kind of error and how often they were tried.
@@ -252,13 +253,13 @@ async fn a_page_that_takes_too_long_is_asked_for_in_smaller_ones() {
     for number in 0..500 {
         bench.put(&format!("k{number}"), "{}").await;
     }
-    let indexer = Indexer::new(
+    let indexer = Indexer::builder(
         Arc::new(bench.bus.subscriber("search", TOPIC)),
         Arc::new(Slow(bench.database.clone())),
         Arc::new(bench.index.clone()),
         bench.parking(),
-        IndexerConfig::default(),
-    );
+    )
+    .build();
     bench.beside(&indexer, bench.until_done()).await;
     bench.assert_equal().await;
 }

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySource};
 use sync_core::port::{DeadLetters, Feed, Kept, Polled, Selection, Source, SourceLag, Subscriber};
-use sync_core::relay::{Relay, RelayConfig};
+use sync_core::relay::{Relay, RelayBuilder};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use sync_core::{Error, ErrorKind, Remedy};
 use tokio::time::timeout;
@@ -37,8 +37,12 @@ impl Bench {
     }
 
     fn relay(&self, holder: &str) -> Relay {
+        self.relay_of(holder).build()
+    }
+
+    fn relay_of(&self, holder: &str) -> RelayBuilder {
         let publisher = Arc::new(Faulty::new(self.bus.clone(), self.script.clone()));
-        Relay::new(Arc::new(self.source(holder)), publisher, RelayConfig::default())
+        Relay::builder(Arc::new(self.source(holder)), publisher)
     }
 
     fn commit(&self, keys: &[&str]) {
@@ -186,7 +190,7 @@ impl Source for SlowToOpen {
 async fn a_relay_that_is_stopped_while_it_takes_the_lease_gives_it_back() {
     let bench = Bench::new();
     let publisher = Arc::new(bench.bus.clone());
-    let relay = Relay::new(Arc::new(SlowToOpen(bench.source("one"))), publisher, RelayConfig::default());
+    let relay = Relay::builder(Arc::new(SlowToOpen(bench.source("one"))), publisher).build();
     let shutdown = CancellationToken::new();
     let stop = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -290,7 +294,7 @@ async fn an_event_the_bus_will_never_take_is_parked_and_the_others_keep_their_or
     bench.script.then([Fault::Pass, refused(), Fault::Pass, Fault::Pass, Fault::Pass, Fault::Pass, refused()]);
     let letters = MemoryDeadLetters::new();
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    let relay = bench.relay("one").with_dead_letters("search", Arc::new(letters.clone()), clock);
+    let relay = bench.relay_of("one").dead_letters("search", Arc::new(letters.clone()), clock).build();
     let shutdown = CancellationToken::new();
     let until = async {
         bench.until_passed().await;

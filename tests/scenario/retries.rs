@@ -175,7 +175,7 @@ impl Bench {
             let database = Arc::new(self.database.clone());
             let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters.clone()), Arc::new(SystemClock));
             let parking = parking.with_bus((self.publishers)(), matches!(self.way, Way::Kafka));
-            Indexer::new(Arc::clone(subscriber), database, sink, parking, config)
+            Indexer::builder(Arc::clone(subscriber), database, sink, parking).config(config).build()
         };
         let indexers: Vec<_> = self.subscribers.iter().map(indexer).collect();
         let shutdown = CancellationToken::new();

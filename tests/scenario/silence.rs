@@ -9,9 +9,9 @@ use sync_core::adapter::elasticsearch::ElasticsearchSink;
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
 };
-use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::indexer::{Indexer, Parking};
 use sync_core::port::{DeadLetters, Projection, Selection, Source};
-use sync_core::relay::{Relay, RelayConfig};
+use sync_core::relay::Relay;
 use sync_core::{ErrorKind, Remedy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -84,11 +84,11 @@ async fn a_load_nobody_answers_is_asked_again_elsewhere_and_counts_no_try() {
     let letters = || PostgresDeadLetters::new(postgres(&domain.url, BOUND));
     let bus = DirectBus::new([domain.topic.as_str()], 1_000, 2);
     let source = PostgresSource::new(postgres(&domain.url, BOUND), SourceConfig::default());
-    let relay = Relay::new(Arc::new(source), Arc::new(bus.clone()), RelayConfig::default());
+    let relay = Relay::builder(Arc::new(source), Arc::new(bus.clone())).build();
     let parking = Parking::new("jobs", &domain.topic, Arc::new(letters()), Arc::new(SystemClock));
     let subscriber = Arc::new(bus.subscriber(&domain.topic).unwrap());
     let sink = Arc::<ElasticsearchSink>::clone(&domain.sink);
-    let indexer = Indexer::new(subscriber, Arc::new(asking), sink, parking, IndexerConfig::default());
+    let indexer = Indexer::builder(subscriber, Arc::new(asking), sink, parking).build();
 
     let (progress, shutdown) = (indexer.progress(), CancellationToken::new());
     let work = async {

@@ -125,14 +125,14 @@ impl Pipeline {
     pub async fn beside(&self, work: impl AsyncFnOnce(&Ran)) -> Ran {
         let (publisher, subscribers) = self.ends();
         let config = RelayConfig::default().encoding(self.encoding.clone());
-        let relay = Relay::new(self.source(), publisher(), config);
+        let relay = Relay::builder(self.source(), publisher()).config(config).build();
         let config = IndexerConfig::default().retries(self.retries);
         let indexers = subscribers.into_iter().map(|subscriber| {
             let projection = Arc::<PostgresProjection>::clone(&self.projection);
             let sink = Arc::<ElasticsearchSink>::clone(&self.sink);
             let parking = Parking::new("jobs", &self.topic, Arc::new(self.letters()), Arc::new(SystemClock));
             let parking = parking.with_bus(publisher(), matches!(self.way, Way::Kafka));
-            Indexer::new(subscriber, projection, sink, parking, config)
+            Indexer::builder(subscriber, projection, sink, parking).config(config).build()
         });
         let indexers: Vec<_> = indexers.collect();
         let ran = Ran { relay: relay.progress(), indexer: indexers[0].progress() };

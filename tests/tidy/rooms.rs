@@ -8,7 +8,7 @@ use super::{assert_none, sources};
 const CORE: &str = "sync-core/src";
 
 /// What each part of the core may name beside itself; later ones know earlier ones.
-const KNOWS: [(&str, &[&str]); 17] = [
+const KNOWS: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("version", &["error"]),
     ("event", &["error", "version"]),
@@ -28,6 +28,9 @@ const KNOWS: [(&str, &[&str]); 17] = [
     // Which is about sagas.
     ("workspace", &["error", "port", "telemetry", "saga"]),
     ("adapter", &["error", "version", "event", "query", "port", "policy", "telemetry"]),
+    // What puts rooms and adapters together.
+    ("pipeline", &["error", "port", "policy", "relay", "indexer", "alerts", "adapter"]),
+    ("setters", &[]),
     // Suites that judge adapters know none of them.
     ("testkit", &["error", "version", "event", "query", "port"]),
 ];

@@ -39,7 +39,7 @@ const TRACING: [&str; 2] = ["traceparent", "tracestate"];
 pub(super) fn message(mut event: Event, epoch: i32, mode: CloudEventsMode, source: &str) -> Outgoing {
     let data = event.payload.take().unwrap_or_else(|| standard::value(&event));
     // Of a route by a column of text it may be anything.
-    let is_json = serde_json::from_str::<&RawValue>(&data).is_ok();
+    let json: Option<&RawValue> = serde_json::from_str(&data).ok();
     let mut attributes = attributes(&event, epoch, source);
     let mut headers = Vec::new();
     for (name, value) in event.headers {
@@ -52,7 +52,7 @@ pub(super) fn message(mut event: Event, epoch: i32, mode: CloudEventsMode, sourc
             headers.push((name.into(), value.into()));
         }
     }
-    let content_type = if is_json { JSON } else { TEXT };
+    let content_type = if json.is_some() { JSON } else { TEXT };
     let (value, mut all) = match mode {
         CloudEventsMode::Binary => {
             let mut all: Vec<Header> = vec![(CONTENT_TYPE.into(), content_type.into())];
@@ -61,7 +61,7 @@ pub(super) fn message(mut event: Event, epoch: i32, mode: CloudEventsMode, sourc
         }
         CloudEventsMode::Structured => {
             attributes.push(("datacontenttype".into(), content_type.into()));
-            let whole = Structured { attributes: &attributes, data: &data };
+            let whole = Structured { attributes: &attributes, data: &data, json };
             // Serialising texts into memory has no way to fail.
             (serde_json::to_string(&whole).unwrap_or_default(), vec![(CONTENT_TYPE.into(), STRUCTURED.into())])
         }
@@ -106,6 +106,8 @@ fn is_of_the_binding(name: &str) -> bool {
 struct Structured<'a> {
     attributes: &'a [Header],
     data: &'a str,
+    /// The data, where that is JSON.
+    json: Option<&'a RawValue>,
 }
 
 impl Serialize for Structured<'_> {
@@ -114,11 +116,69 @@ impl Serialize for Structured<'_> {
         for (name, value) in self.attributes {
             map.serialize_entry(name, value)?;
         }
-        // As it is where it is JSON; else as a string.
-        match serde_json::from_str::<&RawValue>(self.data) {
-            Ok(data) => map.serialize_entry("data", data)?,
-            Err(_) => map.serialize_entry("data", self.data)?,
+        match self.json {
+            Some(data) => map.serialize_entry("data", data)?,
+            None => map.serialize_entry("data", self.data)?,
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Action;
+
+    fn event(payload: Option<&str>, headers: &[(&str, &str)]) -> Event {
+        Event {
+            id: 17,
+            topic: "orders".into(),
+            key: "o \"1\"".into(),
+            version: 281_474_976_710_655,
+            action: Action::Index,
+            payload: payload.map(str::to_owned),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            created_at: "2026-01-02T03:04:05.678901Z".parse().unwrap(),
+        }
+    }
+
+    fn said(message: &Outgoing) -> Vec<String> {
+        message.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect()
+    }
+
+    #[test]
+    fn a_binary_event_says_in_headers_what_it_is_and_has_its_payload_as_it_is() {
+        let own =
+            [("type", "paid"), ("tenant", "7"), ("Content-Type", "x"), ("ce_id", "x"), ("a-b", "y"), ("version", "z")];
+        let message = message(event(Some("{\"a\":  1}"), &own), 2, CloudEventsMode::Binary, "/shop");
+        assert_eq!(message.value.as_deref(), Some("{\"a\":  1}"));
+        let expected = "content-type: application/json|ce_specversion: 1.0|ce_id: 2-17|ce_source: /shop|ce_type: paid|\
+                        ce_subject: o \"1\"|ce_time: 2026-01-02T03:04:05.678901Z|ce_partitionkey: o \"1\"|ce_action: INDEX|\
+                        ce_version: 281474976710655|ce_epoch: 2|ce_tenant: 7|a-b: y|version: z";
+        assert_eq!(said(&message).join("|"), expected);
+    }
+
+    #[test]
+    fn a_structured_event_is_one_object_with_its_data_inside() {
+        let traced = [("traceparent", "00-1-2-01"), ("id", "0192"), ("anamethatistoolongforone", "y")];
+        let message = message(event(Some("[1.50]"), &traced), 0, CloudEventsMode::Structured, "/shop");
+        let expected = r#"{"specversion":"1.0","id":"0192","source":"/shop","type":"orders","subject":"o \"1\"","#
+            .to_owned()
+            + r#""time":"2026-01-02T03:04:05.678901Z","partitionkey":"o \"1\"","action":"INDEX","#
+            + r#""version":"281474976710655","epoch":"0","traceparent":"00-1-2-01","#
+            + r#""datacontenttype":"application/json","data":[1.50]}"#;
+        assert_eq!(message.value, Some(expected));
+        let structured = format!("content-type: {STRUCTURED}");
+        assert_eq!(said(&message), [&structured, "traceparent: 00-1-2-01", "anamethatistoolongforone: y"]);
+    }
+
+    #[test]
+    fn what_is_no_json_is_a_text_and_where_there_is_no_payload_the_standard_value_is_the_data() {
+        let text = message(event(Some("a \"b"), &[]), 0, CloudEventsMode::Structured, "/shop");
+        assert!(text.value.unwrap().ends_with(r#""datacontenttype":"text/plain; charset=utf-8","data":"a \"b"}"#));
+        let text = message(event(Some(""), &[]), 0, CloudEventsMode::Binary, "/shop");
+        assert_eq!((text.value.as_deref(), &*text.headers[0].1), (Some(""), TEXT));
+        let none = message(event(None, &[]), 0, CloudEventsMode::Binary, "/shop");
+        assert_eq!(none.value, Some(standard::value(&event(None, &[]))));
     }
 }

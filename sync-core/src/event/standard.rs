@@ -51,9 +51,18 @@ pub(crate) fn written_at(value: &[u8]) -> Option<Timestamp> {
     // A standard value holds a key of 512 bytes, each escaped, and little else.
     let value = Some(value).filter(|value| value.len() <= 4_096)?;
     let value = serde_json::from_slice::<Value>(value).ok()?;
-    let at = if value.specversion.is_some() { value.time } else { value.timestamp }?;
-    let is_of_these_days = Timestamp::now().duration_since(at).as_hours().abs() <= 24 * 366;
-    is_of_these_days.then_some(at)
+    let at = if value.specversion.is_some() { value.time } else { value.timestamp };
+    at.filter(is_of_these_days)
+}
+
+/// When the event of a message was written, as this attribute of a binary `CloudEvent` says.
+pub(crate) fn written_at_attribute(text: &[u8]) -> Option<Timestamp> {
+    std::str::from_utf8(text).ok()?.parse().ok().filter(is_of_these_days)
+}
+
+/// Anyone may write to a topic.
+fn is_of_these_days(at: &Timestamp) -> bool {
+    Timestamp::now().duration_since(*at).as_hours().abs() <= 24 * 366
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::traces::Traced;
 use crate::error::{Error, ErrorKind};
-use crate::event::written_at;
+use crate::event::{written_at, written_at_attribute};
 use crate::port::{Incoming, Origin, Partition};
 
 /// Of a message nobody can tell the key of, this much of its value is kept, in bytes, for a person to look at.
@@ -133,7 +133,9 @@ impl Message {
 
 /// When its event was written, where that can be told.
 pub(super) fn created_at(message: &Incoming) -> Option<Timestamp> {
-    message.value.as_deref().and_then(written_at)
+    let attribute = message.headers.iter().find(|(name, _)| name == "ce_time");
+    let attribute = attribute.and_then(|(_, value)| written_at_attribute(value));
+    attribute.or_else(|| message.value.as_deref().and_then(written_at))
 }
 
 /// What a stranger wrote there is stored with a dead letter, and must be something that can be stored.
@@ -258,6 +260,21 @@ mod tests {
             let message = read(&incoming(Some("k"), &[("retry-due", due), ("retry-attempts", "x"), ("id", "x")]));
             assert!(message.wait <= LONGEST, "{due}");
             assert_eq!((message.provenance.attempts, message.provenance.event), (0, None));
+        }
+    }
+
+    #[test]
+    fn when_its_event_was_written_is_said_by_an_attribute_or_the_value_and_believed_of_these_days_alone() {
+        let now = Timestamp::now();
+        let told = |time: &str, value: String| {
+            let message = incoming(Some("k"), &[("ce_time", time)]);
+            created_at(&Incoming { value: Some(value.into()), ..message })
+        };
+        assert_eq!(told(&now.to_string(), "{}".to_owned()), Some(now));
+        let standard = format!(r#"{{"timestamp":"{now}"}}"#);
+        for wrong in ["", "soon", "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"] {
+            assert_eq!(told(wrong, standard.clone()), Some(now), "{wrong}");
+            assert_eq!(told(wrong, "{}".to_owned()), None, "{wrong}");
         }
     }
 

@@ -88,11 +88,8 @@ impl IndexersOf {
         let parking = Parking::new(&self.name, &self.topic, Arc::clone(&self.letters), Arc::clone(&self.clock))
             .with_bus(self.bus.publisher()?, self.bus.copies_letters());
         let (projection, sink) = (Arc::clone(&self.projection), Arc::clone(&self.sink));
-        let indexer = Indexer::new(Arc::clone(&subscriber), projection, sink, parking, self.config);
-        let indexer = match &self.tracer {
-            Some(tracer) => indexer.traced(Arc::clone(tracer)),
-            None => indexer,
-        };
+        let indexer = Indexer::builder(Arc::clone(&subscriber), projection, sink, parking);
+        let indexer = indexer.config(self.config).tracer(self.tracer.clone()).build();
         Ok(IndexerOf { topic, indexer, subscriber })
     }
 }

@@ -91,7 +91,7 @@ impl Wire<'_> {
         (source.topics, source.subscribes) = (Some(vec![about.topic.clone()]), false);
         let source = Arc::new(PostgresSource::new(self.database.clone(), source));
         let config = RelayConfig::default().in_flight(relay.in_flight);
-        let relay = Relay::new(source, Arc::new(bus.clone()), config);
+        let relay = Relay::builder(source, Arc::new(bus.clone())).config(config).build();
         let indexers = IndexersOf {
             name: about.index.clone(),
             topic: about.topic.clone(),

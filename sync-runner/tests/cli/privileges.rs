@@ -35,7 +35,7 @@ async fn check_names_all_that_a_role_lacks_and_nothing_that_only_others_need() {
 
     stage.sql(&granted("relay", &user)).await;
     // Where it may do everything to every column, it may do it to the table.
-    let columns = "id, xid, topic, key, version, action, payload, headers, created_at";
+    let columns = "id, xid, topic, key, version, action, payload, value, headers, created_at";
     stage
         .sql(&format!(
             "revoke select on outbox.events from {user}; grant select ({columns}) on outbox.events to {user}"

@@ -9,9 +9,9 @@ use rdkafka::Message;
 use sync_core::adapter::SystemClock;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
 use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresSource, SourceConfig};
-use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::indexer::{Indexer, Parking};
 use sync_core::port::{Source, Subscriber};
-use sync_core::relay::{Relay, RelayConfig};
+use sync_core::relay::Relay;
 use sync_core::testkit::oracle::Violation;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -248,7 +248,7 @@ async fn a_transaction_commits_late(build: Build) {
         Build::Broken => Arc::new(IdSource { inner, url: site.url.clone() }),
     };
     let publisher = KafkaPublisher::new(&kafka(&servers)).unwrap();
-    let relay = Relay::new(source, Arc::new(publisher), RelayConfig::default());
+    let relay = Relay::builder(source, Arc::new(publisher)).build();
     let shutdown = CancellationToken::new();
     let ending = shutdown.clone();
     let relaying = tokio::spawn(async move { relay.run(ending).await });
@@ -286,7 +286,7 @@ fn index(site: &Site<'_>, stream: &Stream, subscriber: Arc<dyn Subscriber>) -> J
     let parking = parking.with_bus(Arc::new(publisher), true);
     let sink = Arc::new(site.sink(stream));
     let projection = Arc::clone(&stream.projection);
-    let indexer = Indexer::new(subscriber, projection, sink, parking, IndexerConfig::default());
+    let indexer = Indexer::builder(subscriber, projection, sink, parking).build();
     tokio::spawn(async move { indexer.run(CancellationToken::new()).await.unwrap() })
 }
 

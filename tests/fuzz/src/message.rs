@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{FuzzTarget, wait};
 use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
-use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::indexer::{Indexer, Parking};
 use sync_core::port::{DeadLetters, Selection, Sink, Subscriber};
 
 /// Key, value, and names and values of headers, in this order.
@@ -67,13 +67,9 @@ async fn settles(topic: &str, key: Option<Bytes>, value: Option<Bytes>, headers:
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
     let parking = Parking::new(TOPIC, TOPIC, Arc::new(letters.clone()), clock).with_bus(Arc::new(bus.clone()), true);
     let subscriber = Arc::new(bus.subscriber("search", topic));
-    let indexer = Indexer::new(
-        Arc::<_>::clone(&subscriber) as _,
-        Arc::new(database),
-        Arc::new(sink.clone()),
-        parking,
-        IndexerConfig::default(),
-    );
+    let indexer =
+        Indexer::builder(Arc::<_>::clone(&subscriber) as _, Arc::new(database), Arc::new(sink.clone()), parking)
+            .build();
     let shutdown = CancellationToken::new();
     let settled = async {
         while subscriber.lag().await.is_ok_and(|lag| lag.iter().any(|partition| partition.behind > 0)) {

@@ -172,9 +172,11 @@ impl World {
                     broken: self.broken,
                     marks: Arc::clone(&self.marks),
                 };
-                Relay::exactly_once(Arc::new(source), Arc::new(transactor), config)
+                Relay::exactly_once(Arc::new(source), Arc::new(transactor)).config(config).build()
             }
-            (Bus::Stored(_) | Bus::Direct(_), _) => Relay::new(Arc::new(source), self.publisher(), config),
+            (Bus::Stored(_) | Bus::Direct(_), _) => {
+                Relay::builder(Arc::new(source), self.publisher()).config(config).build()
+            }
         }
     }
 
@@ -218,7 +220,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
         let parking = Parking::new(topic, topic, Arc::new(self.letters.clone()), clock);
         let parking = parking.with_bus(self.publisher(), false);
-        Indexer::new(Arc::new(subscriber), Arc::new(projection), Arc::new(sink), parking, config)
+        Indexer::builder(Arc::new(subscriber), Arc::new(projection), Arc::new(sink), parking).config(config).build()
     }
 
     /// Whether every committed event went all the way.

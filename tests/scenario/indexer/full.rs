@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::adapter::memory::MemorySink;
-use sync_core::indexer::{Indexer, IndexerConfig};
+use sync_core::indexer::Indexer;
 use sync_core::port::{History, Outcome, Sink, Stored, Write};
 use sync_core::{Error, ErrorKind};
 
@@ -55,7 +55,7 @@ async fn an_index_that_is_full_is_given_less_at_a_time_until_it_takes_it() {
     }
     let (bus, index) = (bench.bus.subscriber("search", TOPIC), Narrow(bench.index.clone()));
     let database = Arc::new(bench.database.clone());
-    let indexer = Indexer::new(Arc::new(bus), database, Arc::new(index), bench.parking(), IndexerConfig::default());
+    let indexer = Indexer::builder(Arc::new(bus), database, Arc::new(index), bench.parking()).build();
     bench.beside(&indexer, bench.until_done()).await;
     let counts = indexer.progress().counts();
     assert_eq!((counts.applied, counts.retried, counts.parked), (200, 0, 0));

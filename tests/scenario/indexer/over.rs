@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::indexer::{Indexer, IndexerConfig};
+use sync_core::indexer::Indexer;
 use sync_core::port::{Consumer, OffsetCommit, Partition, PartitionLag, Polled, Subscriber};
 use sync_core::{Error, ErrorKind};
 use tokio::time::Instant;
@@ -67,7 +67,7 @@ async fn a_member_that_will_never_receive_anything_is_replaced_at_once() {
     let others: Arc<dyn Subscriber> = Arc::new(bench.bus.subscriber("search", TOPIC));
     let subscriber = Arc::new(FirstIsOver { others, is_first: AtomicBool::new(true) });
     let (database, index) = (Arc::new(bench.database.clone()), Arc::new(bench.index.clone()));
-    let indexer = Indexer::new(subscriber, database, index, bench.parking(), IndexerConfig::default());
+    let indexer = Indexer::builder(subscriber, database, index, bench.parking()).build();
     let began = Instant::now();
     bench.beside(&indexer, bench.until_done()).await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sync_core::Error;
 use sync_core::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemorySink};
-use sync_core::indexer::{Indexer, IndexerConfig, Parking};
+use sync_core::indexer::{Indexer, Parking};
 use sync_core::port::{Consumer, Incoming, OffsetCommit, Partition, PartitionLag, Polled, Sink, Subscriber};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use tokio_util::sync::CancellationToken;
@@ -95,8 +95,7 @@ async fn a_batch_of_an_earlier_assignment_settles_nothing_of_the_next_one() {
         let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
         let parking = Parking::new("jobs", TOPIC, Arc::new(MemoryDeadLetters::new()), clock);
         let sink = Arc::new(Faulty::new(index, writing));
-        let indexer =
-            Indexer::new(Arc::new(group.clone()), Arc::new(database), sink, parking, IndexerConfig::default());
+        let indexer = Indexer::builder(Arc::new(group.clone()), Arc::new(database), sink, parking).build();
         let shutdown = CancellationToken::new();
         let checks = async {
             hold.reached().await;

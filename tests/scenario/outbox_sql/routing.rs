@@ -429,9 +429,14 @@ async fn a_route_waits_for_open_writers_so_that_no_row_is_neither_before_nor_aft
     let commit = async {
         until_someone_waits(&client).await;
         assert_eq!(number(&client, "select count(*) from outbox.routes").await, 0);
+        let before = word(&client, "select pg_current_wal_insert_lsn()").await;
         early.batch_execute("commit").await.unwrap();
+        before
     };
-    tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(route, commit) }).await.unwrap();
+    let both = async { tokio::join!(route, commit) };
+    let ((), before) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    let is_behind = format!("select (routed_from > '{before}')::text from outbox.routes");
+    assert_eq!(word(&client, &is_behind).await, "true", "who has read the log to there has the early row");
     client
         .batch_execute("insert into orders_outbox (aggregatetype, aggregateid) values ('order', 'late')")
         .await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemorySource, MemoryTransactor};
 use sync_core::port::{Claim, DeadLetters, Feed, LedgerSource, Selection, Source, SourceLag, Transactions, Transactor};
-use sync_core::relay::{Relay, RelayConfig};
+use sync_core::relay::Relay;
 use sync_core::testkit::faults::{Fault, Faulty, Hold};
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
@@ -42,9 +42,9 @@ fn relay(bench: &Bench, source: Arc<dyn LedgerSource>) -> (Relay, MemoryDeadLett
     let transactor = MemoryTransactor::new(bench.bus.clone()).with_largest(LARGEST);
     let (letters, begun) = (MemoryDeadLetters::new(), Arc::new(AtomicUsize::new(0)));
     let transactor = Counting { inner: Faulty::new(transactor, bench.script.clone()), begun: Arc::clone(&begun) };
-    let relay = Relay::exactly_once(source, Arc::new(transactor), RelayConfig::default());
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    (relay.with_dead_letters("search", Arc::new(letters.clone()), clock), letters, begun)
+    let relay = Relay::exactly_once(source, Arc::new(transactor));
+    (relay.dead_letters("search", Arc::new(letters.clone()), clock).build(), letters, begun)
 }
 
 /// Runs it until there are so many messages on the bus, and nothing is left to be passed.

@@ -16,9 +16,9 @@ use crate::wire::Wire;
 /// The index's name in the configuration.
 pub(super) const INDEX: &str = "jobs";
 
-const SCHEMA: &str = include_str!("../../../../examples/jobs/schema.sql");
-const PROJECTION: &str = include_str!("../../../../examples/jobs/projection.sql");
-const MAPPING: &str = include_str!("../../../../examples/jobs/mapping.json");
+const SCHEMA: &str = include_str!("../../../reference/schema.sql");
+const PROJECTION: &str = include_str!("../../../reference/projection.sql");
+const MAPPING: &str = include_str!("../../../reference/mapping.json");
 const TOPIC: &str = "job-es-sync";
 
 /// Connections that write at the same time, and one for the long transaction.

@@ -1,0 +1,139 @@
+//! A web service that writes to PostgreSQL and searches in its index: an event in the transaction of each write, the engine beside
+//! the handlers, and PostgreSQL for the searches when the index is away.
+//!
+//! `SYNC__POSTGRES__URL=postgres://… cargo run --example 05_axum`
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query as Parameters, State};
+use axum::http::StatusCode;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use sync_core::adapter::local_index::{LocalIndexes, LocalSearcher, LocalSink};
+use sync_core::adapter::postgres::{
+    Emit, Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, emit, migrate,
+};
+use sync_core::pipeline::Pipeline;
+use sync_core::query::{FieldNames, Fields, Query};
+use sync_core::search::{Answer, Search, SearchConfig};
+use sync_examples::{MAPPING, execute, fresh_database, index, projection};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone)]
+struct App {
+    database: Postgres,
+    search: Arc<Search>,
+    fields: Arc<Fields>,
+}
+
+type Refused = (StatusCode, String);
+
+fn refused(error: impl std::fmt::Display) -> Refused {
+    (StatusCode::BAD_REQUEST, error.to_string())
+}
+
+#[derive(Deserialize)]
+struct Book {
+    title: String,
+}
+
+/// The row and its event, or neither.
+async fn put_book(State(app): State<App>, Path(isbn): Path<String>, Json(book): Json<Book>) -> Result<String, Refused> {
+    let mut client = app.database.client().await.map_err(refused)?;
+    let transaction = client.transaction().await.map_err(refused)?;
+    let sql = "insert into books (isbn, title) values ($1, $2) on conflict (isbn) do update set title = excluded.title";
+    transaction.execute(sql, &[&isbn, &book.title]).await.map_err(refused)?;
+    let version = emit(&*transaction, &Emit::index("books", &isbn)).await.map_err(refused)?;
+    transaction.commit().await.map_err(refused)?;
+    Ok(format!("{isbn}@{version}"))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    q: String,
+    /// What an earlier answer of `put_book` said: the search waits until that is seen.
+    wrote: Option<String>,
+}
+
+async fn search(State(app): State<App>, Parameters(asked): Parameters<Asked>) -> Result<Json<Answer>, Refused> {
+    let mut query = Query::parse(&asked.q, &app.fields).map_err(refused)?;
+    query.wrote = asked.wrote.iter().map(|wrote| sync_core::query::Wrote::parse(wrote)).collect();
+    app.search.search(&query).await.map(Json).map_err(refused)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = PostgresConfig::new(fresh_database().await?);
+    let database = Postgres::new(&address)?;
+    migrate(&mut *database.client().await?).await?;
+    execute(&database, "create table books (isbn text primary key, title text not null, year int)").await?;
+
+    let directory = tempfile::tempdir()?;
+    let indexes = LocalIndexes::new(directory.path());
+    let fields = Arc::new(Fields::of_mapping(MAPPING, &FieldNames::new("isbn").text(["title"]).fields(["year"]))?);
+    let of = projection();
+    let rows = PostgresSearcher::new(
+        &address,
+        &[],
+        &PostgresSearcherConfig::new(&of.index, &of.topic, &of.sql),
+        Arc::clone(&fields),
+    )?;
+    let search_in = Search::new(
+        "books",
+        Arc::new(LocalSearcher::new(&indexes, index(), Arc::clone(&fields))?),
+        Arc::new(rows),
+        Arc::new(PostgresProjection::new(database.clone(), projection())),
+        SearchConfig::default(),
+    );
+    let pipeline = Pipeline::builder(&database).index(of, LocalSink::new(&indexes, index())?).build()?;
+
+    let app = App { database, search: Arc::new(search_in), fields };
+    let router = Router::new().route("/books/{isbn}", put(put_book)).route("/search", get(search)).with_state(app);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+
+    // One token ends both, each in order.
+    let shutdown = CancellationToken::new();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let engine = pipeline.run(shutdown.clone());
+    let (served, indexed, visited) = tokio::join!(serving, engine, async {
+        let visited = visit(&url, directory.path()).await;
+        shutdown.cancel();
+        visited
+    });
+    served?;
+    indexed?;
+    visited
+}
+
+/// What a user of the service does.
+async fn visit(url: &str, directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+    let mut wrote = String::new();
+    for (isbn, title) in [("1", "Dune"), ("2", "Emma"), ("1", "Dune, revised")] {
+        let answer =
+            client.put(format!("{url}/books/{isbn}")).json(&serde_json::json!({ "title": title })).send().await?;
+        println!("PUT /books/{isbn}: {}", answer.status());
+        wrote = answer.text().await?;
+    }
+    let told = |answer: serde_json::Value| {
+        let titles: Vec<_> =
+            answer["hits"].as_array().into_iter().flatten().map(|hit| &hit["document"]["title"]).collect();
+        format!(
+            "{} says {}{}",
+            answer["source"],
+            serde_json::json!(titles),
+            if answer["degraded"] == true { ", degraded" } else { "" }
+        )
+    };
+    let asked = [("q", "revised"), ("wrote", wrote.as_str())];
+    println!("{}", told(client.get(format!("{url}/search")).query(&asked).send().await?.json().await?));
+    std::fs::remove_dir_all(directory)?;
+    println!("the index is gone");
+    println!("{}", told(client.get(format!("{url}/search")).query(&[("q", "emma")]).send().await?.json().await?));
+    Ok(())
+}

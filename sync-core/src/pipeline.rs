@@ -1,0 +1,82 @@
+//! All of it in one process of a service: PostgreSQL to its indexes, without a broker.
+//!
+//! ```text
+//!  outbox ──▶ relay ──▶ direct bus ──▶ an indexer for each index, and for each of its retry topics
+//! ```
+//!
+//! This puts together what [`relay`](crate::relay), [`indexer`](crate::indexer) and [`alerts`](crate::alerts) are made of, with
+//! the defaults that `sync-runner` has. Whoever wants another bus, or another source, puts them together as this does.
+
+mod builder;
+mod run;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::builder::PipelineBuilder;
+use crate::adapter::postgres::{Postgres, PostgresSource, migrate};
+use crate::alerts::Alerts;
+use crate::error::Error;
+use crate::indexer::{Indexer, IndexerProgress};
+use crate::port::{Source, SourceLag};
+use crate::relay::{Relay, RelayProgress};
+
+/// One database's way into its indexes. Several processes may run the same: one of them is at work, the others stand by.
+#[derive(Debug)]
+pub struct Pipeline {
+    database: Postgres,
+    source: Arc<PostgresSource>,
+    relay: Relay,
+    /// With the index each is for.
+    indexers: Vec<(String, Indexer)>,
+    alerts: Option<Alerts>,
+}
+
+impl Pipeline {
+    /// Reads the outbox of this database. At least one [`index`](PipelineBuilder::index) has to be named.
+    pub fn builder(database: &Postgres) -> PipelineBuilder {
+        PipelineBuilder::new(database.clone())
+    }
+
+    /// Creates or updates the schema `outbox`; returns the names of the migrations that were applied. Processes that do so at
+    /// once wait for each other. Needs the right to create a schema; where a deployment does this
+    /// (`sync-runner migrate`), leave it out.
+    ///
+    /// # Errors
+    /// `Denied` when the role may not; `Configuration` when the schema is newer than this library; `Unavailable`.
+    pub async fn migrate(&self) -> Result<Vec<String>, Error> {
+        let mut client = self.database.client().await?;
+        migrate(&mut client).await
+    }
+
+    /// Runs until `shutdown`, through outages of the database and of the indexes; beside other processes that run the same, it
+    /// stands by. On shutdown it finishes what is in flight, within some seconds, and gives back what it holds. Dropping it is a
+    /// crash: nothing is lost, what was in flight comes again.
+    ///
+    /// # Errors
+    /// Only what a person has to mend: credentials, privileges, a topic no index follows. Everything has stopped then, nothing is
+    /// lost, and it may be run again.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
+        run::all(self, &shutdown).await
+    }
+
+    /// Counters of what was published, up to date while it runs.
+    #[must_use]
+    pub fn relay(&self) -> RelayProgress {
+        self.relay.progress()
+    }
+
+    /// Counters of what went into an index, retries included in those of their own; none of an index that was not named.
+    pub fn indexers(&self, index: &str) -> impl Iterator<Item = IndexerProgress> {
+        self.indexers.iter().filter(move |(name, _)| name == index).map(|(_, indexer)| indexer.progress())
+    }
+
+    /// What is committed and not in the indexes yet: an event counts until every index that follows its topic has it.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Denied`.
+    pub async fn lag(&self) -> Result<SourceLag, Error> {
+        self.source.lag().await
+    }
+}

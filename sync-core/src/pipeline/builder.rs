@@ -1,0 +1,181 @@
+//! A pipeline is put together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Pipeline;
+use crate::adapter::direct::DirectBus;
+use crate::adapter::postgres::{
+    Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+};
+use crate::adapter::{LogAlerts, SystemClock};
+use crate::alerts::{Alerts, AlertsConfig};
+use crate::error::{Error, ErrorKind};
+use crate::indexer::{Indexer, IndexerConfig, Parking};
+use crate::policy::retries::retry_topic;
+use crate::port::{AlertHandler, Projection, Sink};
+use crate::relay::{Relay, RelayConfig};
+
+/// As many batches of one index may be in work at the same time.
+const PARTITIONS: i32 = 8;
+
+/// A pipeline that is put together; [`build`](Self::build) makes it.
+#[derive(Debug)]
+#[must_use = "a pipeline is made by `build`"]
+pub struct PipelineBuilder {
+    database: Postgres,
+    indexes: Vec<PipelineIndex>,
+    source: SourceConfig,
+    relay: RelayConfig,
+    indexer: IndexerConfig,
+    alerts: Vec<Arc<dyn AlertHandler>>,
+}
+
+/// One index, what it follows, and what its documents are made of.
+#[derive(Debug)]
+struct PipelineIndex {
+    name: String,
+    topic: String,
+    projection: Arc<dyn Projection>,
+    sink: Arc<dyn Sink>,
+}
+
+impl PipelineBuilder {
+    pub(super) fn new(database: Postgres) -> Self {
+        Self {
+            database,
+            indexes: Vec::new(),
+            source: SourceConfig::default(),
+            relay: RelayConfig::default(),
+            indexer: IndexerConfig::default(),
+            alerts: vec![Arc::new(LogAlerts)],
+        }
+    }
+
+    /// Documents that this projection makes go to this index, when events of the projection's topic say that they changed.
+    pub fn index(self, projection: ProjectionConfig, sink: impl Sink) -> Self {
+        let (name, topic) = (projection.index.clone(), projection.topic.clone());
+        let projection = PostgresProjection::new(self.database.clone(), projection);
+        self.index_of(name, topic, Arc::new(projection), Arc::new(sink))
+    }
+
+    /// The same of a projection of your own. `name` is the index's, by which its dead letters call it.
+    pub fn index_of(
+        mut self,
+        name: impl Into<String>,
+        topic: impl Into<String>,
+        projection: Arc<dyn Projection>,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        self.indexes.push(PipelineIndex { name: name.into(), topic: topic.into(), projection, sink });
+        self
+    }
+
+    /// How the outbox is read. Its `topics` are those of the indexes, whatever it says.
+    pub fn source(self, source: SourceConfig) -> Self {
+        Self { source, ..self }
+    }
+
+    /// How events are handed on.
+    pub fn relay(self, relay: RelayConfig) -> Self {
+        Self { relay, ..self }
+    }
+
+    /// How every index is written to.
+    pub fn indexer(self, indexer: IndexerConfig) -> Self {
+        Self { indexer, ..self }
+    }
+
+    /// Who is told of dead letters: the log, when this is not called.
+    pub fn alerts(self, alerts: Vec<Arc<dyn AlertHandler>>) -> Self {
+        Self { alerts, ..self }
+    }
+
+    /// The pipeline. It does nothing until it is run.
+    ///
+    /// # Errors
+    /// `Configuration` when no index is named, two have one name, or two follow one topic, which only one can without a broker.
+    pub fn build(self) -> Result<Pipeline, Error> {
+        let Self { database, indexes, source, relay, indexer, alerts } = self;
+        check(&indexes)?;
+        let delays = indexer.retries.delays();
+        let with_retries = |topic: &str| {
+            let retries = delays.iter().map(|delay| retry_topic(topic, *delay));
+            std::iter::once(topic.to_owned()).chain(retries).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = indexes.iter().flat_map(|index| with_retries(&index.topic)).collect();
+        let capacity = source.batch_events.saturating_mul(relay.in_flight);
+        let bus = DirectBus::new(all.iter().map(String::as_str), capacity, PARTITIONS);
+        let letters = Arc::new(PostgresDeadLetters::new(database.clone()));
+        let mut indexers = Vec::with_capacity(all.len());
+        for PipelineIndex { name, topic, projection, sink } in &indexes {
+            for read in with_retries(topic) {
+                let parking =
+                    Parking::new(name, topic, Arc::<PostgresDeadLetters>::clone(&letters), Arc::new(SystemClock));
+                let parking = parking.with_bus(Arc::new(bus.clone()), false);
+                let subscriber = Arc::new(bus.subscriber(&read)?);
+                let of = Indexer::builder(subscriber, Arc::clone(projection), Arc::clone(sink), parking);
+                indexers.push((name.clone(), of.config(indexer).build()));
+            }
+        }
+        let topics = indexes.into_iter().map(|index| index.topic).collect();
+        let subscription = source.subscription.clone();
+        let source = SourceConfig { topics: Some(topics), ..source };
+        let source = Arc::new(PostgresSource::new(database.clone(), source));
+        let parked: Arc<PostgresDeadLetters> = Arc::clone(&letters);
+        let relay = Relay::builder(Arc::<PostgresSource>::clone(&source), Arc::new(bus))
+            .config(relay)
+            .name(&subscription)
+            .dead_letters(&subscription, parked, Arc::new(SystemClock))
+            .build();
+        let alerts = (!alerts.is_empty()).then(|| Alerts::new(letters, alerts, AlertsConfig::default()));
+        Ok(Pipeline { database, source, relay, indexers, alerts })
+    }
+}
+
+fn check(indexes: &[PipelineIndex]) -> Result<(), Error> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, what));
+    if indexes.is_empty() {
+        return wrong("the pipeline has no index: name one by `index`".to_owned());
+    }
+    let (mut names, mut topics) = (BTreeMap::new(), BTreeMap::new());
+    for PipelineIndex { name, topic, .. } in indexes {
+        if names.insert(name, ()).is_some() {
+            return wrong(format!(
+                "two indexes of the pipeline are called {name:?}: their dead letters could not be told apart"
+            ));
+        }
+        if let Some(other) = topics.insert(topic, name) {
+            let what = format!(
+                "the indexes {other:?} and {name:?} both follow topic {topic:?}, which without a broker has one reader: watch the \
+                 table for a topic of each"
+            );
+            return wrong(what);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::memory::MemorySink;
+    use crate::adapter::postgres::PostgresConfig;
+
+    fn wrong(indexes: &[(&str, &str)]) -> String {
+        let database = Postgres::new(&PostgresConfig::new("postgres://nobody@127.0.0.1:1/none")).unwrap();
+        let add = |builder: PipelineBuilder, (name, topic): &(&str, &str)| {
+            builder.index(ProjectionConfig::new(*name, *topic, "select"), MemorySink::new())
+        };
+        let error = indexes.iter().fold(Pipeline::builder(&database), add).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        error.to_string()
+    }
+
+    #[tokio::test]
+    async fn what_could_not_work_is_refused_with_what_to_do() {
+        assert!(wrong(&[]).contains("no index"));
+        assert!(wrong(&[("a", "x"), ("a", "y")]).contains("are called \"a\""));
+        assert!(wrong(&[("a", "x"), ("b", "x")]).contains("both follow topic \"x\""));
+    }
+}
