@@ -7,6 +7,7 @@ mod backfill;
 mod configuration;
 mod dead_letters;
 mod embedded;
+mod guides;
 mod http;
 mod outage;
 mod page;

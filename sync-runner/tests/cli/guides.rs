@@ -1,0 +1,178 @@
+//! The guides from what there was before: their blocks, one after the other, as somebody does who follows them.
+
+use std::time::{Duration, Instant};
+
+use sync_core::adapter::postgres::{Postgres, PostgresConfig};
+use sync_core::testkit::ElasticsearchScratch;
+
+use crate::runner::{BOUND, Runner, Running, closed_port};
+use crate::servers::given;
+
+const SCHEMA: &str = include_str!("../../reference/schema.sql");
+
+/// What was there before the guide begins.
+const ROWS: &str = "
+insert into public.workspaces (name, status, host) select 'w' || n, 'RUNNING', 'host-' || n from generate_series(1, 5) n;
+insert into public.jobs (workspace_id, title, status, priority)
+select workspace.id, 'job ' || n, 'PENDING', n from public.workspaces as workspace, generate_series(1, 20) n;";
+
+/// What the application does while it is followed.
+const CHANGES: &str = "
+update public.jobs set title = title || '!' where priority % 3 = 0;
+delete from public.jobs where priority = 7;
+update public.workspaces set status = 'FAILED' where name = 'w1';
+insert into public.jobs (workspace_id, title, status, priority) select id, 'late', 'PENDING', 0 from public.workspaces limit 3;";
+
+struct Block<'a> {
+    language: &'a str,
+    text: String,
+    /// The last line before it.
+    before: &'a str,
+}
+
+/// The blocks of a guide, with these names in the place of its own.
+fn blocks<'a>(guide: &'a str, names: &[(&str, String)]) -> Vec<Block<'a>> {
+    let (mut blocks, mut before, mut lines) = (Vec::new(), "", guide.lines());
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let text: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+            let own = |text: String, (theirs, ours): &(&str, String)| text.replace(theirs, ours);
+            blocks.push(Block { language, text: names.iter().fold(text.join("\n"), own), before });
+        } else if !line.is_empty() {
+            before = line;
+        }
+    }
+    blocks
+}
+
+/// Somebody who follows a guide.
+struct Follower {
+    runner: Runner,
+    database: Postgres,
+    running: Option<Running>,
+}
+
+impl Follower {
+    async fn new(cluster: &str) -> Self {
+        let server = given("SYNC__POSTGRES__URL");
+        let name = format!("guide_{:016x}", rand::random::<u64>());
+        let connect = |url: &str| Postgres::new(&PostgresConfig::new(url)).unwrap();
+        connect(&server).client().await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
+        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+        let [search, admin] = [closed_port(), closed_port()].map(|port| format!("127.0.0.1:{port}"));
+        let runner = Runner::new("")
+            .variable("SYNC__POSTGRES__URL", &url)
+            .variable("SYNC__ELASTICSEARCH__URL", cluster)
+            .variable("SYNC__SEARCH__LISTEN", &search)
+            .variable("SYNC__ADMIN__LISTEN", &admin);
+        let follower = Self { runner, database: connect(&url), running: None };
+        // The reference domain as an application has it that knows no outbox yet.
+        follower.sql(SCHEMA.split_once("select outbox.watch").unwrap().0).await;
+        follower.sql(ROWS).await;
+        follower
+    }
+
+    async fn sql(&self, sql: &str) {
+        let ran = self.database.client().await.unwrap().batch_execute(sql).await;
+        ran.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+    }
+
+    fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.signal("TERM");
+            let (code, told) = running.end();
+            assert_eq!(code, Some(0), "{told}");
+        }
+    }
+
+    fn start(&mut self) {
+        self.stop();
+        let mut running = self.runner.start(&["run"]);
+        running.until_told("the relay holds the lease");
+        self.running = Some(running);
+    }
+
+    fn until_quiet(&self) {
+        let by = Instant::now() + BOUND;
+        loop {
+            let status = self.runner.run(&["status", "--json"]).json();
+            let on_the_bus = status["bus"].as_object().unwrap().values().all(|queue| queue["messages_behind"] == 0);
+            if status["outbox"]["events_behind"] == 0 && on_the_bus {
+                return;
+            }
+            assert!(Instant::now() < by, "{status}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    async fn command(&mut self, line: &str) {
+        let arguments: Vec<_> = line.split_whitespace().skip(1).collect();
+        if arguments == ["run"] {
+            self.start();
+            return;
+        }
+        if arguments.contains(&"reconcile") {
+            self.sql(CHANGES).await;
+            self.until_quiet();
+        }
+        let ended = self.runner.run(&arguments);
+        assert_eq!(ended.code, Some(0), "{line}: {}", ended.all());
+        if arguments.contains(&"reconcile") {
+            assert!(ended.all().contains("nothing differs"), "{line}: {}", ended.all());
+        }
+    }
+
+    async fn follow(&mut self, block: &Block<'_>) {
+        let Block { language, text, before } = block;
+        match *language {
+            "toml" => {
+                self.runner.write("sync.toml", &format!("{}\n{text}\n", self.runner.read("sync.toml")));
+                if self.running.is_some() {
+                    self.start();
+                }
+            }
+            "json" => self.runner.write(before.trim_matches(['`', ':']), text),
+            "sql" => match text.strip_prefix("-- ").and_then(|text| text.split_once(".sql\n")) {
+                Some((name, projection)) => self.runner.write(&format!("{name}.sql"), projection),
+                None => {
+                    if text.contains("drop schema outbox") {
+                        self.stop();
+                    }
+                    self.sql(text).await;
+                }
+            },
+            "sh" => {
+                for line in text.lines().filter(|line| line.starts_with("sync-runner ")) {
+                    self.command(line).await;
+                }
+            }
+            other => panic!("nobody knows how to follow {other}"),
+        }
+    }
+}
+
+async fn follow(guide: &str, of_kafka: &str, of_index: &str, with_kafka: bool) {
+    let scratch = ElasticsearchScratch::new();
+    let topic = format!("guide-{:016x}", rand::random::<u64>());
+    let names = [(of_kafka, topic), (of_index, scratch.name("guide"))];
+    let mut follower = Follower::new(&scratch.url()).await;
+    if with_kafka {
+        follower.runner = follower.runner.variable("SYNC__KAFKA__BROKERS", &given("SYNC__KAFKA__BROKERS"));
+    }
+    follower.runner.write("projection.sql", include_str!("../../reference/projection.sql"));
+    follower.runner.write("mapping.json", include_str!("../../reference/mapping.json"));
+    for block in blocks(guide, &names) {
+        follower.follow(&block).await;
+    }
+    assert!(follower.running.is_none(), "the guide ends with what takes the outbox away");
+}
+
+#[tokio::test]
+async fn the_guide_from_a_listener_and_a_poller_leads_there_and_back_as_it_is_written() {
+    follow(include_str!("../../../docs/from-listener.md"), "job-es-sync", "job-search", true).await;
+}
+
+#[tokio::test]
+async fn the_guide_from_pgsync_leads_there_and_back_as_it_is_written() {
+    follow(include_str!("../../../docs/from-pgsync.md"), "workspace-changes", "workspace-search", false).await;
+}
