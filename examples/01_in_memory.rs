@@ -30,13 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     transaction.put("job-3", r#"{"title":"never seen"}"#);
     transaction.rollback();
 
-    let source = MemorySource {
-        database: database.clone(),
-        subscription: "search".to_owned(),
-        holder: "this process".to_owned(),
-        lease: Duration::from_secs(10),
-        batch_events: 100,
-    };
+    let source = MemorySource::new(database.clone());
     let relay = Relay::builder(Arc::new(source), Arc::new(bus.clone())).build();
     let subscriber = Arc::new(bus.subscriber("indexer", "jobs"));
     let letters = Arc::new(MemoryDeadLetters::new());

@@ -101,18 +101,13 @@ impl SagaStep for Courier {
 
 /// A process that works on orders.
 fn worker(database: &Postgres, hangs: Option<Arc<Notify>>) -> SagaWorker {
-    let endings = EndingStatements {
-        done: Some(EndingStatement::new("DONE", DONE)),
-        compensated: Some(EndingStatement::new("COMPENSATED", COMPENSATED)),
-    };
-    let config = SagasConfig {
-        lease: Duration::from_secs(2),
-        endings: [("order".to_owned(), endings)].into(),
-        ..SagasConfig::default()
-    };
+    let endings = EndingStatements::default()
+        .done(EndingStatement::new("DONE", DONE))
+        .compensated(EndingStatement::new("COMPENSATED", COMPENSATED));
+    let config = SagasConfig::default().lease(Duration::from_secs(2)).endings([("order".to_owned(), endings)].into());
     let log = Arc::new(PostgresSagas::new(database.clone(), config));
     let steps: Vec<Arc<dyn SagaStep>> = vec![Arc::new(Stock), Arc::new(Payment { hangs }), Arc::new(Courier)];
-    let config = SagaConfig { concurrency: 1, ..SagaConfig::default() };
+    let config = SagaConfig::default().concurrency(1);
     SagaWorker::new(log, vec![SagaDefinition::new("order", steps)], config)
 }
 

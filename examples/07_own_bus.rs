@@ -219,13 +219,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         transaction.put(&format!("job-{}", number % 10), &format!(r#"{{"n":{number}}}"#));
         transaction.commit();
     }
-    let source = MemorySource {
-        database: database.clone(),
-        subscription: "search".to_owned(),
-        holder: "this process".to_owned(),
-        lease: Duration::from_secs(10),
-        batch_events: 30,
-    };
+    let source = MemorySource::new(database.clone()).batch_events(30);
     let relay = Relay::builder(Arc::new(source), Arc::<Files>::clone(&files)).build();
     let parking = Parking::new("jobs", "jobs", Arc::new(MemoryDeadLetters::new()), Arc::new(SystemClock));
     let (rows, target) = (Arc::new(database.clone()), Arc::new(index.clone()));

@@ -59,7 +59,7 @@ impl Stage {
         };
         let server = connect(&stage.server).await?;
         server.batch_execute(&format!("create database {}", stage.name)).await?;
-        let database = Postgres::new(&PostgresConfig { url: stage.url.clone(), ..PostgresConfig::default() })?;
+        let database = Postgres::new(&PostgresConfig::new(&stage.url))?;
         let mut client = database.client().await?;
         migrate(&mut client).await?;
         Ok(stage)

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-/// What the rooms do about an error.
+/// What the rooms do about an error. There will be no other: whoever matches on it decides for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Wait in place and try the same again, for as long as it takes. No attempt is counted.
@@ -18,6 +18,7 @@ pub enum Remedy {
 /// What went wrong, in the words of the engine. Only an adapter's `error.rs` translates a foreign error into one of
 /// these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// A system cannot be reached, is starting, is full, or did not answer in time. Whether a request was carried out
     /// is unknown.

@@ -13,7 +13,8 @@ use serde::Serialize;
 pub use self::encoding::{CloudEventsMode, DebeziumValue, Encoding};
 pub(crate) use self::standard::{written_at, written_at_attribute};
 
-/// What happened to the entity. Advice only: the indexer reads the current row and decides by that.
+/// What happened to the entity. Advice only: the indexer reads the current row and decides by that. Adapters handle both, so there
+/// will be no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Action {

@@ -50,6 +50,7 @@ const CLOSE: Duration = Duration::from_secs(4);
 
 /// How an indexer works.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct IndexerConfig {
     /// Messages of one partition taken together, at most.
     pub batch_messages: usize,

@@ -42,6 +42,7 @@ const READ_AHEAD: usize = 3;
 
 /// How a relay works.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RelayConfig {
     /// Batches handed to the bus and not yet acknowledged, at most. To publish exactly once: batches of one transaction;
     /// as many wait for the next.

@@ -42,6 +42,7 @@ const AWAY: Backoff = Backoff { first: Duration::from_millis(200), ceiling: Dura
 
 /// How sagas are worked on.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SagaConfig {
     /// Sagas at a time.
     pub concurrency: usize,

@@ -32,6 +32,7 @@ const TELL: Duration = Duration::from_secs(10);
 
 /// When the index is left for the database.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SearchConfig {
     /// When the index is taken to be down, and for how long. A search that takes longer than `slow` counts as failed as soon
     /// as it does.

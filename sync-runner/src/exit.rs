@@ -31,7 +31,8 @@ impl Exit {
             | ErrorKind::Refused
             | ErrorKind::Contract
             | ErrorKind::History
-            | ErrorKind::Internal => Self::Failed,
+            | ErrorKind::Internal
+            | _ => Self::Failed,
         }
     }
 }

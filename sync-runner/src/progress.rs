@@ -37,22 +37,16 @@ struct Counts {
 }
 
 impl Counts {
-    fn since(self, earlier: Self) -> Self {
-        let (now, then) = (self.indexed, earlier.indexed);
-        Self {
-            relayed: RelayCounts {
-                published: self.relayed.published - earlier.relayed.published,
-                parked: self.relayed.parked - earlier.relayed.parked,
-            },
-            indexed: IndexerCounts {
-                messages: now.messages - then.messages,
-                applied: now.applied - then.applied,
-                deleted: now.deleted - then.deleted,
-                stale: now.stale - then.stale,
-                retried: now.retried - then.retried,
-                parked: now.parked - then.parked,
-            },
-        }
+    fn since(mut self, earlier: Self) -> Self {
+        self.relayed.published -= earlier.relayed.published;
+        self.relayed.parked -= earlier.relayed.parked;
+        self.indexed.messages -= earlier.indexed.messages;
+        self.indexed.applied -= earlier.indexed.applied;
+        self.indexed.deleted -= earlier.indexed.deleted;
+        self.indexed.stale -= earlier.indexed.stale;
+        self.indexed.retried -= earlier.indexed.retried;
+        self.indexed.parked -= earlier.indexed.parked;
+        self
     }
 }
 

@@ -20,8 +20,8 @@ use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionR
 use sync_core::adapter::local_index::{LocalIndexes, LocalReport};
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
-    Postgres, PostgresConfig, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource,
-    ProjectionConfig, SourceConfig, SyncedAt, this_process,
+    Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+    SyncedAt, this_process,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
@@ -80,7 +80,7 @@ impl<'a> Wire<'a> {
     pub(crate) fn looking(&self) -> Result<Self, Error> {
         let settings = settings::postgres(self.config);
         let pool_size = settings.pool_size.min(LOOKING);
-        let looking = Self::on(Postgres::new(&PostgresConfig { pool_size, ..settings })?, self.config)?;
+        let looking = Self::on(Postgres::new(&settings.pool_size(pool_size))?, self.config)?;
         let (holder, tracer, local) = (self.holder.clone(), self.tracer.clone(), self.local.clone());
         Ok(Self { holder, tracer, local, ..looking })
     }
@@ -128,18 +128,16 @@ impl<'a> Wire<'a> {
             Bus::Kafka => relay.topics.clone(),
             Bus::Direct => Some(relay.topics.clone().unwrap_or_else(read_here)),
         };
-        SourceConfig {
-            subscription: subscription.to_owned(),
-            topics,
-            holder: self.holder.clone(),
-            lease: relay.lease,
-            batch_events: relay.batch_events,
-            batch_bytes: relay.batch_bytes,
-            linger: relay.linger,
-            poll_interval: relay.poll_interval,
-            retention: relay.retention,
-            subscribes: true,
-        }
+        SourceConfig::default()
+            .subscription(subscription)
+            .topics(topics)
+            .holder(&self.holder)
+            .lease(relay.lease)
+            .batch_events(relay.batch_events)
+            .batch_bytes(relay.batch_bytes)
+            .linger(relay.linger)
+            .poll_interval(relay.poll_interval)
+            .retention(relay.retention)
     }
 
     /// The relay, and the source it reads.
@@ -149,7 +147,7 @@ impl<'a> Wire<'a> {
     pub(crate) fn relay(&self) -> Result<(Relay, Arc<dyn Source>), Error> {
         let source = Arc::new(self.source());
         let encoding = settings::encoding(self.config);
-        let config = RelayConfig { in_flight: self.config.relay.in_flight, encoding, ..RelayConfig::default() };
+        let config = RelayConfig::default().in_flight(self.config.relay.in_flight).encoding(encoding);
         let relay = match self.config.relay.delivery {
             Delivery::AtLeastOnce => Relay::builder(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?),
             Delivery::ExactlyOnce => {
@@ -165,7 +163,7 @@ impl<'a> Wire<'a> {
 
     fn transactor_names(&self) -> TransactorConfig {
         let relay = &self.config.relay;
-        TransactorConfig { namespace: relay.namespace.clone(), positions: relay.positions_topic.clone() }
+        TransactorConfig::default().namespace(&relay.namespace).positions(&relay.positions_topic)
     }
 
     /// Whether the brokers would let a relay publish exactly once.
@@ -198,14 +196,12 @@ impl<'a> Wire<'a> {
 
     fn indexer_config(&self) -> IndexerConfig {
         let settings = &self.config.indexer;
-        IndexerConfig {
-            batch_messages: settings.batch_messages,
-            batch_bytes: settings.batch_bytes,
-            in_flight: settings.in_flight,
-            suspicious: settings.suspicious,
-            retries: retries(self.config),
-            ..IndexerConfig::default()
-        }
+        IndexerConfig::default()
+            .batch_messages(settings.batch_messages)
+            .batch_bytes(settings.batch_bytes)
+            .in_flight(settings.in_flight)
+            .suspicious(settings.suspicious)
+            .retries(retries(self.config))
     }
 
     /// What could not be applied.
@@ -234,7 +230,7 @@ impl<'a> Wire<'a> {
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn alerts(&self) -> Result<Option<Alerts>, Error> {
         let (settings, handlers) = (&self.config.alerts, self.alert_handlers()?);
-        let config = AlertsConfig { per_minute: settings.per_minute, poll_interval: settings.poll_interval };
+        let config = AlertsConfig::default().per_minute(settings.per_minute).poll_interval(settings.poll_interval);
         let letters = Arc::new(self.dead_letters());
         Ok((!handlers.is_empty()).then(|| Alerts::new(letters, handlers, config)))
     }
@@ -244,11 +240,7 @@ impl<'a> Wire<'a> {
         let mut handlers: Vec<Arc<dyn AlertHandler>> = Vec::new();
         if let Some(webhook) = &settings.webhook {
             let headers = webhook.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-            let config = WebhookConfig {
-                url: webhook.url.expose().to_owned(),
-                headers: headers.collect(),
-                timeout: webhook.timeout,
-            };
+            let config = WebhookConfig::new(webhook.url.expose()).headers(headers.collect()).timeout(webhook.timeout);
             handlers.push(Arc::new(Webhook::new(&config)?));
         }
         if settings.log {
@@ -259,12 +251,8 @@ impl<'a> Wire<'a> {
 
     /// What the documents of an index are made of.
     pub(crate) fn projection(&self, name: &str, index: &Index) -> PostgresProjection {
-        let synced_at = index.synced_at.as_ref().map(|synced_at| SyncedAt {
-            table: synced_at.table.clone(),
-            key: synced_at.key.clone(),
-            column: synced_at.column.clone(),
-        });
-        PostgresProjection::new(self.database.clone(), ProjectionConfig { synced_at, ..Self::unnoted(name, index) })
+        let note = index.synced_at.as_ref().map(|note| SyncedAt::new(&note.table, &note.key, &note.column));
+        PostgresProjection::new(self.database.clone(), Self::unnoted(name, index).synced_at(note))
     }
 
     /// The same for those who only read.
@@ -274,12 +262,7 @@ impl<'a> Wire<'a> {
 
     /// The same, without a note in the rows that they are in the index.
     fn unnoted(name: &str, index: &Index) -> ProjectionConfig {
-        ProjectionConfig {
-            index: name.to_owned(),
-            topic: index.topic.clone(),
-            sql: index.projection.text.clone(),
-            synced_at: None,
-        }
+        ProjectionConfig::new(name, &index.topic, &index.projection.text)
     }
 
     /// The index itself.
@@ -341,7 +324,7 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 
 fn retries(config: &Config) -> RetryPolicy {
     let Retries { attempts, first_delay, multiplier } = config.indexer.retries;
-    RetryPolicy { attempts, first: first_delay, multiplier }
+    RetryPolicy::new(attempts, first_delay, multiplier)
 }
 
 /// A topic, and those in which what fails waits to be tried again.
@@ -359,7 +342,7 @@ mod tests {
     use sync_core::adapter::docker::DockerConfig;
     use sync_core::adapter::elasticsearch::ElasticsearchConfig;
     use sync_core::adapter::kafka::TopicConfig;
-    use sync_core::adapter::postgres::SagasConfig;
+    use sync_core::adapter::postgres::{PostgresConfig, SagasConfig};
     use sync_core::repair::ReconcileConfig;
     use sync_core::saga::SagaConfig;
     use sync_core::workspace::cleanup::CleanupConfig;

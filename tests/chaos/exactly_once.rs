@@ -164,8 +164,8 @@ async fn store(deployment: &Deployment, change: impl FnOnce(Mark) -> Mark) {
         }
         sleep(Duration::from_millis(100)).await;
     };
-    let kafka = KafkaConfig { brokers: servers::kafka(), ..KafkaConfig::default() };
-    let names = TransactorConfig { positions: positions(deployment), ..TransactorConfig::default() };
+    let kafka = KafkaConfig::new(servers::kafka());
+    let names = TransactorConfig::default().positions(positions(deployment));
     let mut transactions = KafkaTransactor::new(&kafka, names).unwrap().begin(&claim.name).await.unwrap();
     let present = transactions.mark().await.unwrap().expect("a relay has published");
     transactions.publish(Vec::new(), &change(present)).await.unwrap();

@@ -23,12 +23,9 @@ fn telling() -> String {
 }
 
 fn server(cluster: &Cluster) -> PostgresConfig {
-    PostgresConfig {
-        url: cluster.url("postgres"),
-        connect_timeout: Duration::from_secs(1),
-        statement_timeout: Duration::from_secs(3),
-        ..PostgresConfig::default()
-    }
+    PostgresConfig::new(cluster.url("postgres"))
+        .connect_timeout(Duration::from_secs(1))
+        .statement_timeout(Duration::from_secs(3))
 }
 
 struct Copies {
@@ -83,7 +80,8 @@ async fn a_replica_that_is_far_behind_frozen_or_gone_is_left_for_the_next_and_th
     // Another database of the same server, and a server of its own, are no copies, whatever they hold.
     primary.answer("create database another");
     let stranger = Cluster::start(&[]);
-    let elsewhere = PostgresConfig { url: primary.url("another"), ..server(&primary) };
+    let mut elsewhere = server(&primary);
+    elsewhere.url = primary.url("another");
     let strangers =
         PostgresSearcher::new(&server(&primary), &[elsewhere, server(&stranger)], &config, searched_fields()).unwrap();
     assert!(strangers.check_replicas().await.iter().all(Result::is_err));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher};
-use sync_core::policy::breaker::{BreakerConfig, BreakerState};
+use sync_core::policy::breaker::BreakerState;
 use sync_core::query::{Order, Query};
 use sync_core::search::{Search, SearchConfig};
 use sync_core::testkit::conformance::SearcherHarness;
@@ -202,18 +202,11 @@ async fn every_search_is_answered_while_the_index_is_killed_frozen_slow_or_says_
         table.put(part).await;
     }
     let proxy = Proxy::to(&nodes[0].address()).await;
-    let config = SearchConfig {
-        breaker: BreakerConfig {
-            open_for: OPEN_FOR,
-            probes: PROBES,
-            recover_for: RECOVER_FOR,
-            ..SearchConfig::default().breaker
-        },
-        ..SearchConfig::default()
-    };
+    let config = SearchConfig::default();
+    let config = config.breaker(config.breaker.open_for(OPEN_FOR).probes(PROBES).recover_for(RECOVER_FOR));
     let urls = vec![format!("http://{}", proxy.address())];
     let in_index = Arc::new(index.searched_at(urls, config.budget, config.budget));
-    let database = PostgresConfig { url: table.url.clone(), pool_size: 16, ..PostgresConfig::default() };
+    let database = PostgresConfig::new(&table.url).pool_size(16);
     let sql = searched(SEARCHED_PROJECTION, Duration::from_secs(30));
     let rows = Arc::new(PostgresSearcher::new(&database, &[], &sql, searched_fields()).unwrap());
     let search =

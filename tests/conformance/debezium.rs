@@ -107,16 +107,14 @@ impl Stage {
 
     /// Runs a relay of ours until it has published so many messages, and gives them.
     async fn relayed(&self, writer: &'static str, value: DebeziumValue, count: usize) -> Vec<Message> {
-        let config =
-            SourceConfig { subscription: writer.to_owned(), holder: "test".to_owned(), ..SourceConfig::default() };
-        let kafka = KafkaConfig { brokers: servers::kafka(), ..KafkaConfig::default() };
+        let config = SourceConfig::default().subscription(writer).holder("test");
+        let kafka = KafkaConfig::new(servers::kafka());
         let (from, to) = (self.prefix_of("ours"), self.prefix_of(writer));
         let publisher = Renaming { inner: KafkaPublisher::new(&kafka).unwrap(), from, to };
         let encoding = Encoding::Debezium(value);
         let source = Arc::new(PostgresSource::new(database(&self.url), config));
-        let relay = Relay::builder(source, Arc::new(publisher))
-            .config(RelayConfig { encoding, ..RelayConfig::default() })
-            .build();
+        let relay =
+            Relay::builder(source, Arc::new(publisher)).config(RelayConfig::default().encoding(encoding)).build();
         let shutdown = CancellationToken::new();
         let reading = async {
             let messages = self.read(writer, count).await;

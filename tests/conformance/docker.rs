@@ -20,7 +20,7 @@ struct RealHost {
 #[async_trait]
 impl ContainersHarness for RealHost {
     fn of(&self, owner: &str) -> Arc<dyn Containers> {
-        let config = DockerConfig { engine: self.engine.clone(), owner: owner.to_owned(), ..DockerConfig::default() };
+        let config = DockerConfig::default().engine(&self.engine).owner(owner);
         Arc::new(DockerContainers::new(&config).unwrap())
     }
 
@@ -44,10 +44,8 @@ async fn an_engine_that_asks_for_certificates_is_reached_with_them_and_one_that_
     let _engine = Engine::with_tls(&shared, port, &authority).await;
     let containers = |engine: &Authority, client: &Authority| {
         let client = client.client();
-        let tls =
-            DockerTls { ca_file: engine.certificate(), certificate_file: client.certificate, key_file: client.key };
-        let config =
-            DockerConfig { engine: format!("tcp://127.0.0.1:{port}"), tls: Some(tls), ..DockerConfig::default() };
+        let tls = DockerTls::new(engine.certificate(), client.certificate, client.key);
+        let config = DockerConfig::default().engine(format!("tcp://127.0.0.1:{port}")).tls(tls);
         DockerContainers::new(&config).unwrap()
     };
     let ours = containers(&authority, &authority);
@@ -63,7 +61,7 @@ async fn an_engine_that_asks_for_certificates_is_reached_with_them_and_one_that_
         assert_eq!(error.kind(), ErrorKind::Denied, "{who}: {error:?}");
         assert!(error.to_string().contains("workspaces.hosts.local.ca_file"), "{who}: {error}");
     }
-    let bare = DockerConfig { engine: format!("tcp://127.0.0.1:{port}"), ..DockerConfig::default() };
+    let bare = DockerConfig::default().engine(format!("tcp://127.0.0.1:{port}"));
     assert!(DockerContainers::new(&bare).unwrap().list().await.is_err(), "it does not speak without TLS");
 }
 
@@ -71,17 +69,16 @@ async fn an_engine_that_asks_for_certificates_is_reached_with_them_and_one_that_
 fn files_that_hold_no_certificate_or_key_are_told_by_their_setting_before_anything_is_asked() {
     let authority = Authority::new();
     let (client, nowhere) = (authority.client(), authority.certificate().with_extension("missing"));
-    let well =
-        DockerTls { ca_file: authority.certificate(), certificate_file: client.certificate, key_file: client.key };
+    let well = DockerTls::new(authority.certificate(), client.certificate, client.key);
     let at = |engine: &str, tls: &DockerTls| {
-        let config = DockerConfig { engine: engine.to_owned(), tls: Some(tls.clone()), ..DockerConfig::default() };
+        let config = DockerConfig::default().engine(engine).tls(tls.clone());
         DockerContainers::new(&config)
     };
     at("tcp://127.0.0.1:2376", &well).unwrap();
     for (wrong, setting) in [
-        (DockerTls { ca_file: nowhere.clone(), ..well.clone() }, "ca_file"),
-        (DockerTls { certificate_file: well.key_file.clone(), ..well.clone() }, "certificate_file"),
-        (DockerTls { key_file: well.ca_file.clone(), ..well.clone() }, "key_file"),
+        (DockerTls::new(&nowhere, &well.certificate_file, &well.key_file), "ca_file"),
+        (DockerTls::new(&well.ca_file, &well.key_file, &well.key_file), "certificate_file"),
+        (DockerTls::new(&well.ca_file, &well.certificate_file, &well.ca_file), "key_file"),
     ] {
         let error = at("tcp://127.0.0.1:2376", &wrong).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");

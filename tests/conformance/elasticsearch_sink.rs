@@ -12,8 +12,8 @@ use sync_core::{ErrorKind, Version};
 const MAPPING: &str = r#"{"settings":{"number_of_shards":2},"mappings":{"enabled":false}}"#;
 
 fn sink(scratch: &ElasticsearchScratch, name: &str) -> Arc<ElasticsearchSink> {
-    let config = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
-    let index = IndexConfig { name: "jobs".to_owned(), alias: scratch.name(name), mapping: MAPPING.into() };
+    let config = ElasticsearchConfig::new([scratch.url()]);
+    let index = IndexConfig::new("jobs", MAPPING).alias(scratch.name(name));
     Arc::new(ElasticsearchSink::new(&config, index).unwrap())
 }
 
@@ -32,8 +32,8 @@ async fn the_elasticsearch_sink_keeps_every_promise_of_an_inventory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_indexes_behind_an_alias_keep_every_promise_of_concrete_indexes() {
     let scratch = ElasticsearchScratch::new();
-    let config = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
-    let index = || IndexConfig { name: "jobs".to_owned(), alias: scratch.name("anew"), mapping: MAPPING.into() };
+    let config = ElasticsearchConfig::new([scratch.url()]);
+    let index = || IndexConfig::new("jobs", MAPPING).alias(scratch.name("anew"));
     let make = async || Behind {
         indexes: Arc::new(ElasticsearchIndexes::new(&config, index(), MAPPING).unwrap()),
         searched: sink(&scratch, "anew"),

@@ -42,11 +42,7 @@ impl Stranger for Other {
 
 async fn harness() -> Harness {
     let topic = servers::unique("conformance");
-    let config = KafkaConfig {
-        brokers: servers::kafka(),
-        topics: TopicConfig { partitions: 4, ..TopicConfig::default() },
-        ..KafkaConfig::default()
-    };
+    let config = KafkaConfig::new(servers::kafka()).topics(TopicConfig::default().partitions(4));
     let producer = ClientConfig::new().set("bootstrap.servers", servers::kafka()).create().unwrap();
     Harness {
         publisher: Arc::new(KafkaPublisher::new(&config).unwrap()),

@@ -9,12 +9,8 @@ use crate::support::servers;
 
 async fn harness() -> Harness {
     let topic = servers::unique("transactions");
-    let config = KafkaConfig {
-        brokers: servers::kafka(),
-        topics: TopicConfig { partitions: 3, ..TopicConfig::default() },
-        ..KafkaConfig::default()
-    };
-    let names = TransactorConfig { positions: format!("{topic}-positions"), ..TransactorConfig::default() };
+    let config = KafkaConfig::new(servers::kafka()).topics(TopicConfig::default().partitions(3));
+    let names = TransactorConfig::default().positions(format!("{topic}-positions"));
     Harness {
         subscriber: Arc::new(KafkaSubscriber::new(&config, &topic, &topic, None).unwrap()),
         transactor: Arc::new(KafkaTransactor::new(&config, names).unwrap()),

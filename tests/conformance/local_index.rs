@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const MAPPING: &str = r#"{"mappings":{"enabled":false}}"#;
 
 fn config(alias: &str, mapping: &str) -> LocalIndexConfig {
-    LocalIndexConfig { name: "jobs".to_owned(), alias: alias.to_owned(), mapping: mapping.to_owned() }
+    LocalIndexConfig::new("jobs", mapping).alias(alias)
 }
 
 /// As a process of its own has it: only the files are shared.

@@ -30,13 +30,13 @@ struct RealOutbox {
 impl Outbox for RealOutbox {
     fn source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn Source> {
         let holder = holder.to_owned();
-        let config = SourceConfig { holder, lease, batch_events, ..SourceConfig::default() };
+        let config = SourceConfig::default().holder(holder).lease(lease).batch_events(batch_events);
         Box::new(PostgresSource::new(database(&self.url), config))
     }
 
     fn ledger_source(&self, holder: &str, lease: Duration, batch_events: usize) -> Box<dyn LedgerSource> {
         let holder = holder.to_owned();
-        let config = SourceConfig { holder, lease, batch_events, ..SourceConfig::default() };
+        let config = SourceConfig::default().holder(holder).lease(lease).batch_events(batch_events);
         Box::new(PostgresSource::new(database(&self.url), config))
     }
 
@@ -101,17 +101,12 @@ impl RealRows {
             .unwrap();
         let projection = PostgresProjection::new(
             database(&url),
-            ProjectionConfig {
-                index: "jobs".to_owned(),
-                topic: "jobs".to_owned(),
-                sql: "select id as key, json_build_object('title', title) as document from \"Odd \"\"Rows\";"
-                    .to_owned(),
-                synced_at: Some(SyncedAt {
-                    table: "\"Odd \"\"Rows\"".to_owned(),
-                    key: "id".to_owned(),
-                    column: "Synced At".to_owned(),
-                }),
-            },
+            ProjectionConfig::new(
+                "jobs",
+                "jobs",
+                "select id as key, json_build_object('title', title) as document from \"Odd \"\"Rows\";",
+            )
+            .synced_at(SyncedAt::new("\"Odd \"\"Rows\"", "id", "Synced At")),
         );
         Self { client, holder: connect(&url).await, projection }
     }
@@ -188,7 +183,7 @@ async fn the_table_of_runs_keeps_the_promises_of_runs() {
     conformance::runs(async |lease| {
         let (_, url) = fresh_outbox().await;
         ["one", "other"].map(|holder| {
-            let config = RunsConfig { holder: holder.to_owned(), lease };
+            let config = RunsConfig::new(holder).lease(lease);
             Arc::new(PostgresRuns::new(database(&url), config)) as Arc<dyn Runs>
         })
     })
@@ -205,7 +200,7 @@ struct RealReindexes {
 impl Followed for RealReindexes {
     fn holders(&self) -> [Arc<dyn Reindexes>; 2] {
         ["one", "other"].map(|holder| {
-            let config = ReindexesConfig { holder: holder.to_owned(), lease: self.lease };
+            let config = ReindexesConfig::new(holder).lease(self.lease);
             Arc::new(PostgresReindexes::new(database(&self.url), config)) as Arc<dyn Reindexes>
         })
     }
@@ -257,10 +252,10 @@ $$";
 
 impl RealSagas {
     fn store(&self, holder: &str) -> Arc<PostgresSagas> {
-        let statement = |outcome| Some(EndingStatement::new(outcome, format!("select note($1, '{outcome}')")));
-        let endings = EndingStatements { done: statement("done"), compensated: statement("compensated") };
+        let statement = |outcome| EndingStatement::new(outcome, format!("select note($1, '{outcome}')"));
+        let endings = EndingStatements::default().done(statement("done")).compensated(statement("compensated"));
         let endings = [("trip".to_owned(), endings)].into();
-        let config = SagasConfig { holder: holder.to_owned(), lease: self.lease, endings };
+        let config = SagasConfig::default().holder(holder).lease(self.lease).endings(endings);
         Arc::new(PostgresSagas::new(database(&self.url), config))
     }
 }
@@ -333,7 +328,7 @@ impl OpenTransaction for OpenInsert {
 impl WorkspacesHarness for RealWorkspaces {
     fn workspaces(&self) -> Arc<dyn Workspaces> {
         let known = "select id, status = 'GONE' as is_gone from spaces -- all of them".to_owned();
-        let statements = WorkspaceStatements { known, ..WorkspaceStatements::default() };
+        let statements = WorkspaceStatements::new(known);
         Arc::new(PostgresWorkspaces::new(database(&self.url), statements))
     }
 

@@ -208,11 +208,8 @@ async fn exactly_the_committed_events_are_delivered_per_key_in_the_order_of_comm
     let mut delivered = 0;
     for seed in 0..SEEDS * servers::scale() {
         let mut random = StdRng::seed_from_u64(seed);
-        let config = SourceConfig {
-            subscription: format!("seed {seed}"),
-            batch_events: random.random_range(1..5),
-            ..SourceConfig::default()
-        };
+        let config =
+            SourceConfig::default().subscription(format!("seed {seed}")).batch_events(random.random_range(1..5));
         let source = PostgresSource::new(database(&url), config);
         let feed = source.open().await.unwrap();
         let mut writers = Vec::new();
@@ -247,7 +244,7 @@ async fn exactly_the_committed_events_are_delivered_per_key_in_the_order_of_comm
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_who_wait_for_each_other_are_delivered_in_the_order_they_committed() {
     let (client, url) = fresh_outbox().await;
-    let config = SourceConfig { batch_events: 50, ..SourceConfig::default() };
+    let config = SourceConfig::default().batch_events(50);
     let source = PostgresSource::new(database(&url), config);
     let mut feed = source.open().await.unwrap();
     let mut writing = tokio::task::JoinSet::new();

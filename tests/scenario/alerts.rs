@@ -76,7 +76,7 @@ impl AlertHandler for Person {
 
 fn alerts(letters: &MemoryDeadLetters, people: &[&Arc<Person>], per_minute: usize) -> Alerts {
     let handlers = people.iter().map(|person| Arc::<Person>::clone(person) as Arc<dyn AlertHandler>).collect();
-    Alerts::new(Arc::new(letters.clone()), handlers, AlertsConfig { per_minute, ..AlertsConfig::default() })
+    Alerts::new(Arc::new(letters.clone()), handlers, AlertsConfig::default().per_minute(per_minute))
 }
 
 /// Runs them for so many minutes of a clock that does not wait.
@@ -148,7 +148,7 @@ async fn an_alert_has_a_length_that_chats_take_whatever_is_in_the_letters() {
         HttpReply::Answer { status: 200, body: String::new() }
     })
     .await;
-    let config = WebhookConfig { url: server.url(), headers: Vec::new(), timeout: Duration::from_secs(20) };
+    let config = WebhookConfig::new(server.url()).timeout(Duration::from_secs(20));
     let long = |id| DeadLetter { key: Some("k".repeat(900_000)), error: "größer ".repeat(100_000), ..letter(id) };
     let letters = (1..=100).map(|id| Kept { id, letter: long(id) }).collect();
     Webhook::new(&config).unwrap().alert(&Alert::Letters(LetterAlert { letters })).await.unwrap();
@@ -168,11 +168,9 @@ async fn a_webhook_gets_the_letters_and_a_line_that_chats_show() {
         HttpReply::Answer { status: statuses.lock().unwrap().pop().unwrap(), body: String::new() }
     })
     .await;
-    let config = WebhookConfig {
-        url: format!("{}/hooks/secret", server.url()),
-        headers: vec![("Authorization".to_owned(), "Bearer secret".to_owned())],
-        timeout: Duration::from_secs(20),
-    };
+    let config = WebhookConfig::new(format!("{}/hooks/secret", server.url()))
+        .headers(vec![("Authorization".to_owned(), "Bearer secret".to_owned())])
+        .timeout(Duration::from_secs(20));
     let webhook = Webhook::new(&config).unwrap();
     let kept = |id| Kept { id, letter: letter(id) };
     webhook.alert(&Alert::Letters(LetterAlert { letters: vec![kept(5), kept(6)] })).await.unwrap();
@@ -213,7 +211,7 @@ async fn a_webhook_gets_a_condition_with_what_tells_its_beginning_from_its_end()
         HttpReply::Answer { status: 200, body: String::new() }
     })
     .await;
-    let config = WebhookConfig { url: server.url(), headers: Vec::new(), timeout: Duration::from_secs(20) };
+    let config = WebhookConfig::new(server.url()).timeout(Duration::from_secs(20));
     let webhook = Webhook::new(&config).unwrap();
     let alert = |state| ConditionAlert {
         name: "SyncLagHigh",

@@ -16,8 +16,7 @@ async fn load(sql: &str, synced_at: Option<SyncedAt>) -> Error {
         .batch_execute("create table t (id int, body jsonb); insert into t values (1, '{}'), (1, '{}'), (2, null)")
         .await
         .unwrap();
-    let (index, topic, sql) = ("jobs".to_owned(), "jobs".to_owned(), sql.to_owned());
-    let config = ProjectionConfig { index, topic, sql, synced_at };
+    let config = ProjectionConfig::new("jobs", "jobs", sql).synced_at(synced_at);
     let projection = PostgresProjection::new(database(&url), config);
     projection.load(&["1".to_owned()]).await.unwrap_err()
 }
@@ -51,7 +50,7 @@ async fn a_projection_that_cannot_work_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_synced_at_column_that_is_not_there_is_refused_by_name() {
-    let synced_at = SyncedAt { table: "t".to_owned(), key: "id".to_owned(), column: "missing".to_owned() };
+    let synced_at = SyncedAt::new("t", "id", "missing");
     let error = load("select distinct id as key, '{}'::jsonb as document from t", Some(synced_at)).await;
     assert_says(&error, ErrorKind::Configuration, &["indexes.jobs.synced_at", "\"missing\""]);
 }
@@ -59,7 +58,7 @@ async fn a_synced_at_column_that_is_not_there_is_refused_by_name() {
 #[tokio::test]
 async fn a_database_that_cannot_be_used_is_refused_by_setting() {
     let connect = async |url: String| {
-        let config = PostgresConfig { url, connect_timeout: Duration::from_secs(5), ..PostgresConfig::default() };
+        let config = PostgresConfig::new(url).connect_timeout(Duration::from_secs(5));
         Postgres::new(&config).unwrap().client().await.unwrap_err()
     };
     let error = connect("postgres://nobody@127.0.0.1:1/nothing".to_owned()).await;
@@ -80,12 +79,7 @@ async fn a_database_that_cannot_be_used_is_refused_by_setting() {
 async fn a_key_that_is_no_key_of_the_table_is_said_to_be_one() {
     let (client, url) = fresh_outbox().await;
     client.batch_execute("create table t (id uuid primary key)").await.unwrap();
-    let config = ProjectionConfig {
-        index: "jobs".to_owned(),
-        topic: "jobs".to_owned(),
-        sql: "select id as key, '{}'::jsonb as document from t".to_owned(),
-        synced_at: None,
-    };
+    let config = ProjectionConfig::new("jobs", "jobs", "select id as key, '{}'::jsonb as document from t");
     let projection: Arc<dyn Projection> = Arc::new(PostgresProjection::new(database(&url), config));
     let error = projection.load(&["not a uuid".to_owned()]).await.unwrap_err();
     assert_says(&error, ErrorKind::Contract, &["indexes.jobs.projection", "not a uuid"]);

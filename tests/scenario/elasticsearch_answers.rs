@@ -15,19 +15,11 @@ use sync_core::{ErrorKind, Version};
 const STRICT: &str = r#"{"mappings":{"dynamic":"strict","properties":{"n":{"type":"integer"}}}}"#;
 
 fn config(urls: &[String]) -> ElasticsearchConfig {
-    ElasticsearchConfig {
-        urls: urls.to_vec(),
-        request_timeout: Duration::from_secs(60),
-        ..ElasticsearchConfig::default()
-    }
+    ElasticsearchConfig::new(urls).request_timeout(Duration::from_secs(60))
 }
 
 fn sink(url: String, alias: &str, mapping: &str) -> ElasticsearchSink {
-    ElasticsearchSink::new(
-        &config(&[url]),
-        IndexConfig { name: alias.into(), alias: alias.into(), mapping: mapping.into() },
-    )
-    .unwrap()
+    ElasticsearchSink::new(&config(&[url]), IndexConfig::new(alias, mapping)).unwrap()
 }
 
 fn put(key: &str, version: i64, document: &str) -> Write {

@@ -52,16 +52,16 @@ async fn published(encoding: &Encoding, delivery: Delivery) -> (Client, Vec<Inco
     let (client, url) = fresh_outbox().await;
     let topic = servers::unique("encoded");
     client.batch_execute(&EVENTS.replace("{topic}", &topic)).await.unwrap();
-    let kafka = KafkaConfig { brokers: servers::kafka(), ..KafkaConfig::default() };
-    let source = SourceConfig { holder: servers::unique("relay"), ..SourceConfig::default() };
+    let kafka = KafkaConfig::new(servers::kafka());
+    let source = SourceConfig::default().holder(servers::unique("relay"));
     let source = Arc::new(PostgresSource::new(database(&url), source));
-    let config = RelayConfig { encoding: encoding.clone(), ..RelayConfig::default() };
+    let config = RelayConfig::default().encoding(encoding.clone());
     let relay = match delivery {
         Delivery::AtLeastOnce => {
             Relay::builder(source, Arc::new(KafkaPublisher::new(&kafka).unwrap())).config(config).build()
         }
         Delivery::ExactlyOnce => {
-            let names = TransactorConfig { namespace: topic.clone(), ..TransactorConfig::default() };
+            let names = TransactorConfig::default().namespace(topic.clone());
             Relay::exactly_once(source, Arc::new(KafkaTransactor::new(&kafka, names).unwrap())).config(config).build()
         }
     };

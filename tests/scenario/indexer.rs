@@ -52,7 +52,7 @@ impl Bench {
     }
 
     fn indexer_of(&self, topic: &str, parking: Parking) -> Indexer {
-        self.indexer_with(topic, parking, IndexerConfig { batch_messages: 10, ..IndexerConfig::default() })
+        self.indexer_with(topic, parking, IndexerConfig::default().batch_messages(10))
     }
 
     fn indexer_with(&self, topic: &str, parking: Parking, config: IndexerConfig) -> Indexer {
@@ -375,7 +375,7 @@ async fn what_waits_while_the_index_is_busy_grows_into_one_request() {
         hold.release();
         bench.until_done().await;
     };
-    let config = IndexerConfig { in_flight: 1, ..IndexerConfig::default() };
+    let config = IndexerConfig::default().in_flight(1);
     bench.beside(&bench.indexer_with(TOPIC, bench.parking(), config), checks).await;
     bench.assert_equal().await;
 }

@@ -28,8 +28,8 @@ fn config() -> KafkaConfig {
 }
 
 fn at(brokers: &str) -> KafkaConfig {
-    let topics = TopicConfig { partitions: 3, ..TopicConfig::default() };
-    KafkaConfig { brokers: brokers.to_owned(), topics, ..KafkaConfig::default() }
+    let topics = TopicConfig::default().partitions(3);
+    KafkaConfig::new(brokers).topics(topics)
 }
 
 fn message(topic: &str, key: &str, value: impl ToString) -> Outgoing {

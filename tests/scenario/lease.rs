@@ -11,7 +11,7 @@ use crate::support::postgres::{database, fresh_outbox};
 const LEASE: Duration = Duration::from_secs(10);
 
 fn source(url: &str, holder: &str) -> PostgresSource {
-    let config = SourceConfig { holder: holder.to_owned(), lease: LEASE, ..SourceConfig::default() };
+    let config = SourceConfig::default().holder(holder).lease(LEASE);
     PostgresSource::new(database(url), config)
 }
 

@@ -26,7 +26,7 @@ async fn until_parked(pipeline: &Pipeline, letters: usize) -> Vec<Kept> {
 
 async fn exactly_the_refused_are_parked(way: Way) {
     let mut pipeline = Pipeline::projecting(way, PROJECTION).await;
-    pipeline.retries = RetryPolicy { first: Duration::from_millis(100), ..RetryPolicy::default() };
+    pipeline.retries = RetryPolicy::default().first(Duration::from_millis(100));
     pipeline
         .beside(async |ran: &Ran| {
             pipeline

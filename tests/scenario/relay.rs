@@ -33,13 +33,7 @@ impl Bench {
     }
 
     fn source(&self, holder: &str) -> MemorySource {
-        MemorySource {
-            database: self.database.clone(),
-            subscription: "search".to_owned(),
-            holder: holder.to_owned(),
-            lease: Duration::from_secs(10),
-            batch_events: 3,
-        }
+        MemorySource::new(self.database.clone()).holder(holder).batch_events(3)
     }
 
     fn relay(&self, holder: &str) -> Relay {

@@ -25,10 +25,10 @@ use crate::support::runner::Deployment;
 use crate::support::servers;
 
 /// Soon enough to wait for.
-const SOON: RetryPolicy = RetryPolicy { attempts: 3, first: Duration::from_millis(300), multiplier: 2 };
+const SOON: RetryPolicy = RetryPolicy::new(3, Duration::from_millis(300), 2);
 
 /// Late enough that much can be done before, on a slow machine too.
-const LATE: RetryPolicy = RetryPolicy { attempts: 2, first: Duration::from_secs(8), multiplier: 2 };
+const LATE: RetryPolicy = RetryPolicy::new(2, Duration::from_secs(8), 2);
 
 const BOUND: Duration = Duration::from_secs(120);
 
@@ -47,8 +47,8 @@ struct Bench {
 }
 
 fn kafka() -> KafkaConfig {
-    let topics = TopicConfig { partitions: 1, ..TopicConfig::default() };
-    KafkaConfig { brokers: servers::kafka(), topics, ..KafkaConfig::default() }
+    let topics = TopicConfig::default().partitions(1);
+    KafkaConfig::new(servers::kafka()).topics(topics)
 }
 
 /// An index that never takes some keys and never says why.
@@ -169,7 +169,7 @@ impl Bench {
     }
 
     async fn beside(&self, work: impl Future<Output = ()>) {
-        let config = IndexerConfig { retries: self.retries, ..IndexerConfig::default() };
+        let config = IndexerConfig::default().retries(self.retries);
         let indexer = |subscriber: &Arc<dyn Subscriber>| {
             let sink = Arc::new(Faulty::new(Moody(self.index.clone()), self.writing.clone()));
             let database = Arc::new(self.database.clone());

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use serde_json::json;
 use sync_core::adapter::memory::MemoryDatabase;
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, PostgresSearcherConfig};
-use sync_core::policy::breaker::{BreakerConfig, BreakerState};
+use sync_core::policy::breaker::BreakerState;
 use sync_core::port::{AwaitedWrite, Found, Searcher};
 use sync_core::query::{FieldNames, Fields, Order, Query};
 use sync_core::search::{Search, SearchConfig};
@@ -89,9 +89,9 @@ async fn a_node_that_says_nothing_does_not_have_the_index_left_for_the_database(
     let nodes = vec![silent.url(), servers::elasticsearch()];
     // On a busy machine an answer may take longer than what is late and slow by default.
     let searcher = Arc::new(index.searched_at(nodes, config.budget, Duration::from_millis(300)));
-    let breaker = BreakerConfig { slow: Duration::from_millis(900), ..config.breaker };
+    let breaker = config.breaker.slow(Duration::from_millis(900));
     let rows = Arc::new(MemoryDatabase::default());
-    let search = Search::new("notes", searcher, Arc::new(Unasked), rows, SearchConfig { breaker, ..config });
+    let search = Search::new("notes", searcher, Arc::new(Unasked), rows, config.breaker(breaker));
     let query = Query::default();
     let one = async || search.search(&query).await.unwrap_or_else(|error| panic!("{error}"));
     for _ in 0..5 {
@@ -190,21 +190,10 @@ async fn columns_of_other_types_are_compared_as_the_index_does_and_a_row_without
     let mapping = json!({ "mappings": { "properties": {
         "id": { "type": "keyword" }, "title": { "type": "text" }, "status": { "type": "keyword" }, "tags": { "type": "keyword" },
         "score": { "type": "double" }, "n": { "type": "long" }, "on_day": { "type": "date" }, "at": { "type": "date" } } } });
-    let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    let names = FieldNames {
-        key: "id".to_owned(),
-        text: all(&["title"]),
-        fields: all(&["status", "tags[]", "score", "n", "on_day", "at"]),
-        order: None,
-    };
+    let names = FieldNames::new("id").text(["title"]).fields(["status", "tags[]", "score", "n", "on_day", "at"]);
     let fields = Arc::new(Fields::of_mapping(&mapping.to_string(), &names).unwrap());
-    let config = PostgresSearcherConfig {
-        index: "odd".to_owned(),
-        topic: "odd".to_owned(),
-        language: "english".to_owned(),
-        ..searched(ODD_PROJECTION, Duration::from_secs(30))
-    };
-    let database = PostgresConfig { url, ..PostgresConfig::default() };
+    let config = PostgresSearcherConfig::new("odd", "odd", ODD_PROJECTION).language("english");
+    let database = PostgresConfig::new(url);
     let searcher = PostgresSearcher::new(&database, &[], &config, Arc::clone(&fields)).unwrap();
     let keys = async |text: &str, order: &str| {
         let query = Query { order: Some(Order::parse(order)), limit: 1, ..Query::parse(text, &fields).unwrap() };
@@ -258,7 +247,7 @@ async fn columns_of_other_types_are_compared_as_the_index_does_and_a_row_without
 async fn a_projection_without_a_field_that_is_searched_is_refused_by_name() {
     let (client, url) = fresh_outbox().await;
     client.batch_execute("create table notes (id text primary key, tags text)").await.unwrap();
-    let database = PostgresConfig { url, ..PostgresConfig::default() };
+    let database = PostgresConfig::new(url);
     for (sql, told) in [
         ("select id as key, '{}'::jsonb as document from notes", "is not among the columns of indexes.notes.projection"),
         (

@@ -45,13 +45,7 @@ impl Ways {
 
 fn settings(url: &str, statement_timeout: Duration) -> PostgresConfig {
     let connect_timeout = Duration::from_secs(3);
-    PostgresConfig {
-        url: url.to_owned(),
-        pool_size: 1,
-        connect_timeout,
-        statement_timeout,
-        ..PostgresConfig::default()
-    }
+    PostgresConfig::new(url).pool_size(1).connect_timeout(connect_timeout).statement_timeout(statement_timeout)
 }
 
 fn postgres(url: &str, statement_timeout: Duration) -> Postgres {
@@ -59,12 +53,7 @@ fn postgres(url: &str, statement_timeout: Duration) -> Postgres {
 }
 
 fn projection(database: Postgres, topic: &str) -> PostgresProjection {
-    let config = ProjectionConfig {
-        index: "jobs".to_owned(),
-        topic: topic.to_owned(),
-        sql: PROJECTION.to_owned(),
-        synced_at: None,
-    };
+    let config = ProjectionConfig::new("jobs", topic, PROJECTION);
     PostgresProjection::new(database, config)
 }
 
@@ -127,7 +116,7 @@ async fn a_load_nobody_answers_is_asked_again_elsewhere_and_counts_no_try() {
 async fn a_statement_that_takes_too_long_is_ended_by_the_server_and_is_an_outage() {
     let domain = Domain::projecting(PROJECTION).await;
     // Time enough for a connection that is busy to be free again.
-    let config = PostgresConfig { connect_timeout: BOUND, ..settings(&domain.url, Duration::from_secs(8)) };
+    let config = settings(&domain.url, Duration::from_secs(8)).connect_timeout(BOUND);
     let database = Postgres::new(&config).unwrap();
     let loading = projection(database.clone(), &domain.topic);
     let keys = ["00000000-0000-0000-0000-000000000001".to_owned()];
@@ -175,7 +164,7 @@ async fn a_window_that_stops_coming_is_read_again_by_another_way() {
         "select outbox.emit('jobs', n::text, 'INDEX', to_jsonb(repeat('x', 10000))) from generate_series(1, $1) n";
     client.execute(sql, &[&events]).await.unwrap();
     let ways = Ways::to(&url).await;
-    let config = SourceConfig { batch_events: 100, ..SourceConfig::default() };
+    let config = SourceConfig::default().batch_events(100);
     let source = PostgresSource::new(postgres(&ways.url, Duration::from_secs(2)), config);
     let mut feed = source.open().await.unwrap();
     assert_eq!(feed.reader.next().await.unwrap().unwrap().events.len(), 100);
@@ -261,7 +250,7 @@ async fn doorkeeper() -> (String, watch::Receiver<usize>) {
 #[tokio::test]
 async fn a_connection_that_is_let_in_and_then_told_nothing_is_closed_when_it_is_given_up() {
     let (url, mut open) = doorkeeper().await;
-    let config = PostgresConfig { connect_timeout: Duration::from_millis(300), ..settings(&url, BOUND) };
+    let config = settings(&url, BOUND).connect_timeout(Duration::from_millis(300));
     let database = Postgres::new(&config).unwrap();
     for _ in 0..3 {
         let error = timeout(BOUND, database.client()).await.expect("it is given up").unwrap_err();

@@ -22,7 +22,7 @@ use crate::support::postgres::database;
 const JOBS: &str = "insert into jobs (title) select 'job ' || n from generate_series(1, 20) n";
 
 async fn reconcile(pipeline: &Pipeline) -> ReconcileCounts {
-    let runs = RunsConfig { holder: "test".to_owned(), lease: Duration::from_secs(15) };
+    let runs = RunsConfig::new("test").lease(Duration::from_secs(15));
     let reconcile = Reconcile::new(
         RepairOf { index: "jobs".to_owned(), topic: pipeline.topic.clone() },
         Arc::clone(&pipeline.projection) as _,
@@ -30,7 +30,7 @@ async fn reconcile(pipeline: &Pipeline) -> ReconcileCounts {
         Arc::new(PostgresRuns::new(database(&pipeline.url), runs)),
         Arc::new(pipeline.letters()),
         Arc::new(SystemClock),
-        ReconcileConfig { grace: Duration::ZERO, ..ReconcileConfig::default() },
+        ReconcileConfig::default().grace(Duration::ZERO),
     );
     let scope = ReconcileScope { since: None, deep: true, dry_run: false };
     assert_eq!(reconcile.run(&scope, &CancellationToken::new()).await.unwrap(), ReconcileEnd::Finished);

@@ -13,7 +13,7 @@ use crate::support::postgres::{connect, database, fresh_outbox};
 use crate::support::servers;
 
 fn source(url: &str, batch_events: usize) -> PostgresSource {
-    PostgresSource::new(database(url), SourceConfig { batch_events, ..SourceConfig::default() })
+    PostgresSource::new(database(url), SourceConfig::default().batch_events(batch_events))
 }
 
 async fn drain(reader: &mut dyn Reader) -> Vec<Event> {
@@ -82,7 +82,7 @@ async fn one_transaction_of_many_events_is_read_in_batches_and_resumed_inside() 
 async fn a_subscription_reads_only_its_topics() {
     let (client, url) = fresh_outbox().await;
     client.batch_execute("select outbox.emit('jobs', 'a'), outbox.emit('other', 'b')").await.unwrap();
-    let config = SourceConfig { topics: Some(vec!["other".to_owned()]), ..SourceConfig::default() };
+    let config = SourceConfig::default().topics(vec!["other".to_owned()]);
     let source = PostgresSource::new(database(&url), config);
     let mut feed = source.open().await.unwrap();
     let events = drain(&mut *feed.reader).await;
@@ -145,8 +145,8 @@ async fn a_subscription_that_wants_more_topics_gets_their_earlier_events_too() {
     let (client, url) = fresh_outbox().await;
     client.batch_execute("select outbox.emit('jobs', 'a'), outbox.emit('other', 'b')").await.unwrap();
     let wanting = |topics: Option<&[&str]>| {
-        let topics = topics.map(|topics| topics.iter().map(|&topic| topic.to_owned()).collect());
-        PostgresSource::new(database(&url), SourceConfig { topics, ..SourceConfig::default() })
+        let topics = topics.map(|topics| topics.iter().map(|&topic| topic.to_owned()).collect::<Vec<_>>());
+        PostgresSource::new(database(&url), SourceConfig::default().topics(topics))
     };
     let read = async |topics: Option<&[&str]>| {
         let mut feed = wanting(topics).open().await.unwrap();

@@ -38,18 +38,13 @@ pub struct Domain {
 }
 
 fn projection(url: &str, topic: &str, sql: &str) -> Arc<PostgresProjection> {
-    let config = ProjectionConfig {
-        index: "jobs".to_owned(),
-        topic: topic.to_owned(),
-        sql: sql.to_owned(),
-        synced_at: Some(SyncedAt { table: "jobs".to_owned(), key: "id".to_owned(), column: "es_synced_at".to_owned() }),
-    };
+    let config = ProjectionConfig::new("jobs", topic, sql).synced_at(SyncedAt::new("jobs", "id", "es_synced_at"));
     Arc::new(PostgresProjection::new(database(url), config))
 }
 
 fn sink(url: String, alias: &str) -> Arc<ElasticsearchSink> {
-    let cluster = ElasticsearchConfig { urls: vec![url], ..ElasticsearchConfig::default() };
-    let index = IndexConfig { name: "jobs".to_owned(), alias: alias.to_owned(), mapping: MAPPING.to_owned() };
+    let cluster = ElasticsearchConfig::new([url]);
+    let index = IndexConfig::new("jobs", MAPPING).alias(alias);
     Arc::new(ElasticsearchSink::new(&cluster, index).expect("the reference mapping is valid"))
 }
 

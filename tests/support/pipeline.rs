@@ -79,12 +79,12 @@ impl Pipeline {
     }
 
     pub fn kafka(&self) -> KafkaConfig {
-        let topics = TopicConfig { partitions: 4, ..TopicConfig::default() };
-        KafkaConfig { brokers: servers::kafka(), topics, ..KafkaConfig::default() }
+        let topics = TopicConfig::default().partitions(4);
+        KafkaConfig::new(servers::kafka()).topics(topics)
     }
 
     pub fn source(&self) -> Arc<dyn Source> {
-        let config = SourceConfig { holder: servers::unique("relay"), ..SourceConfig::default() };
+        let config = SourceConfig::default().holder(servers::unique("relay"));
         Arc::new(PostgresSource::new(database(&self.url), config))
     }
 
@@ -124,9 +124,9 @@ impl Pipeline {
     /// Runs relay and indexers beside `work`, and stops them when it is done.
     pub async fn beside(&self, work: impl AsyncFnOnce(&Ran)) -> Ran {
         let (publisher, subscribers) = self.ends();
-        let config = RelayConfig { encoding: self.encoding.clone(), ..RelayConfig::default() };
+        let config = RelayConfig::default().encoding(self.encoding.clone());
         let relay = Relay::builder(self.source(), publisher()).config(config).build();
-        let config = IndexerConfig { retries: self.retries, ..IndexerConfig::default() };
+        let config = IndexerConfig::default().retries(self.retries);
         let indexers = subscribers.into_iter().map(|subscriber| {
             let projection = Arc::<PostgresProjection>::clone(&self.projection);
             let sink = Arc::<ElasticsearchSink>::clone(&self.sink);

@@ -37,5 +37,5 @@ pub async fn outbox_at(url: &str) -> Client {
 
 /// What the adapters connect with.
 pub fn database(url: &str) -> Postgres {
-    Postgres::new(&PostgresConfig { url: url.to_owned(), ..PostgresConfig::default() }).expect("a URL")
+    Postgres::new(&PostgresConfig::new(url)).expect("a URL")
 }

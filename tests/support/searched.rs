@@ -38,9 +38,9 @@ impl Index {
 
     /// On another one.
     pub async fn at(scratch: ElasticsearchScratch) -> Self {
-        let cluster = ElasticsearchConfig { urls: vec![scratch.url()], ..ElasticsearchConfig::default() };
+        let cluster = ElasticsearchConfig::new([scratch.url()]);
         let alias = scratch.name("notes");
-        let index = IndexConfig { name: "jobs".to_owned(), alias: alias.clone(), mapping: SEARCHED_MAPPING.to_owned() };
+        let index = IndexConfig::new("jobs", SEARCHED_MAPPING).alias(&alias);
         let sink = ElasticsearchSink::new(&cluster, index).unwrap();
         sink.prepare().await.unwrap();
         let searcher = searcher(vec![scratch.url()], alias, Duration::from_secs(10), Duration::from_secs(5));
@@ -60,9 +60,13 @@ impl Index {
 }
 
 fn searcher(urls: Vec<String>, alias: String, budget: Duration, attempt: Duration) -> ElasticsearchSearcher {
-    let cluster = ElasticsearchConfig { urls, ..ElasticsearchConfig::default() };
-    ElasticsearchSearcher::new(&cluster, ElasticsearchSearcherConfig { alias, budget, attempt }, searched_fields())
-        .unwrap()
+    let cluster = ElasticsearchConfig::new(urls);
+    ElasticsearchSearcher::new(
+        &cluster,
+        ElasticsearchSearcherConfig::new(alias).budget(budget).attempt(attempt),
+        searched_fields(),
+    )
+    .unwrap()
 }
 
 /// In a directory of this machine.
@@ -78,8 +82,7 @@ impl Directory {
     pub async fn new() -> Self {
         let files = TempDir::new().unwrap();
         let indexes = LocalIndexes::new(files.path());
-        let [name, alias] = ["jobs", "notes"].map(str::to_owned);
-        let config = LocalIndexConfig { name, alias, mapping: SEARCHED_MAPPING.to_owned() };
+        let config = LocalIndexConfig::new("jobs", SEARCHED_MAPPING).alias("notes");
         let sink = LocalSink::new(&indexes, config.clone()).unwrap();
         sink.prepare().await.unwrap();
         let searcher = LocalSearcher::new(&indexes, config, searched_fields()).unwrap();
@@ -112,8 +115,7 @@ impl SearcherHarness for Directory {
 
 /// What is searched of the notes, made by a projection.
 pub fn searched(sql: &str, max_lag: Duration) -> PostgresSearcherConfig {
-    let [index, topic] = ["notes", "notes"].map(str::to_owned);
-    PostgresSearcherConfig { index, topic, sql: sql.to_owned(), language: "simple".to_owned(), max_lag }
+    PostgresSearcherConfig::new("notes", "notes", sql).max_lag(max_lag)
 }
 
 /// Writes documents under versions of its own, each higher than the one before.
@@ -190,7 +192,7 @@ impl Table {
     /// In a database that has an outbox.
     pub async fn at(client: Client, url: String) -> Self {
         client.batch_execute(SEARCHED_TABLE).await.unwrap();
-        let database = PostgresConfig { url: url.clone(), ..PostgresConfig::default() };
+        let database = PostgresConfig::new(&url);
         let config = searched(SEARCHED_PROJECTION, Duration::from_secs(30));
         let searcher = PostgresSearcher::new(&database, &[], &config, searched_fields()).unwrap();
         Self { client, url, searcher }

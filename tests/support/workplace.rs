@@ -96,7 +96,7 @@ impl Workplace {
     pub fn database(&self, name: &str) -> Postgres {
         let separator = if self.domain().url.contains('?') { '&' } else { '?' };
         let url = format!("{}{separator}application_name={name}", self.domain().url);
-        Postgres::new(&PostgresConfig { url, ..PostgresConfig::default() }).unwrap()
+        Postgres::new(&PostgresConfig::new(url)).unwrap()
     }
 
     fn placements(&self) -> PostgresPlacements {
@@ -104,13 +104,7 @@ impl Workplace {
     }
 
     fn site(&self, database: &Postgres) -> Arc<Site> {
-        let config = DockerConfig {
-            host: "one".to_owned(),
-            engine: self.engine.clone(),
-            owner: self.owner.clone(),
-            timeout: STEP,
-            ..DockerConfig::default()
-        };
+        let config = DockerConfig::default().host("one").engine(&self.engine).owner(&self.owner).timeout(STEP);
         let host = Host {
             name: "one".to_owned(),
             containers: Arc::new(DockerContainers::new(&config).unwrap()),
@@ -124,7 +118,7 @@ impl Workplace {
             setup: Some(vec![words(&["touch", "/tmp/set-up"])]),
             ..WorkspaceOrder::default()
         };
-        let statements = WorkspaceStatements { known: KNOWN.to_owned(), ..WorkspaceStatements::default() };
+        let statements = WorkspaceStatements::new(KNOWN);
         Arc::new(Site {
             hosts: vec![host],
             workspaces: Arc::new(PostgresWorkspaces::new(database.clone(), statements)),
@@ -136,16 +130,18 @@ impl Workplace {
     }
 
     fn sagas(&self, database: Postgres) -> PostgresSagas {
-        let statement = |name: &str| Some(EndingStatement::new(name, format!("select public.{name}($1)")));
+        let statement = |name: &str| EndingStatement::new(name, format!("select public.{name}($1)"));
         let endings = [
             (
                 CREATE,
-                EndingStatements { done: statement("workspace_ready"), compensated: statement("workspace_failed") },
+                EndingStatements::default()
+                    .done(statement("workspace_ready"))
+                    .compensated(statement("workspace_failed")),
             ),
-            (DELETE, EndingStatements { done: statement("workspace_deleted"), compensated: None }),
+            (DELETE, EndingStatements::default().done(statement("workspace_deleted"))),
         ];
         let endings = endings.map(|(kind, statements)| (kind.to_owned(), statements)).into();
-        PostgresSagas::new(database, SagasConfig { holder: "test".to_owned(), lease: LEASE, endings })
+        PostgresSagas::new(database, SagasConfig::default().holder("test").lease(LEASE).endings(endings))
     }
 
     /// A worker whose connections have this name, with something around each step.
@@ -157,13 +153,11 @@ impl Workplace {
     ) -> SagaWorker {
         let database = self.database(name);
         let site = self.site(&database);
-        let config = SagaConfig {
-            poll_interval: Duration::from_millis(50),
-            step_timeout,
-            undo_patience: Duration::from_secs(6),
-            backoff: Backoff { first: Duration::from_millis(50), ceiling: Duration::from_millis(400) },
-            ..SagaConfig::default()
-        };
+        let config = SagaConfig::default()
+            .poll_interval(Duration::from_millis(50))
+            .step_timeout(step_timeout)
+            .undo_patience(Duration::from_secs(6))
+            .backoff(Backoff::new(Duration::from_millis(50), Duration::from_millis(400)));
         let definitions: Vec<SagaDefinition> =
             [site.creation(), site.deletion()].map(|definition| definition.around(&around)).into();
         SagaWorker::new(Arc::new(self.sagas(database)), definitions, config)
@@ -183,11 +177,9 @@ impl Workplace {
 
     /// The same under this id.
     pub async fn order_as(&self, id: &str, params: Value, time_allowed: Duration) {
-        let statements = WorkspaceStatements {
-            known: KNOWN.to_owned(),
-            create: Some("select public.workspace_creating($1)".to_owned()),
-            delete: Some("select public.workspace_deleting($1)".to_owned()),
-        };
+        let statements = WorkspaceStatements::new(KNOWN)
+            .create("select public.workspace_creating($1)")
+            .delete("select public.workspace_deleting($1)");
         let workspaces = PostgresWorkspaces::new(self.database("order"), statements);
         workspaces.create(id, &params, &json!({ "name": id }), time_allowed).await.unwrap();
     }
@@ -228,7 +220,7 @@ impl Workplace {
     /// What removes what nobody owns; nothing is too young for it.
     pub fn cleanup(&self) -> Cleanup {
         let database = self.database("cleanup");
-        let config = CleanupConfig { grace: Duration::ZERO, suspicious: usize::MAX, ..CleanupConfig::default() };
+        let config = CleanupConfig::default().grace(Duration::ZERO).suspicious(usize::MAX);
         Cleanup::new(self.site(&database), config)
     }
 

@@ -11,7 +11,6 @@ use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSearch
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, ProjectionConfig,
 };
-use sync_core::policy::breaker::BreakerConfig;
 use sync_core::query::{FieldNames, Fields, Order, Query};
 use sync_core::search::{Search, SearchConfig};
 use tokio::time::Instant;
@@ -98,47 +97,29 @@ struct Site {
 
 impl Site {
     fn new(stage: &Stage) -> Outcome<Self> {
-        let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        let names = FieldNames {
-            key: "id".to_owned(),
-            text: all(&["title^3", "description"]),
-            fields: all(&["status", "salary", "created_at"]),
-            order: Some("-created_at".to_owned()),
-        };
+        let names = FieldNames::new("id")
+            .text(["title^3", "description"])
+            .fields(["status", "salary", "created_at"])
+            .order("-created_at");
         let fields = Arc::new(Fields::of_mapping(MAPPING, &names)?);
-        let server = PostgresConfig { url: stage.url.clone(), pool_size: 16, ..PostgresConfig::default() };
-        let config = PostgresSearcherConfig {
-            index: "jobs".to_owned(),
-            topic: stage.name.clone(),
-            sql: PROJECTION.to_owned(),
-            language: "simple".to_owned(),
-            max_lag: Duration::from_secs(30),
-        };
+        let server = PostgresConfig::new(&stage.url).pool_size(16);
+        let config = PostgresSearcherConfig::new("jobs", &stage.name, PROJECTION);
         let database = Arc::new(PostgresSearcher::new(&server, &[], &config, Arc::clone(&fields))?);
-        let projection = ProjectionConfig {
-            index: "jobs".to_owned(),
-            topic: stage.name.clone(),
-            sql: PROJECTION.to_owned(),
-            synced_at: None,
-        };
+        let projection = ProjectionConfig::new("jobs", &stage.name, PROJECTION);
         let rows = Arc::new(PostgresProjection::new(Postgres::new(&server)?, projection));
         let nowhere = format!("http://{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?);
         Ok(Self { fields, alias: stage.name.clone(), nowhere, database, rows })
     }
 
     fn search(&self, nodes: &[String]) -> Outcome<Search> {
-        let cluster = ElasticsearchConfig { urls: nodes.to_vec(), ..ElasticsearchConfig::default() };
+        let cluster = ElasticsearchConfig::new(nodes);
         let defaults = SearchConfig::default();
-        let config = ElasticsearchSearcherConfig {
-            alias: self.alias.clone(),
-            budget: defaults.budget,
-            attempt: Duration::from_millis(100),
-        };
+        let config = ElasticsearchSearcherConfig::new(&self.alias).budget(defaults.budget);
         let index = Arc::new(ElasticsearchSearcher::new(&cluster, config, Arc::clone(&self.fields))?);
         // Once it is open, it stays so for the turn.
-        let breaker = BreakerConfig { open_for: Duration::from_secs(3_600), ..defaults.breaker };
+        let breaker = defaults.breaker.open_for(Duration::from_secs(3_600));
         let (database, rows) = (Arc::clone(&self.database), Arc::clone(&self.rows));
-        Ok(Search::new("jobs", index, database, rows, SearchConfig { breaker, ..defaults }))
+        Ok(Search::new("jobs", index, database, rows, defaults.breaker(breaker)))
     }
 
     async fn measure(&self, what: &str, nodes: &[String], size: u64, round: u32) -> Outcome<Figures> {

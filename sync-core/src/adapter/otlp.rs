@@ -23,6 +23,7 @@ use crate::port::{Span, SpanKind, Tracer};
 
 /// Where traces are told.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OtlpConfig {
     /// The collector, such as `http://127.0.0.1:4318`.
     pub endpoint: String,

@@ -14,6 +14,7 @@ use crate::port::{Alert, AlertHandler, ConditionAlert, Kept, LetterAlert};
 
 /// Where alerts are sent.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct WebhookConfig {
     /// `http://` or `https://`; may hold a secret and is never printed. Proxies named in the environment are used.
     pub url: String,

@@ -6,6 +6,7 @@ use crate::port::Severity;
 
 /// From when on people are told.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Thresholds {
     /// A change that is not in the index for longer.
     pub sync_lag: Duration,
@@ -37,8 +38,21 @@ impl Default for Thresholds {
     }
 }
 
+setters! {
+    Thresholds {
+        sync_lag: Duration,
+        sync_lag_noticed: Duration,
+        fallbacks_per_minute: f64,
+        dead_letters: u64,
+        consumer_lag: u64,
+        hold: Duration,
+        settle: Duration,
+    }
+}
+
 /// What may be wrong with the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Condition {
     /// The cluster of an index is not green, or does not answer.
     SearchIndexUnhealthy,

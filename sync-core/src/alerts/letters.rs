@@ -23,6 +23,7 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// How people are told.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct AlertsConfig {
     /// Alerts in any minute, at most, of this process.
     pub per_minute: usize,

@@ -25,6 +25,7 @@ pub enum Encoding {
 
 /// How the payload is the value, as Debezium's converters write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DebeziumValue {
     /// As it is, and no value where there is none: what `StringConverter` sends, and as far as it can `JsonConverter` where
     /// `table.expand.json.payload` is set.

@@ -38,6 +38,7 @@ struct Counters {
 
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IndexerCounts {
     /// Messages whose keys are done.
     pub messages: u64,
@@ -55,6 +56,7 @@ pub struct IndexerCounts {
 
 /// Why a partition does not move.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stopped {
     /// What kind of thing a person has to mend.
     pub kind: ErrorKind,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Doubling delays with a ceiling, and jitter so that many who failed together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The delay after the first failure.
     pub first: Duration,
@@ -12,6 +13,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Delays from `first` on, and none longer than `ceiling`.
+    #[must_use]
+    pub const fn new(first: Duration, ceiling: Duration) -> Self {
+        Self { first, ceiling }
+    }
+
     /// The delay after failure number `failures` (from 1).
     ///
     /// `jitter` is a number in `[0, 1)` from the caller's generator: the delay lies between half of the doubled value

@@ -7,6 +7,7 @@ use super::ramp::Ramp;
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct BreakerConfig {
     /// Calls that are looked back at. Nothing is judged before so many were made.
     pub window: usize,

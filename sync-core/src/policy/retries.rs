@@ -5,6 +5,7 @@ use std::time::Duration;
 /// Tries of one event before it is parked. The first one, from its own topic, counts; each further one waits longer
 /// than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Tries in all; one means that nothing is tried again.
     pub attempts: u32,
@@ -29,6 +30,12 @@ setters! {
 }
 
 impl RetryPolicy {
+    /// This many tries in all, the second one after `first`, each further one after a delay so many times longer.
+    #[must_use]
+    pub const fn new(attempts: u32, first: Duration, multiplier: u32) -> Self {
+        Self { attempts, first, multiplier }
+    }
+
     /// How long to wait after try number `attempts` (from 1) before the next one; `None` when that was the last.
     #[must_use]
     pub fn delay(&self, attempts: u32) -> Option<Duration> {

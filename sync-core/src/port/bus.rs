@@ -87,7 +87,7 @@ pub struct PartitionLag {
     pub oldest: Option<Timestamp>,
 }
 
-/// What a consumer learns from one poll.
+/// What a consumer learns from one poll. Whoever polls handles all of them, so there will be no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Polled {
     /// Messages, in order per partition.

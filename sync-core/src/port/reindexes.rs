@@ -9,6 +9,7 @@ use crate::error::Error;
 
 /// How far a re-index is. In each phase, beginning again what belongs to it does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReindexPhase {
     /// Live changes and every row go into the new index.
     Filling,

@@ -10,6 +10,7 @@ use crate::error::Error;
 
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum RunKind {
     /// Every row of the projection into the index.
     Backfill,
@@ -58,6 +59,7 @@ pub struct PastRun {
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RunState {
     /// Somebody works on it.
     Running,

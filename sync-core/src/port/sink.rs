@@ -19,7 +19,7 @@ pub struct Write {
     pub document: Option<String>,
 }
 
-/// What became of one write.
+/// What became of one write. Whoever writes handles all of them, so there will be no other.
 #[derive(Debug)]
 pub enum Outcome {
     /// The index holds this state.

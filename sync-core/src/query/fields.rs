@@ -79,6 +79,7 @@ pub struct Fields {
 
 /// What of a mapping can be searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldNames {
     /// The keyword that holds the document's key.
     pub key: String,

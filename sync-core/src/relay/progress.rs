@@ -28,6 +28,7 @@ struct Counters {
 
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RelayCounts {
     /// Events the bus acknowledged. One that is published again counts again.
     pub published: u64,

@@ -31,6 +31,7 @@ use crate::port::{Clock, DeadLetters, Projection, Run, RunKind, Runs, Sink};
 
 /// How a backfill works.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct BackfillConfig {
     /// Rows read at once, at most.
     pub page_keys: usize,

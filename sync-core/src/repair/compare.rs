@@ -12,6 +12,7 @@ const TOLD: usize = 20;
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Documents the projection has.
     pub documents: u64,

@@ -5,6 +5,7 @@ use crate::version::Version;
 
 /// In what a document differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum DifferenceKind {
     /// The index does not have it.
     Missing,

@@ -39,6 +39,7 @@ use crate::port::{Changed, Clock, DeadLetters, Inventory, InventoryCursor, Run, 
 
 /// How a reconciliation works.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ReconcileConfig {
     /// Keys compared at once.
     pub page_keys: usize,

@@ -13,6 +13,7 @@ pub const BANNER: &str = "Search results may be delayed";
 
 /// What was found. Serialized it is the answer services give, in the same shape whoever it is from.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Answer {
     /// The page.
     pub found: Found,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// Grows.
     Counter,
@@ -19,6 +20,7 @@ pub enum MetricKind {
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,

@@ -32,6 +32,7 @@ use crate::telemetry::metrics::{CLEANUP_FAILED, CLEANUP_REMOVED};
 
 /// When what nobody owns is removed.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct CleanupConfig {
     /// Between two rounds.
     pub interval: Duration,

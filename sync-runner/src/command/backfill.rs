@@ -50,7 +50,7 @@ pub(super) async fn backfill(config: &Config, args: &BackfillArgs) -> Result<Exi
         },
         view.show(&viewed),
     );
-    let BackfillCounts { rows, applied, stale, parked } = backfill.progress().counts();
+    let BackfillCounts { rows, applied, stale, parked, .. } = backfill.progress().counts();
     let report = Report {
         index: name,
         finished: ended.as_ref().is_ok_and(|ended| *ended == BackfillEnd::Finished),

@@ -166,7 +166,7 @@ async fn one<'a>(
 
 impl From<Found> for Example {
     fn from(found: Found) -> Self {
-        let Found { key, kind, database, index } = found.clone();
+        let Found { key, kind, database, index, .. } = found.clone();
         Self { key, kind: kind.name(), database: database.external(), index: index.map(Version::external), found }
     }
 }

@@ -195,5 +195,6 @@ fn tell(report: &Report, json: bool) -> Result<(), Error> {
         ReindexPhase::Returning | ReindexPhase::SwitchingBack => {
             format!("{index}: stopped while {phase}. `sync-runner reindex {index} --rollback` goes on from here.")
         }
+        _ => format!("{index}: stopped while {phase}."),
     })
 }

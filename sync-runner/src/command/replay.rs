@@ -30,7 +30,7 @@ pub(super) async fn replay(config: &Config, args: &ReplayArgs) -> Result<Exit, F
     let subscription = args.subscription.as_deref().unwrap_or(&config.relay.subscription);
     let source = Wire::new(config)?.source_of(subscription);
     let since = args.since.seen_from(Timestamp::now());
-    let Rewound { to, retained_from } = source.rewind(since).await?;
+    let Rewound { to, retained_from, .. } = source.rewind(since).await?;
     let events = source.lag().await?.events;
     let report = Report {
         subscription,

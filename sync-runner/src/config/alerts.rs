@@ -66,15 +66,14 @@ fn thresholds(mut section: Section<'_>) -> Thresholds {
     let default = Thresholds::default();
     let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3_600));
     let fallbacks: Option<u32> = section.integer("fallbacks_per_minute", 0..=1_000_000_000);
-    Thresholds {
-        sync_lag: section.duration("sync_lag", second..=day).unwrap_or(default.sync_lag),
-        sync_lag_noticed: section.duration("sync_lag_noticed", second..=day).unwrap_or(default.sync_lag_noticed),
-        fallbacks_per_minute: fallbacks.map_or(default.fallbacks_per_minute, f64::from),
-        dead_letters: section.integer("dead_letters", 0..=1_000_000_000).unwrap_or(default.dead_letters),
-        consumer_lag: section.integer("consumer_lag", 0..=1_000_000_000).unwrap_or(default.consumer_lag),
-        hold: section.duration("hold", Duration::ZERO..=day).unwrap_or(default.hold),
-        settle: section.duration("settle", Duration::ZERO..=day).unwrap_or(default.settle),
-    }
+    default
+        .sync_lag(section.duration("sync_lag", second..=day).unwrap_or(default.sync_lag))
+        .sync_lag_noticed(section.duration("sync_lag_noticed", second..=day).unwrap_or(default.sync_lag_noticed))
+        .fallbacks_per_minute(fallbacks.map_or(default.fallbacks_per_minute, f64::from))
+        .dead_letters(section.integer("dead_letters", 0..=1_000_000_000).unwrap_or(default.dead_letters))
+        .consumer_lag(section.integer("consumer_lag", 0..=1_000_000_000).unwrap_or(default.consumer_lag))
+        .hold(section.duration("hold", Duration::ZERO..=day).unwrap_or(default.hold))
+        .settle(section.duration("settle", Duration::ZERO..=day).unwrap_or(default.settle))
 }
 
 impl Webhook {

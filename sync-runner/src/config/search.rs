@@ -175,12 +175,10 @@ impl Searchable {
         let given = ["key", "text", "fields", "order", "language"].iter().any(|key| section.has(key));
         let key = section.text("key");
         let has_key = key.is_some();
-        let names = FieldNames {
-            key: key.unwrap_or_else(|| "id".to_owned()),
-            text: section.list("text").unwrap_or_default(),
-            fields: section.list("fields").unwrap_or_default(),
-            order: section.text("order"),
-        };
+        let mut names = FieldNames::new(key.unwrap_or_else(|| "id".to_owned()));
+        names.text = section.list("text").unwrap_or_default();
+        names.fields = section.list("fields").unwrap_or_default();
+        names.order = section.text("order");
         let language = section.text("language").unwrap_or_else(|| "simple".to_owned());
         if !given {
             return None;

@@ -162,7 +162,7 @@ fn status_of(error: &Error) -> StatusCode {
         ErrorKind::Refused | ErrorKind::TooLarge => StatusCode::BAD_REQUEST,
         ErrorKind::Contract | ErrorKind::Fenced => StatusCode::CONFLICT,
         ErrorKind::Unavailable | ErrorKind::Blocked | ErrorKind::Unexplained => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Denied | ErrorKind::Configuration | ErrorKind::History | ErrorKind::Internal => {
+        ErrorKind::Denied | ErrorKind::Configuration | ErrorKind::History | ErrorKind::Internal | _ => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     }

@@ -91,6 +91,7 @@ impl<'a> Stages<'a> {
                 ClusterStatus::Green => Health::Green,
                 ClusterStatus::Yellow => Health::Yellow,
                 ClusterStatus::Red => Health::Red,
+                _ => Health::Untold,
             }),
             // It lets us in, and tells others.
             Err(error) if error.kind() == ErrorKind::Denied => Ok(Health::Untold),

@@ -65,7 +65,7 @@ impl IndexEnds {
                 Arc::new(ElasticsearchIndexes::new(cluster, in_cluster(name, index), mapping)?)
             }
             Self::Local(indexes) => {
-                let config = LocalIndexConfig { mapping: mapping.to_owned(), ..in_directory(name, index) };
+                let config = LocalIndexConfig::new(name, mapping).alias(&index.alias);
                 Arc::new(LocalConcreteIndexes::new(indexes, config)?)
             }
         })
@@ -82,7 +82,7 @@ impl IndexEnds {
         Ok(match self {
             Self::Elasticsearch(cluster) => {
                 let SearchTimes { budget, attempt } = times;
-                let config = ElasticsearchSearcherConfig { alias: index.alias.clone(), budget, attempt };
+                let config = ElasticsearchSearcherConfig::new(&index.alias).budget(budget).attempt(attempt);
                 Arc::new(ElasticsearchSearcher::new(cluster, config, fields)?)
             }
             Self::Local(indexes) => Arc::new(LocalSearcher::new(indexes, in_directory(name, index), fields)?),
@@ -91,11 +91,11 @@ impl IndexEnds {
 }
 
 fn in_cluster(name: &str, index: &Index) -> IndexConfig {
-    IndexConfig { name: name.to_owned(), alias: index.alias.clone(), mapping: index.mapping_text().to_owned() }
+    IndexConfig::new(name, index.mapping_text()).alias(&index.alias)
 }
 
 fn in_directory(name: &str, index: &Index) -> LocalIndexConfig {
-    LocalIndexConfig { name: name.to_owned(), alias: index.alias.clone(), mapping: index.mapping_text().to_owned() }
+    LocalIndexConfig::new(name, index.mapping_text()).alias(&index.alias)
 }
 
 /// What takes the documents of one index.

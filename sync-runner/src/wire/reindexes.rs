@@ -7,7 +7,7 @@ use std::time::Duration;
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::postgres::{PostgresProjection, PostgresReindexes, PostgresSource, ReindexesConfig};
-use sync_core::indexer::{IndexerConfig, IndexerProgress, Stopped};
+use sync_core::indexer::{IndexerProgress, Stopped};
 use sync_core::port::{ConcreteIndexes, DeadLetters, Inventory, Reindexing};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::repair::{Refusals, Reindex, ReindexTools, RepairOf};
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 impl Wire<'_> {
     /// Re-indexes, as they are run.
     pub(crate) fn reindexes(&self) -> PostgresReindexes {
-        let config = ReindexesConfig { holder: self.holder.clone(), lease: RUN_LEASE };
+        let config = ReindexesConfig::new(&self.holder).lease(RUN_LEASE);
         PostgresReindexes::new(self.database.clone(), config)
     }
 
@@ -90,7 +90,7 @@ impl Wire<'_> {
         let mut source = self.source_config(&of.subscription());
         (source.topics, source.subscribes) = (Some(vec![about.topic.clone()]), false);
         let source = Arc::new(PostgresSource::new(self.database.clone(), source));
-        let config = RelayConfig { in_flight: relay.in_flight, ..RelayConfig::default() };
+        let config = RelayConfig::default().in_flight(relay.in_flight);
         let relay = Relay::builder(source, Arc::new(bus.clone())).config(config).build();
         let indexers = IndexersOf {
             name: about.index.clone(),
@@ -102,7 +102,7 @@ impl Wire<'_> {
             clock: clock(),
             bus: BusEnds::Direct(bus),
             // Whatever is refused is told of by `refusals`, not by a partition that stops.
-            config: IndexerConfig { suspicious: 0, ..self.indexer_config() },
+            config: self.indexer_config().suspicious(0),
             // The live indexers tell of the same messages.
             tracer: None,
         };
@@ -124,7 +124,7 @@ impl Wire<'_> {
 async fn watch(indexers: Vec<IndexerProgress>, shutdown: CancellationToken) -> Result<(), Error> {
     while shutdown.run_until_cancelled(sleep(LOOK)).await.is_some() {
         let stopped = indexers.iter().find_map(|indexer| indexer.partitions_stopped().into_values().next());
-        if let Some(Stopped { kind, error }) = stopped {
+        if let Some(Stopped { kind, error, .. }) = stopped {
             return Err(Error::new(kind, format!("live changes do not go into the new index: {error}")));
         }
     }

@@ -48,14 +48,12 @@ impl Wire<'_> {
     /// The same of what is said.
     pub(super) fn backfill_of(&self, repaired: Repaired, per_second: Option<NonZeroU32>) -> Backfill {
         let settings = &self.config.indexer;
-        let config = BackfillConfig {
-            page_keys: settings.batch_messages,
-            batch_bytes: settings.batch_bytes,
-            in_flight: settings.in_flight,
-            suspicious: settings.suspicious,
-            per_second,
-            ..BackfillConfig::default()
-        };
+        let config = BackfillConfig::default()
+            .page_keys(settings.batch_messages)
+            .batch_bytes(settings.batch_bytes)
+            .in_flight(settings.in_flight)
+            .suspicious(settings.suspicious)
+            .per_second(per_second);
         let Repaired { of, projection, sink, letters } = repaired;
         Backfill::new(of, projection, sink, Arc::new(self.runs()), letters, clock(), config)
     }
@@ -82,13 +80,11 @@ impl Wire<'_> {
         grace: Duration,
     ) -> Reconcile {
         let settings = &self.config.indexer;
-        let config = ReconcileConfig {
-            batch_bytes: settings.batch_bytes,
-            suspicious: settings.suspicious,
-            grace,
-            per_second,
-            ..ReconcileConfig::default()
-        };
+        let config = ReconcileConfig::default()
+            .batch_bytes(settings.batch_bytes)
+            .suspicious(settings.suspicious)
+            .grace(grace)
+            .per_second(per_second);
         let Repaired { of, projection, sink, letters } = repaired;
         Reconcile::new(of, projection, sink, Arc::new(self.runs()), letters, clock(), config)
     }
@@ -114,7 +110,7 @@ impl Wire<'_> {
 
     /// Long repairs, as they are run.
     pub(crate) fn runs(&self) -> PostgresRuns {
-        let config = RunsConfig { holder: self.holder.clone(), lease: RUN_LEASE };
+        let config = RunsConfig::new(&self.holder).lease(RUN_LEASE);
         PostgresRuns::new(self.database.clone(), config)
     }
 }

@@ -24,15 +24,14 @@ impl Wire<'_> {
         // With patience and connections of their own: what was written is asked for while somebody waits.
         let rows = Postgres::new(&settings::search_primary(self.config))?;
         let rows = Arc::new(PostgresProjection::new(rows, Self::unnoted(name, index)));
-        let breaker = BreakerConfig {
-            window: settings.breaker.window,
-            failure_rate: f64::from(settings.breaker.failure_percent) / 100.0,
-            open_for: settings.breaker.open_for,
-            probes: settings.breaker.probes,
-            slow: settings.breaker.slow,
-            recover_for: settings.breaker.recover_for,
-        };
-        let config = SearchConfig { breaker, budget: settings.budget, wait: settings.wait };
+        let breaker = BreakerConfig::default()
+            .window(settings.breaker.window)
+            .failure_rate(f64::from(settings.breaker.failure_percent) / 100.0)
+            .open_for(settings.breaker.open_for)
+            .probes(settings.breaker.probes)
+            .slow(settings.breaker.slow)
+            .recover_for(settings.breaker.recover_for);
+        let config = SearchConfig::default().breaker(breaker).budget(settings.budget).wait(settings.wait);
         Ok(Search::new(name, searcher, database, rows, config))
     }
 
@@ -46,13 +45,9 @@ impl Wire<'_> {
         index: &Index,
         searchable: &Searchable,
     ) -> Result<PostgresSearcher, Error> {
-        let config = PostgresSearcherConfig {
-            index: name.to_owned(),
-            topic: index.topic.clone(),
-            sql: index.projection.text.clone(),
-            language: searchable.language.clone(),
-            max_lag: self.config.search.postgres.max_lag,
-        };
+        let config = PostgresSearcherConfig::new(name, &index.topic, &index.projection.text)
+            .language(&searchable.language)
+            .max_lag(self.config.search.postgres.max_lag);
         let (primary, replicas) = (settings::search_primary(self.config), settings::replicas(self.config));
         PostgresSearcher::new(&primary, &replicas, &config, Arc::clone(&searchable.fields))
     }

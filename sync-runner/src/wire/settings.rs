@@ -6,36 +6,37 @@ use sync_core::adapter::otlp::OtlpConfig;
 use sync_core::adapter::postgres::PostgresConfig;
 use sync_core::event::{self, CloudEventsMode};
 
-use crate::config::{Config, Credentials, DebeziumValue, Encoding, Mechanism, Security, Traces};
+use crate::config::{Config, Credentials, DebeziumValue, Encoding, Mechanism, PostgresUrl, Security, Traces};
 
 /// The database.
 pub(super) fn postgres(config: &Config) -> PostgresConfig {
     let settings = &config.postgres;
-    PostgresConfig {
-        url: settings.url.expose().to_owned(),
-        password: settings.password.as_ref().map(|password| password.expose().to_owned()),
-        ca_file: settings.ca_file.clone(),
-        pool_size: settings.pool_size,
-        connect_timeout: settings.connect_timeout,
-        statement_timeout: settings.statement_timeout,
-    }
+    let mut postgres = PostgresConfig::new(settings.url.expose())
+        .pool_size(settings.pool_size)
+        .connect_timeout(settings.connect_timeout)
+        .statement_timeout(settings.statement_timeout);
+    postgres.password = settings.password.as_ref().map(|password| password.expose().to_owned());
+    postgres.ca_file = settings.ca_file.clone();
+    postgres
 }
 
 /// The primary as it is searched.
 pub(super) fn search_primary(config: &Config) -> PostgresConfig {
     let settings = &config.search.postgres;
-    PostgresConfig {
-        pool_size: settings.pool_size,
-        connect_timeout: settings.connect_timeout,
-        statement_timeout: settings.statement_timeout,
-        ..postgres(config)
-    }
+    postgres(config)
+        .pool_size(settings.pool_size)
+        .connect_timeout(settings.connect_timeout)
+        .statement_timeout(settings.statement_timeout)
 }
 
 /// Its standbys.
 pub(super) fn replicas(config: &Config) -> Vec<PostgresConfig> {
-    let replicas = config.search.postgres.replicas.iter();
-    replicas.map(|url| PostgresConfig { url: url.expose().to_owned(), ..search_primary(config) }).collect()
+    let replica = |url: &PostgresUrl| {
+        let mut replica = search_primary(config);
+        replica.url = url.expose().to_owned();
+        replica
+    };
+    config.search.postgres.replicas.iter().map(replica).collect()
 }
 
 /// How events are written into messages.
@@ -56,41 +57,40 @@ pub(super) fn encoding(config: &Config) -> event::Encoding {
 /// The brokers.
 pub(super) fn kafka(config: &Config) -> KafkaConfig {
     let settings = &config.kafka;
-    let sasl = settings.sasl.as_ref().map(|sasl| Sasl {
-        mechanism: match sasl.mechanism {
+    let security = match settings.security {
+        Security::Plaintext => kafka::Security::Plaintext,
+        Security::Ssl => kafka::Security::Ssl,
+        Security::SaslPlaintext => kafka::Security::SaslPlaintext,
+        Security::SaslSsl => kafka::Security::SaslSsl,
+    };
+    let sasl = settings.sasl.as_ref().map(|sasl| {
+        let mechanism = match sasl.mechanism {
             Mechanism::Plain => SaslMechanism::Plain,
             Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
             Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
-        },
-        username: sasl.username.clone(),
-        password: sasl.password.expose().to_owned(),
+        };
+        Sasl::new(mechanism, &sasl.username, sasl.password.expose())
     });
+    let topics = TopicConfig::default()
+        .create(settings.topics.create)
+        .partitions(settings.topics.partitions)
+        .replication(settings.topics.replication);
     let properties = settings.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-    KafkaConfig {
-        brokers: settings.brokers.join(","),
-        security: match settings.security {
-            Security::Plaintext => kafka::Security::Plaintext,
-            Security::Ssl => kafka::Security::Ssl,
-            Security::SaslPlaintext => kafka::Security::SaslPlaintext,
-            Security::SaslSsl => kafka::Security::SaslSsl,
-        },
-        ca_file: settings.ca_file.clone(),
-        certificate_file: settings.certificate_file.clone(),
-        key_file: settings.key_file.clone(),
-        sasl,
-        topics: TopicConfig {
-            create: settings.topics.create,
-            partitions: settings.topics.partitions,
-            replication: settings.topics.replication,
-        },
-        properties: properties.collect(),
-    }
+    let mut kafka = KafkaConfig::new(settings.brokers.join(","))
+        .security(security)
+        .sasl(sasl)
+        .topics(topics)
+        .properties(properties.collect());
+    kafka.ca_file = settings.ca_file.clone();
+    kafka.certificate_file = settings.certificate_file.clone();
+    kafka.key_file = settings.key_file.clone();
+    kafka
 }
 
 /// Where traces are told, if anywhere.
 pub(super) fn traces(config: &Config) -> Option<OtlpConfig> {
     let Traces { endpoint, service, timeout } = config.traces.clone();
-    Some(OtlpConfig { endpoint: endpoint?, service, timeout })
+    Some(OtlpConfig::new(endpoint?).service(service).timeout(timeout))
 }
 
 /// The cluster.
@@ -103,10 +103,7 @@ pub(super) fn elasticsearch(config: &Config) -> ElasticsearchConfig {
         }
         Some(Credentials::ApiKey(key)) => Auth::ApiKey(key.expose().to_owned()),
     };
-    ElasticsearchConfig {
-        urls: settings.urls.clone(),
-        auth,
-        ca_file: settings.ca_file.clone(),
-        request_timeout: settings.request_timeout,
-    }
+    let mut cluster = ElasticsearchConfig::new(&settings.urls).auth(auth).request_timeout(settings.request_timeout);
+    cluster.ca_file = settings.ca_file.clone();
+    cluster
 }

@@ -39,13 +39,11 @@ impl Wire<'_> {
         let settings = &self.config.workspaces;
         let site = self.site()?;
         let sagas = Arc::new(PostgresSagas::new(self.database.clone(), self.sagas_config()));
-        let config = SagaConfig {
-            concurrency: settings.concurrency,
-            step_timeout: settings.step_timeout,
-            attempts: settings.attempts,
-            undo_patience: settings.undo_patience,
-            ..SagaConfig::default()
-        };
+        let config = SagaConfig::default()
+            .concurrency(settings.concurrency)
+            .step_timeout(settings.step_timeout)
+            .attempts(settings.attempts)
+            .undo_patience(settings.undo_patience);
         let definitions = vec![site.creation(), site.deletion()];
         let worker = SagaWorker::new(Arc::<PostgresSagas>::clone(&sagas), definitions, config);
         Ok(WorkspacesOf {
@@ -62,7 +60,7 @@ impl Wire<'_> {
     /// As [`workspaces`](Self::workspaces).
     pub(crate) fn cleanup(&self, suspicious: usize) -> Result<Cleanup, Error> {
         let settings = self.config.workspaces.cleanup;
-        let config = CleanupConfig { interval: settings.interval, grace: settings.grace, suspicious };
+        let config = CleanupConfig::default().interval(settings.interval).grace(settings.grace).suspicious(suspicious);
         Ok(Cleanup::new(self.site()?, config))
     }
 
@@ -77,18 +75,13 @@ impl Wire<'_> {
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         let host = |(name, host): (&String, &WorkspaceHost)| {
-            let tls = host.tls.as_ref().map(|tls| DockerTls {
-                ca_file: tls.ca_file.clone(),
-                certificate_file: tls.certificate_file.clone(),
-                key_file: tls.key_file.clone(),
-            });
-            let config = DockerConfig {
-                host: name.clone(),
-                engine: host.engine.clone(),
-                tls,
-                owner: settings.owner.clone(),
-                timeout: settings.engine_timeout,
-            };
+            let tls = host.tls.as_ref().map(|tls| DockerTls::new(&tls.ca_file, &tls.certificate_file, &tls.key_file));
+            let config = DockerConfig::default()
+                .host(name)
+                .engine(&host.engine)
+                .tls(tls)
+                .owner(&settings.owner)
+                .timeout(settings.engine_timeout);
             Ok(Host {
                 name: name.clone(),
                 containers: Arc::new(DockerContainers::new(&config)?),
@@ -112,12 +105,10 @@ impl Wire<'_> {
 
     fn application_workspaces(&self) -> PostgresWorkspaces {
         let statements = &self.config.workspaces.statements;
-        let statements = WorkspaceStatements {
-            known: statements.known.clone().unwrap_or_default(),
-            create: statements.create.clone(),
-            delete: statements.delete.clone(),
-        };
-        PostgresWorkspaces::new(self.database.clone(), statements)
+        let mut workspaces = WorkspaceStatements::new(statements.known.clone().unwrap_or_default());
+        workspaces.create = statements.create.clone();
+        workspaces.delete = statements.delete.clone();
+        PostgresWorkspaces::new(self.database.clone(), workspaces)
     }
 
     fn sagas_config(&self) -> SagasConfig {
@@ -125,15 +116,13 @@ impl Wire<'_> {
         let statement = |key: &str, sql: &Option<String>| {
             sql.as_ref().map(|sql| EndingStatement::new(format!("workspaces.{key}"), sql))
         };
-        let creation = EndingStatements {
-            done: statement("ready", &statements.ready),
-            compensated: statement("failed", &statements.failed),
-        };
-        let deletion = EndingStatements { done: statement("deleted", &statements.deleted), compensated: None };
-        SagasConfig {
-            holder: self.holder.clone(),
-            lease: self.config.workspaces.lease,
-            endings: [(CREATE.to_owned(), creation), (DELETE.to_owned(), deletion)].into(),
-        }
+        let creation = EndingStatements::default()
+            .done(statement("ready", &statements.ready))
+            .compensated(statement("failed", &statements.failed));
+        let deletion = EndingStatements::default().done(statement("deleted", &statements.deleted));
+        SagasConfig::default()
+            .holder(&self.holder)
+            .lease(self.config.workspaces.lease)
+            .endings([(CREATE.to_owned(), creation), (DELETE.to_owned(), deletion)].into())
     }
 }

@@ -30,7 +30,7 @@ impl Place {
     async fn new() -> Self {
         let server = given("SYNC__POSTGRES__URL");
         let name = format!("embedded_{:016x}", rand::random::<u64>());
-        let connect = |url: String| Postgres::new(&PostgresConfig { url, ..PostgresConfig::default() }).unwrap();
+        let connect = |url: String| Postgres::new(&PostgresConfig::new(url)).unwrap();
         let client = connect(server.clone()).client().await.unwrap();
         client.batch_execute(&format!("create database {name}")).await.unwrap();
         let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);

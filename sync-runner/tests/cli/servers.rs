@@ -27,7 +27,7 @@ impl Stage {
         let server = given("SYNC__POSTGRES__URL");
         let name = format!("cli_{:016x}", rand::random::<u64>());
         let connect = |url: &str| {
-            let config = PostgresConfig { url: url.to_owned(), ..PostgresConfig::default() };
+            let config = PostgresConfig::new(url);
             Postgres::new(&config).unwrap()
         };
         let client = connect(&server).client().await.unwrap();

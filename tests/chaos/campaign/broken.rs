@@ -220,9 +220,9 @@ async fn the_campaign_reports_a_violation_when_a_promotion_begins_no_new_epoch()
 
 /// As the runner would configure it.
 fn kafka(servers: &Servers) -> KafkaConfig {
-    let topics = TopicConfig { partitions: 4, ..TopicConfig::default() };
+    let topics = TopicConfig::default().partitions(4);
     let properties = [("session.timeout.ms".to_owned(), "6000".to_owned())].into();
-    KafkaConfig { brokers: servers.kafka.clone(), topics, properties, ..KafkaConfig::default() }
+    KafkaConfig::new(&servers.kafka).topics(topics).properties(properties)
 }
 
 /// Waits until a message of this key is in the topic of items.

@@ -82,8 +82,8 @@ fn mapping(servers: &Servers) -> String {
 }
 
 fn sink(servers: &Servers, urls: Vec<String>, alias: &str) -> ElasticsearchSink {
-    let cluster = ElasticsearchConfig { urls, ..ElasticsearchConfig::default() };
-    let index = IndexConfig { name: "jobs".to_owned(), alias: alias.to_owned(), mapping: mapping(servers) };
+    let cluster = ElasticsearchConfig::new(urls);
+    let index = IndexConfig::new("jobs", mapping(servers)).alias(alias);
     ElasticsearchSink::new(&cluster, index).unwrap()
 }
 
@@ -97,12 +97,7 @@ impl<'servers> Site<'servers> {
         let scratch = ElasticsearchScratch::at(&servers.nodes()[0]);
         let stream = |table: &'static str| {
             let (topic, alias) = (format!("{name}-{table}"), scratch.name(table));
-            let config = ProjectionConfig {
-                index: table.to_owned(),
-                topic: topic.clone(),
-                sql: projection(table),
-                synced_at: None,
-            };
+            let config = ProjectionConfig::new(table, &topic, projection(table));
             let sink = sink(servers, servers.nodes(), &alias);
             let projection = Arc::new(PostgresProjection::new(database(&url), config));
             Stream { table, topic, alias, projection, sink }

@@ -21,7 +21,7 @@ const BOUND: Duration = Duration::from_secs(60);
 
 fn postgres(url: &str) -> Postgres {
     let connect_timeout = Duration::from_secs(1);
-    Postgres::new(&PostgresConfig { url: url.to_owned(), connect_timeout, ..PostgresConfig::default() }).unwrap()
+    Postgres::new(&PostgresConfig::new(url).connect_timeout(connect_timeout)).unwrap()
 }
 
 /// Takes connections, and never says a word; counts them.

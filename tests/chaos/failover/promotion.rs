@@ -45,8 +45,8 @@ async fn assert_epoch(deployment: &Deployment, delivery: Delivery, epoch: i32) {
 /// The history in which the position in Kafka was published; no relay is at work.
 async fn recorded_in_kafka(deployment: &Deployment) -> History {
     let claim = PostgresSource::new(database(&deployment.domain.url), SourceConfig::default()).claim().await.unwrap();
-    let kafka = KafkaConfig { brokers: crate::support::servers::kafka(), ..KafkaConfig::default() };
-    let names = TransactorConfig { positions: positions(deployment), ..TransactorConfig::default() };
+    let kafka = KafkaConfig::new(crate::support::servers::kafka());
+    let names = TransactorConfig::default().positions(positions(deployment));
     let mut transactions = KafkaTransactor::new(&kafka, names).unwrap().begin(&claim.name).await.unwrap();
     let mark = transactions.mark().await.unwrap().expect("a relay has published");
     claim.cursor.release().await.unwrap();

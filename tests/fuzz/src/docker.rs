@@ -64,11 +64,9 @@ fn run(bytes: &[u8]) -> bool {
         if let Ok(mut answer) = engine.answer.lock() {
             *answer = bytes.to_vec();
         }
-        let config = DockerConfig {
-            engine: engine.server.url().replace("http://", "tcp://"),
-            timeout: Duration::from_millis(300),
-            ..DockerConfig::default()
-        };
+        let config = DockerConfig::default()
+            .engine(engine.server.url().replace("http://", "tcp://"))
+            .timeout(Duration::from_millis(300));
         engine.runtime.block_on(async {
             match DockerContainers::new(&config) {
                 Ok(containers) => asked(&containers).await,

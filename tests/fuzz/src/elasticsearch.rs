@@ -149,11 +149,9 @@ impl Cluster {
             Err(_) => HttpReply::Reset,
         }));
         let (limit, budget) = (Duration::from_millis(300), Duration::from_millis(300));
-        let cluster =
-            ElasticsearchConfig { urls: vec![server.url()], request_timeout: limit, ..ElasticsearchConfig::default() };
-        let index =
-            IndexConfig { name: "jobs".to_owned(), alias: "x".to_owned(), mapping: SEARCHED_MAPPING.to_owned() };
-        let config = ElasticsearchSearcherConfig { alias: "x".to_owned(), budget, attempt: budget };
+        let cluster = ElasticsearchConfig::new([server.url()]).request_timeout(limit);
+        let index = IndexConfig::new("jobs", SEARCHED_MAPPING).alias("x");
+        let config = ElasticsearchSearcherConfig::new("x").budget(budget).attempt(budget);
         let made = ElasticsearchSink::new(&cluster, index)
             .and_then(|sink| Ok((sink, ElasticsearchSearcher::new(&cluster, config, searched_fields())?)));
         match made {

@@ -64,13 +64,10 @@ pub(super) const MAPPING: FuzzTarget = FuzzTarget {
     refused: &["[]", "{"],
     run: |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
-        let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        let names = FieldNames {
-            key: "id".to_owned(),
-            text: all(&["title^3", "description"]),
-            fields: all(&["status", "tags[]", "priority", "workspace.name"]),
-            order: Some("-priority".to_owned()),
-        };
+        let names = FieldNames::new("id")
+            .text(["title^3", "description"])
+            .fields(["status", "tags[]", "priority", "workspace.name"])
+            .order("-priority");
         match Fields::of_mapping(text, &names) {
             Ok(fields) => {
                 assert_eq!(fields.text().len(), 2);

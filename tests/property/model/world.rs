@@ -32,9 +32,9 @@ const PARTITIONS: i32 = 2;
 const SUBSCRIPTION: &str = "search";
 
 /// One tick of the clock of a paused runtime, whatever jitter makes of it: histories then differ only by their seed.
-const TICK: Backoff = Backoff { first: Duration::from_millis(1), ceiling: Duration::from_millis(1) };
+const TICK: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
 
-const RETRIES: RetryPolicy = RetryPolicy { attempts: 3, first: Duration::from_millis(2), multiplier: 2 };
+const RETRIES: RetryPolicy = RetryPolicy::new(3, Duration::from_millis(2), 2);
 
 /// A topic, and those in which what failed waits.
 fn with_retries(topic: &str) -> impl Iterator<Item = String> {
@@ -157,13 +157,11 @@ impl World {
             broken: self.broken,
             ids: Arc::clone(&self.ids),
         };
-        let config = RelayConfig {
-            in_flight: self.sizes.in_flight,
-            backoff: TICK,
-            standby: Duration::from_millis(50),
-            drain: Duration::from_millis(30),
-            ..RelayConfig::default()
-        };
+        let config = RelayConfig::default()
+            .in_flight(self.sizes.in_flight)
+            .backoff(TICK)
+            .standby(Duration::from_millis(50))
+            .drain(Duration::from_millis(30));
         match (&self.bus, &self.transactor) {
             (Bus::Stored(bus), Some(transactor)) => {
                 let transactor = StormyTransactor {
@@ -209,18 +207,16 @@ impl World {
             oracle: Arc::clone(&self.oracle),
             late: self.late.clone(),
         };
-        let config = IndexerConfig {
-            batch_messages: self.sizes.batch_messages,
+        let config = IndexerConfig::default()
+            .batch_messages(self.sizes.batch_messages)
             // About three documents, so that requests are split.
-            batch_bytes: 40,
-            in_flight: self.sizes.in_flight,
-            breaker: BreakerConfig { open_for: Duration::from_millis(5), ..BreakerConfig::default() },
-            backoff: TICK,
-            stopped: TICK,
-            retries: RETRIES,
-            drain: Duration::from_millis(30),
-            ..IndexerConfig::default()
-        };
+            .batch_bytes(40)
+            .in_flight(self.sizes.in_flight)
+            .breaker(BreakerConfig::default().open_for(Duration::from_millis(5)))
+            .backoff(TICK)
+            .stopped(TICK)
+            .retries(RETRIES)
+            .drain(Duration::from_millis(30));
         let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
         let parking = Parking::new(topic, topic, Arc::new(self.letters.clone()), clock);
         let parking = parking.with_bus(self.publisher(), false);
@@ -242,13 +238,11 @@ impl World {
     }
 
     fn source(&self, holder: &str) -> MemorySource {
-        MemorySource {
-            database: self.database.clone(),
-            subscription: SUBSCRIPTION.to_owned(),
-            holder: holder.to_owned(),
-            lease: Duration::from_millis(300),
-            batch_events: self.sizes.batch_events,
-        }
+        MemorySource::new(self.database.clone())
+            .subscription(SUBSCRIPTION)
+            .holder(holder)
+            .lease(Duration::from_millis(300))
+            .batch_events(self.sizes.batch_events)
     }
 
     fn subscriber(&self, topic: &str) -> Arc<dyn Subscriber> {

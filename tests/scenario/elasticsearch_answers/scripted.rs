@@ -39,8 +39,7 @@ async fn cluster(reply: impl Fn(usize) -> HttpReply + Send + Sync + 'static) -> 
 }
 
 fn sink(config: &ElasticsearchConfig) -> ElasticsearchSink {
-    ElasticsearchSink::new(config, IndexConfig { name: "jobs".to_owned(), alias: "jobs".into(), mapping: "{}".into() })
-        .unwrap()
+    ElasticsearchSink::new(config, IndexConfig::new("jobs", "{}")).unwrap()
 }
 
 const DONE: &str = r#"{"items":[{"index":{"status":201}},{"delete":{"status":200}}]}"#;
@@ -165,12 +164,12 @@ async fn a_server_that_does_not_answer_in_time_is_unavailable_and_the_other_is_a
     let silent = cluster(|_| HttpReply::Silence).await;
     let well = cluster(|_| answer(200, DONE)).await;
     let request_timeout = Duration::from_millis(300);
-    let alone = ElasticsearchConfig { request_timeout, ..config(&[silent.url()]) };
+    let alone = config(&[silent.url()]).request_timeout(request_timeout);
     let failed = bulk(&alone).await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unavailable);
     assert!(failed.to_string().contains("elasticsearch.request_timeout"), "{failed}");
 
-    let sink = sink(&ElasticsearchConfig { request_timeout, ..config(&[silent.url(), well.url()]) });
+    let sink = sink(&config(&[silent.url(), well.url()]).request_timeout(request_timeout));
     sink.prepare().await.unwrap();
     let mut failures = 0;
     for _ in 0..6 {
@@ -255,7 +254,7 @@ async fn a_check_tells_strangers_and_closed_doors_apart() {
     ] {
         let server = HttpResponder::start(move |_| reply.clone()).await;
         let auth = Auth::Basic { username: "sync".into(), password: "hunter2".into() };
-        let failed = check(&ElasticsearchConfig { auth, ..config(&[server.url()]) }).await.unwrap_err();
+        let failed = check(&config(&[server.url()]).auth(auth)).await.unwrap_err();
         assert_eq!(failed.kind(), kind, "{failed}");
         assert!(!failed.to_string().contains("hunter2"), "{failed}");
     }

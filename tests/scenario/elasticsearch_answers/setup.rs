@@ -165,7 +165,7 @@ async fn names_that_mean_something_else_are_a_configuration_error() {
 async fn a_second_node_takes_over_for_one_that_is_dead() {
     let scratch = ElasticsearchScratch::new();
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let index = |name: &str| IndexConfig { name: "jobs".to_owned(), alias: scratch.name(name), mapping: STRICT.into() };
+    let index = |name: &str| IndexConfig::new("jobs", STRICT).alias(scratch.name(name));
     let sink = ElasticsearchSink::new(&config(&[format!("http://{dead}"), scratch.url()]), index("jobs")).unwrap();
     sink.prepare().await.unwrap();
     for version in 1..=5 {
@@ -192,6 +192,6 @@ async fn a_check_says_how_the_cluster_is() {
     let is_opensearch = scratch.request("GET", "/", "").1["version"]["distribution"] == "opensearch";
     assert_eq!(report.product, if is_opensearch { Product::OpenSearch } else { Product::Elasticsearch });
 
-    let nowhere = ElasticsearchConfig { urls: vec!["http://127.0.0.1:1".into()], ..ElasticsearchConfig::default() };
+    let nowhere = ElasticsearchConfig::new(["http://127.0.0.1:1"]);
     assert_eq!(check(&nowhere).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -116,7 +116,7 @@ async fn messages_stay_complete_and_in_order_when_the_first_request_of_a_new_pro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_complete_when_the_first_request_of_a_new_producer_fails() {
     let site = Site::start().await;
-    let names = TransactorConfig { positions: format!("{TOPIC}-positions"), ..TransactorConfig::default() };
+    let names = TransactorConfig::default().positions(format!("{TOPIC}-positions"));
     let transactor = KafkaTransactor::new(&site.config, names).unwrap();
     let batch = || (0..MESSAGES).map(|value| message(TOPIC, "job", value)).collect();
     let mark = Mark { window: 1, token: "t".to_owned(), last: None, term: 1, epoch: 0, history: "h".to_owned() };

@@ -192,7 +192,7 @@ async fn raise_limit(topic: &str) {
 async fn a_limit_that_was_raised_counts_at_once() {
     let topic = topic_with_limit(LIMIT).await;
     let publisher = KafkaPublisher::new(&config()).unwrap();
-    let names = TransactorConfig { positions: format!("{topic}-positions"), ..TransactorConfig::default() };
+    let names = TransactorConfig::default().positions(format!("{topic}-positions"));
     let transactor = KafkaTransactor::new(&config(), names).unwrap();
     let large = || vec![padded(&topic, 1, 2 * LIMIT)];
     let refusals = async || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig, TopicState, check};
+use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicState, check};
 use sync_core::port::{Acknowledgement, Polled, Publisher, Subscriber};
 use sync_core::{ErrorKind, Remedy};
 
@@ -90,8 +90,8 @@ async fn a_broker_that_freezes_and_dies_costs_delay_and_neither_a_message_nor_th
 /// A broker left to itself would create what is asked for, with settings of its own.
 async fn a_topic_that_is_gone_fails_what_is_outstanding_and_is_not_made_again_by_the_broker(config: &KafkaConfig) {
     publish(&KafkaPublisher::new(config).unwrap(), vec![message("gone", "job", 1)]).await;
-    let topics = TopicConfig { create: false, ..config.topics };
-    let publisher = KafkaPublisher::new(&KafkaConfig { topics, ..config.clone() }).unwrap();
+    let topics = config.topics.create(false);
+    let publisher = KafkaPublisher::new(&config.clone().topics(topics)).unwrap();
     publish(&publisher, vec![message("gone", "job", 2)]).await;
     let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
     for deleted in soon(admin.delete_topics(&["gone"], &AdminOptions::new())).await.unwrap() {
@@ -112,7 +112,7 @@ async fn a_topic_that_is_gone_fails_what_is_outstanding_and_is_not_made_again_by
     let error = soon(publisher.publish(vec![message("gone", "job", 3)])).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     for topic in ["gone", "never-there"] {
-        let found = check(&KafkaConfig { topics, ..config.clone() }, &[topic.to_owned()]).await.unwrap();
+        let found = check(&config.clone().topics(topics), &[topic.to_owned()]).await.unwrap();
         assert_eq!(found[0].state, TopicState::Missing, "{topic}");
     }
 }

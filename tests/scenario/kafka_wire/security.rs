@@ -79,12 +79,12 @@ fn make_certificate(directory: &Path) {
 }
 
 fn with_password(broker: &Broker, mechanism: SaslMechanism, username: &str, password: &str) -> KafkaConfig {
-    let sasl = Sasl { mechanism, username: username.to_owned(), password: password.to_owned() };
-    KafkaConfig { security: Security::SaslPlaintext, sasl: Some(sasl), ..at(&broker.address(1)) }
+    let sasl = Sasl::new(mechanism, username, password);
+    at(&broker.address(1)).security(Security::SaslPlaintext).sasl(sasl)
 }
 
 fn with_tls(broker: &Broker, ca_file: PathBuf) -> KafkaConfig {
-    KafkaConfig { security: Security::Ssl, ca_file: Some(ca_file), ..at(&broker.address(2)) }
+    at(&broker.address(2)).security(Security::Ssl).ca_file(ca_file)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +199,7 @@ async fn first_error(consumer: &mut dyn Consumer) -> sync_core::Error {
 /// The reader may do everything with the topic by now.
 async fn permissions_of_transactions_are_checked(broker: &Broker, topic: &str) {
     let config = with_password(broker, SaslMechanism::ScramSha512, "reader", "secret");
-    let names = TransactorConfig { namespace: "team".to_owned(), positions: "team-positions".to_owned() };
+    let names = TransactorConfig::default().namespace("team").positions("team-positions");
     let transactor = KafkaTransactor::new(&config, names.clone()).unwrap();
     let refused = async |what: &str| {
         for error in [

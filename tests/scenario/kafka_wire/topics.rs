@@ -20,7 +20,7 @@ use crate::support::servers;
 async fn a_missing_topic_is_created_as_configured() {
     let topic = servers::unique("created");
     let mut config = config();
-    config.topics = TopicConfig { create: true, partitions: 5, replication: 1 };
+    config.topics = TopicConfig::default().create(true).partitions(5).replication(1);
     let before = check(&config, std::slice::from_ref(&topic)).await.unwrap();
     assert_eq!((before[0].topic.as_str(), before[0].state), (topic.as_str(), TopicState::Creatable));
     publish(&KafkaPublisher::new(&config).unwrap(), vec![message(&topic, "job", 1)]).await;
@@ -110,7 +110,7 @@ async fn a_broker_that_cannot_be_reached_is_an_error_in_time_that_names_the_sett
 async fn a_topic_that_one_of_several_brokers_has_not_heard_of_yet_is_waited_for() {
     let brokers = spawn_blocking(|| Broker::cluster(&[[], [], []], &[])).await.unwrap();
     let mut config = at(&brokers.iter().map(|broker| broker.address(0)).collect::<Vec<_>>().join(","));
-    config.topics = TopicConfig { create: true, partitions: 3, replication: 3 };
+    config.topics = TopicConfig::default().create(true).partitions(3).replication(3);
     // The clients of one topic ask different brokers while it is being made.
     let numbers = (0..6).flat_map(|number| [number; 2]);
     let joining = numbers.map(|number| {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sync_core::adapter::SystemClock;
-use sync_core::adapter::kafka::{KafkaConfig, KafkaTransactor, TopicConfig, TransactorConfig, check_transactions};
+use sync_core::adapter::kafka::{KafkaTransactor, TransactorConfig, check_transactions};
 use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresSource, SourceConfig};
 use sync_core::port::{DeadLetters, Mark, Selection, Source, Transactions, Transactor};
 use sync_core::relay::Relay;
@@ -30,7 +30,7 @@ const SETTINGS: &[&str] = &["transaction.state.log.replication.factor=1", "trans
 const TRANSACTION: Duration = Duration::from_millis(2_500);
 
 fn names(topic: &str) -> TransactorConfig {
-    TransactorConfig { positions: format!("{topic}-positions"), ..TransactorConfig::default() }
+    TransactorConfig::default().positions(format!("{topic}-positions"))
 }
 
 fn mark(window: i64) -> Mark {
@@ -53,8 +53,7 @@ async fn a_broker_that_freezes_and_dies_aborts_transactions_and_every_event_stil
         config.properties.insert(name.to_owned(), value.to_owned());
     }
     let (client, url) = fresh_outbox().await;
-    let source =
-        Arc::new(PostgresSource::new(database(&url), SourceConfig { batch_events: 20, ..SourceConfig::default() }));
+    let source = Arc::new(PostgresSource::new(database(&url), SourceConfig::default().batch_events(20)));
     let transactor = Arc::new(KafkaTransactor::new(&config, names("outage")).unwrap());
     let relay = Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor).build();
     let shutdown = CancellationToken::new();
@@ -119,7 +118,7 @@ async fn what_cannot_be_stored_is_refused_by_name_and_nothing_beside_it_is_store
     let mut transactions = soon(transactor.begin(&name)).await.unwrap();
     assert_eq!(transactions.mark().await.unwrap(), Some(mark(1)));
 
-    let fixed = KafkaConfig { topics: TopicConfig { create: false, ..config().topics }, ..config() };
+    let fixed = config().topics(config().topics.create(false));
     let careful = KafkaTransactor::new(&fixed, names(&topic)).unwrap();
     let mut transactions = soon(careful.begin(&name)).await.unwrap();
     let absent = vec![message(&topic, "job", 2), message(&servers::unique("absent"), "job", 2)];
@@ -156,7 +155,7 @@ async fn a_backlog_with_events_too_large_for_their_topic_is_published_in_one_ses
                     to_jsonb(n || case when n % 20 = 7 then repeat('x', 1200000) else '' end)) \
                  from generate_series(1, 400) n";
     client.execute(sql, &[&topic]).await.unwrap();
-    let config_of_source = SourceConfig { batch_events: 50, ..SourceConfig::default() };
+    let config_of_source = SourceConfig::default().batch_events(50);
     let source = Arc::new(PostgresSource::new(database(&url), config_of_source));
     let inner = KafkaTransactor::new(&config(), names(&topic)).unwrap();
     let transactor = Arc::new(Counting { inner, begun: AtomicUsize::new(0) });
@@ -195,7 +194,7 @@ async fn a_backlog_with_events_too_large_for_their_topic_is_published_in_one_ses
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_would_forget_positions_and_a_record_that_is_none_are_refused_with_the_mend() {
     let topic = servers::unique("positions");
-    let names = TransactorConfig { positions: topic.clone(), ..TransactorConfig::default() };
+    let names = TransactorConfig::default().positions(&topic);
     let report = soon(check_transactions(&config(), &names)).await.unwrap();
     assert_eq!((report.has_positions, report.id.as_str()), (false, "sync/check"));
     let transactor = KafkaTransactor::new(&config(), names.clone()).unwrap();
@@ -219,7 +218,7 @@ async fn a_topic_that_would_forget_positions_and_a_record_that_is_none_are_refus
         vec![message(&forgetful, "a", 1)],
     )
     .await;
-    let names = TransactorConfig { positions: forgetful, ..TransactorConfig::default() };
+    let names = TransactorConfig::default().positions(forgetful);
     let error = soon(check_transactions(&config(), &names)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("compact"), "{error}");
@@ -230,7 +229,7 @@ async fn a_topic_that_would_forget_positions_and_a_record_that_is_none_are_refus
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_position_is_found_behind_thousands_of_others_and_behind_an_open_transaction() {
     let topic = servers::unique("many");
-    let names = TransactorConfig { positions: topic.clone(), ..TransactorConfig::default() };
+    let names = TransactorConfig::default().positions(&topic);
     let transactor = KafkaTransactor::new(&config(), names).unwrap();
     let mut ours = soon(transactor.begin("ours")).await.unwrap();
     soon(ours.publish(Vec::new(), &mark(7))).await.unwrap();

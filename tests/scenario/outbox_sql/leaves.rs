@@ -268,12 +268,11 @@ async fn versions_go_of_keys_whose_deletion_is_old_and_published_and_the_last_th
     assert_eq!(word(&client, keys).await, "jobs back,jobs here,jobs late,people gone");
     assert_eq!(word(&client, "select string_agg(topic || ' ' || version, ',') from outbox.purged").await, "jobs 50");
     // Whatever an index holds of it, the deletion is newer: a message about it may come after its version has gone.
-    let config = ProjectionConfig {
-        index: "jobs".to_owned(),
-        topic: "jobs".to_owned(),
-        sql: "select key, '{}'::jsonb as document from (values ('here'), ('unheard of')) as rows (key)".to_owned(),
-        synced_at: None,
-    };
+    let config = ProjectionConfig::new(
+        "jobs",
+        "jobs",
+        "select key, '{}'::jsonb as document from (values ('here'), ('unheard of')) as rows (key)",
+    );
     let projection = PostgresProjection::new(database(&url), config);
     projection.agree(None).await.unwrap();
     let keys = ["gone", "late", "here", "unheard of"].map(str::to_owned);

@@ -88,8 +88,7 @@ async fn what_is_no_jsonb_is_kept_and_read_byte_for_byte() {
         )
         .await
         .unwrap();
-    let source =
-        PostgresSource::new(database(&url), SourceConfig { holder: "me".to_owned(), ..SourceConfig::default() });
+    let source = PostgresSource::new(database(&url), SourceConfig::default().holder("me"));
     let mut feed = source.open().await.unwrap();
     let batch = feed.reader.next().await.unwrap().unwrap();
     let read: Vec<_> = batch.events.iter().map(|event| event.payload.as_deref().unwrap()).collect();

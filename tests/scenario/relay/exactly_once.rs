@@ -103,7 +103,7 @@ async fn a_transaction_whose_answer_is_lost_or_that_is_refused_is_neither_repeat
     exact.bench.script.then(faults);
     // One batch a transaction, so that there are transactions for all faults.
     let transactor = Arc::new(Faulty::new(exact.transactor.clone(), exact.bench.script.clone()));
-    let config = RelayConfig { in_flight: 1, ..RelayConfig::default() };
+    let config = RelayConfig::default().in_flight(1);
     let relay = Relay::exactly_once(Arc::new(exact.bench.source("one")), transactor).config(config).build();
     exact.run_to_the_end(&relay).await;
     let rounds: Vec<_> = (0..10).map(|round| format!("c{round}")).collect();

@@ -166,7 +166,8 @@ async fn an_id_given_out_again_in_a_later_epoch_is_not_taken_for_the_event_that_
     let bench = Bench::new();
     bench.database.begin_history();
     bench.commit(&["c", "d"]);
-    let before = MemorySource { database: lost, ..bench.source("one") };
+    let mut before = bench.source("one");
+    before.database = lost;
     let source = Promoted { before, after: bench.source("one"), claims: AtomicUsize::new(0) };
     // What was parked is known when the transaction fails, and the database is another one then.
     bench.script.then([Fault::Refuse(ErrorKind::Unavailable)]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// A Docker engine, and the containers of one owner on it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DockerConfig {
     /// What the host is called, in errors.
     pub host: String,
@@ -23,6 +24,7 @@ pub struct DockerConfig {
 
 /// Engine and client prove to each other who they are, as with `dockerd --tlsverify`. Files in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DockerTls {
     /// The certificates of the authority that signed the engine's; those of the system are believed, too.
     pub ca_file: PathBuf,
@@ -60,7 +62,7 @@ setters! {
     DockerConfig {
         host: into String,
         engine: into String,
-        tls: some DockerTls,
+        tls: maybe DockerTls,
         owner: into String,
         timeout: Duration,
     }

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 
 /// A cluster that answers and knows us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ClusterReport {
     /// Its name.
     pub name: String,
@@ -31,6 +32,7 @@ pub struct ClusterReport {
 /// How whole a cluster is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum ClusterStatus {
     /// All is there.
     Green,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// Who we are to Elasticsearch.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum Auth {
     /// Nobody: security is switched off, or a proxy takes care of it.
     #[default]
@@ -35,6 +36,7 @@ impl fmt::Debug for Auth {
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ElasticsearchConfig {
     /// Addresses of its nodes, `http://` or `https://`, without user name and password. They are used in turn; one that
     /// cannot be reached is left alone for half a minute. Proxies named in the environment are not used.
@@ -77,6 +79,7 @@ setters! {
 
 /// One index as it is to be.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct IndexConfig {
     /// What errors call it: `indexes.NAME`.
     pub name: String,

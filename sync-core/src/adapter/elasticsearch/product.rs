@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 /// A server that speaks Elasticsearch's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Product {
     /// Elasticsearch itself, and whoever does not say what it is.
     Elasticsearch,

@@ -26,6 +26,7 @@ const NAME: &str = "elasticsearch";
 
 /// How an index is searched.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ElasticsearchSearcherConfig {
     /// What is searched: the alias of an index.
     pub alias: String,

@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicReport {
     /// Its name.
     pub topic: String,
@@ -25,6 +26,7 @@ pub struct TopicReport {
 
 /// Whether a topic is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TopicState {
     /// It is.
     Present(Topic),
@@ -67,6 +69,7 @@ pub async fn retry_topics(config: &KafkaConfig, topic: &str) -> Result<Vec<Strin
 
 /// What is known of transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TransactionReport {
     /// The transactional id that was tried.
     pub id: String,

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 
 /// How to reach a Kafka cluster. Plain data; the names in error messages are those of the runner's configuration.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct KafkaConfig {
     /// `host:port`, several separated by commas; one that answers is enough to find the others.
     pub brokers: String,
@@ -34,6 +35,7 @@ pub struct KafkaConfig {
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Security {
     /// Neither encrypted nor authenticated.
     #[default]
@@ -73,6 +75,7 @@ impl Security {
 
 /// A user name and a password.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Sasl {
     /// How they are shown to the broker.
     pub mechanism: SaslMechanism,
@@ -101,6 +104,7 @@ impl fmt::Debug for Sasl {
 
 /// How a password is shown to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SaslMechanism {
     /// As it is; only over TLS.
     Plain,
@@ -122,6 +126,7 @@ impl SaslMechanism {
 
 /// What becomes of topics that do not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicConfig {
     /// Whether to create them.
     pub create: bool,
@@ -175,7 +180,7 @@ setters! {
         ca_file: some PathBuf,
         certificate_file: some PathBuf,
         key_file: some PathBuf,
-        sasl: some Sasl,
+        sasl: maybe Sasl,
         topics: TopicConfig,
         properties: BTreeMap<String, String>,
     }

@@ -21,6 +21,7 @@ use crate::port::{Mark, Transactions, Transactor};
 
 /// Under what names a [`KafkaTransactor`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TransactorConfig {
     /// The beginning of every transactional id and of every position's key. Two deployments whose databases are copies
     /// of each other need two of them, or one would shut out the other.

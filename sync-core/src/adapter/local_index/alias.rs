@@ -13,6 +13,7 @@ use crate::port::History;
 
 /// Which index, and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LocalIndexConfig {
     /// The name of the index in the configuration, for errors to name.
     pub name: String,

@@ -17,6 +17,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads the outbox of a [`MemoryDatabase`] for one subscription.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MemorySource {
     /// The database.
     pub database: MemoryDatabase,
@@ -28,6 +29,15 @@ pub struct MemorySource {
     pub lease: Duration,
     /// Events in one batch, at most.
     pub batch_events: usize,
+}
+
+setters! {
+    MemorySource {
+        subscription: into String,
+        holder: into String,
+        lease: Duration,
+        batch_events: usize,
+    }
 }
 
 fn snapshot(text: &str) -> usize {
@@ -43,6 +53,19 @@ fn window(commits: &[Vec<Event>], lo: &str, hi: usize, last: i64) -> Vec<Event> 
 }
 
 impl MemorySource {
+    /// Of this database, for the subscription `search`. The lease is taken for 10 seconds in the name of `this process`: give each of
+    /// several sources another [`holder`](Self::holder).
+    #[must_use]
+    pub fn new(database: MemoryDatabase) -> Self {
+        Self {
+            database,
+            subscription: "search".to_owned(),
+            holder: "this process".to_owned(),
+            lease: Duration::from_secs(10),
+            batch_events: 1_000,
+        }
+    }
+
     /// Takes the lease; says its term and the position.
     fn take(&self, keeps_ledger: bool) -> Result<(i64, Position), Error> {
         let mut state = self.database.lock();

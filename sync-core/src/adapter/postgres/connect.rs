@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 
 /// Where the database is.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PostgresConfig {
     /// A libpq URL or `key=value` string. `sslmode` is `disable`, `prefer` (the default) or `require`; whenever TLS is
     /// used the server's certificate and name are verified. Of several hosts the first that answers is used; with
@@ -98,6 +99,7 @@ pub struct Postgres {
 
 /// How a pool is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolUsage {
     /// Connections there are.
     pub connections: usize,

@@ -23,6 +23,7 @@ use crate::version::Version;
 
 /// What one index is made of.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ProjectionConfig {
     /// The index's name in the configuration, for error messages.
     pub index: String,
@@ -46,7 +47,7 @@ impl ProjectionConfig {
 
 setters! {
     ProjectionConfig {
-        synced_at: some SyncedAt,
+        synced_at: maybe SyncedAt,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::port::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
 
 /// Who works on re-indexes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ReindexesConfig {
     /// Who this process is, for others to read.
     pub holder: String,

@@ -15,6 +15,7 @@ use crate::port::{PastRun, Run, RunKind, RunState, Runs};
 
 /// Who works on runs.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RunsConfig {
     /// Who this process is, for others to read.
     pub holder: String,

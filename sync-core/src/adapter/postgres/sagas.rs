@@ -17,6 +17,7 @@ use crate::port::{HeldSaga, PastSaga, Saga, SagaClaim, SagaEnding, SagaEvent, Sa
 
 /// Who works on sagas, and what their ends mean to the application.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SagasConfig {
     /// Who this process is, for others to read.
     pub holder: String,
@@ -43,6 +44,7 @@ setters! {
 /// One statement for each way to end. Its one parameter is a `jsonb` object: `saga`, `kind`, `subject`, `params`, `outputs`
 /// (by step), `error` (null when all is done) and `left` (why steps could not be undone, by step).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EndingStatements {
     /// When all of it is done. Where it is refused, the saga is taken back.
     pub done: Option<EndingStatement>,
@@ -52,13 +54,14 @@ pub struct EndingStatements {
 
 setters! {
     EndingStatements {
-        done: some EndingStatement,
-        compensated: some EndingStatement,
+        done: maybe EndingStatement,
+        compensated: maybe EndingStatement,
     }
 }
 
 /// SQL of the application's, and what whoever wrote it calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EndingStatement {
     /// Where it is found, a setting say; errors name it.
     pub name: String,

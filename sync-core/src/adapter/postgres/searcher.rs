@@ -31,6 +31,7 @@ const NAME: &str = "postgres";
 
 /// What is searched.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PostgresSearcherConfig {
     /// The index's name in the configuration, for error messages.
     pub index: String,

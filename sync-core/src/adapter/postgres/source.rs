@@ -28,6 +28,7 @@ use crate::port::{Feed, History, Position, Source, SourceLag};
 
 /// How one subscription reads the outbox.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SourceConfig {
     /// The subscription's name; it has one position and one lease.
     pub subscription: String,
@@ -75,7 +76,7 @@ impl Default for SourceConfig {
 setters! {
     SourceConfig {
         subscription: into String,
-        topics: some Vec<String>,
+        topics: maybe Vec<String>,
         holder: into String,
         lease: Duration,
         batch_events: usize,

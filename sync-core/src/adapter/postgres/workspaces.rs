@@ -14,6 +14,7 @@ use crate::port::{Sighting, WorkspaceState, Workspaces};
 
 /// The application's statements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WorkspaceStatements {
     /// Gives all workspaces there are: `id`, and `is_gone`, which says that one has failed or was deleted.
     pub known: String,

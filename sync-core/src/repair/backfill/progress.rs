@@ -24,6 +24,7 @@ struct State {
 
 /// What was done so far, all of a run that was resumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BackfillCounts {
     /// Rows passed.
     pub rows: u64,

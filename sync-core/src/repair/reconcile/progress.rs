@@ -36,6 +36,7 @@ struct State {
 
 /// What was compared, found and done. A key is counted as one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReconcileCounts {
     /// Only keys that changed since then were compared; `None`: all.
     pub since: Option<Timestamp>,
@@ -87,6 +88,7 @@ impl ReconcileCounts {
 
 /// A key that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Found {
     /// The key.
     pub key: String,

@@ -30,6 +30,7 @@ impl Kind {
 
 /// Something that nobody owns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
 pub struct Orphan {
     /// What it is.
     pub kind: Kind,
@@ -51,6 +52,7 @@ impl fmt::Display for Orphan {
 
 /// What a round found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// What nobody owns, and was removed; or would have been.
     pub removed: Vec<Orphan>,

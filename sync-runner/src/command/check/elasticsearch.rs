@@ -31,5 +31,7 @@ async fn found(wire: &Wire<'_>) -> Result<Finding, Error> {
         ClusterStatus::Red => {
             Finding::warning("elasticsearch", "cluster", format!("{found}; some index is not complete"))
         }
+        // Whatever else it says of itself, it does not say that it is well.
+        _ => Finding::warning("elasticsearch", "cluster", found),
     })
 }

@@ -51,6 +51,9 @@ fn judge(report: &TopicReport, config: &Config) -> Finding {
             let what = format!("kafka.topics.create: topic {topic} does not exist; create it, or set this to true");
             Finding::failed("kafka", "topic", &Error::new(ErrorKind::Configuration, what))
         }
+        _ => {
+            Finding::warning("kafka", "topic", format!("{topic}: this program does not know what to make of its state"))
+        }
     }
 }
 

@@ -108,7 +108,7 @@ impl PrivatePostgres {
 
     async fn answers(&self) -> Result<(), Error> {
         let url = self.url()?.expose().to_owned();
-        let database = Postgres::new(&PostgresConfig { url, pool_size: 1, ..PostgresConfig::default() })?;
+        let database = Postgres::new(&PostgresConfig::new(url).pool_size(1))?;
         let until = Instant::now() + PATIENCE;
         loop {
             match database.client().await {

@@ -41,13 +41,10 @@ pub(super) struct Scene {
 
 /// What of a job can be searched.
 fn searchable() -> Result<Searchable, Error> {
-    let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    let names = FieldNames {
-        key: "id".to_owned(),
-        text: all(&["title^3", "description"]),
-        fields: all(&["status", "priority", "tags[]", "created_at", "workspace.status", "workspace.host"]),
-        order: Some("-created_at".to_owned()),
-    };
+    let names = FieldNames::new("id")
+        .text(["title^3", "description"])
+        .fields(["status", "priority", "tags[]", "created_at", "workspace.status", "workspace.host"])
+        .order("-created_at");
     Searchable::new(MAPPING, &names, "simple".to_owned())
 }
 
@@ -99,14 +96,13 @@ impl Scene {
         config.kafka.group.clone_from(&name);
         config.indexes = BTreeMap::from([(INDEX.to_owned(), index.clone())]);
 
-        let database = Postgres::new(&PostgresConfig {
-            url: config.postgres.url.expose().to_owned(),
-            password: config.postgres.password.as_ref().map(|password| password.expose().to_owned()),
-            ca_file: config.postgres.ca_file.clone(),
-            pool_size: CONNECTIONS,
-            connect_timeout: config.postgres.connect_timeout,
-            statement_timeout: config.postgres.statement_timeout,
-        })?;
+        let mut settings = PostgresConfig::new(config.postgres.url.expose())
+            .pool_size(CONNECTIONS)
+            .connect_timeout(config.postgres.connect_timeout)
+            .statement_timeout(config.postgres.statement_timeout);
+        settings.password = config.postgres.password.as_ref().map(|password| password.expose().to_owned());
+        settings.ca_file.clone_from(&config.postgres.ca_file);
+        let database = Postgres::new(&settings)?;
         let mut client = database.client().await?;
         migrate(&mut client).await?;
         client

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::wire::{IndexerOf, IndexersOf};
 
 /// Between looks while the brokers cannot be reached.
-const BETWEEN: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(30) };
+const BETWEEN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// Works them off until `shutdown`; looks once which topics there are.
 pub(super) async fn run(indexers: IndexersOf, shutdown: CancellationToken) -> Result<(), Error> {

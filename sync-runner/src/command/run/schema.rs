@@ -13,7 +13,7 @@ use crate::tasks::Role;
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// Between looks while the database cannot be reached.
-const BETWEEN: Backoff = Backoff { first: Duration::from_millis(500), ceiling: Duration::from_secs(1) };
+const BETWEEN: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1));
 
 /// Refuses an outbox that is older. Where PostgreSQL does not say at once, something to run beside the roles that does so as
 /// soon as it does.

@@ -75,7 +75,8 @@ fn failed(error: &Error) -> Response {
         | ErrorKind::Configuration
         | ErrorKind::Contract
         | ErrorKind::History
-        | ErrorKind::Internal => {
+        | ErrorKind::Internal
+        | _ => {
             // Its words may name servers, which are nobody's business.
             tracing::error!(kind = error.kind().name(), %error, "a search was not answered");
             refuse(error, "the search cannot be answered now; the reason is in the log")
@@ -94,7 +95,8 @@ fn refuse(error: &Error, message: &str) -> Response {
         | ErrorKind::Configuration
         | ErrorKind::Contract
         | ErrorKind::History
-        | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        | ErrorKind::Internal
+        | _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let mut refusal = answer::refusal(status, error.kind(), message);
     if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -67,7 +67,7 @@ mod tests {
 
     fn fields() -> Fields {
         let mapping = r#"{"mappings":{"properties":{"id":{"type":"keyword"},"n":{"type":"integer"}}}}"#;
-        let names = FieldNames { key: "id".into(), text: Vec::new(), fields: vec!["n".into()], order: None };
+        let names = FieldNames::new("id").fields(["n"]);
         Fields::of_mapping(mapping, &names).unwrap()
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 /// again. If that takes more than about two seconds it stays as it was; when the transaction changes the row, its own
 /// event brings the note.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SyncedAt {
     /// The table, as SQL names it (`public.jobs`, `"Mixed Case"`).
     pub table: String,

@@ -20,6 +20,7 @@ const MAX_NAME_BYTES: usize = 63;
 
 /// An index that makes searches quick.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SearchIndex {
     /// Its name.
     pub name: String,
@@ -39,6 +40,7 @@ pub struct SearchIndex {
 
 /// The indexes of a projection's fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SearchIndexes {
     /// Those that would help.
     pub indexes: Vec<SearchIndex>,

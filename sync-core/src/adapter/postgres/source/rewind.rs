@@ -8,6 +8,7 @@ use crate::error::Error;
 
 /// Where a subscription went back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rewound {
     /// What was committed at this moment or later is published again: the last one before the time that was asked for of
     /// which there is a snapshot. `Timestamp::MIN` for the beginning. `None` when the subscription was no further anyhow.
