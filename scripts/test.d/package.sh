@@ -11,7 +11,7 @@ suite_msrv() {
     local oldest
     oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     have rustup || fail "rustup is not there, which installs Rust $oldest"
-    rustup toolchain list | grep -q "^$oldest" || rustup toolchain install "$oldest" --profile minimal
+    rustup toolchain list | grep -q "^$oldest-" || rustup toolchain install "$oldest" --profile minimal
     # Of its own: what one compiler made, the other would make anew each time.
     CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/msrv cargo "+$oldest" check --workspace --all-features --all-targets
     printf 'everything compiles with Rust %s\n' "$oldest"

@@ -17,6 +17,9 @@ pub(crate) const ALL: i64 = 5_000;
 /// What changed longer ago than this is on its way no more.
 const GRACE: &str = "reconcile.grace=5s";
 
+/// What happened before that is older than it.
+const OLD_ENOUGH: Duration = Duration::from_millis(5_500);
+
 impl Stage {
     /// Jobs that are all in the index, beside a runner that goes on.
     pub(crate) async fn with_jobs_in_the_index() -> (Self, crate::runner::Running) {
@@ -123,7 +126,7 @@ impl Stage {
         self.index("PUT", "/_doc/not-a-number", r#"{"title":"nobody's"}"#);
         self.index("PUT", "/_doc/900001?version=77&version_type=external", r#"{"title":"nobody's"}"#);
         self.sql("set session_replication_role = replica; delete from jobs where id in (41, 42, 43); reset session_replication_role").await;
-        sleep(Duration::from_millis(2_500)).await;
+        sleep(OLD_ENOUGH).await;
         json!({ "missing": 7, "stale": 7, "orphan": 5, "ahead": 5, "drifted": 6 })
     }
 
@@ -172,7 +175,7 @@ async fn an_index_damaged_in_every_way_under_live_load_is_told_exactly_and_put_r
     let [missing, fixed] = ["missing", "fixed"].map(|name| lost[name].as_i64().unwrap());
     assert!(missing >= STILL - 3 && fixed == missing, "{lost}");
     // Those that had just changed when the index was lost might have been on their way.
-    sleep(Duration::from_millis(2_500)).await;
+    sleep(OLD_ENOUGH).await;
     let rest = stage.reconcile(&["--full"]);
     assert_eq!(rest["missing"], rest["fixed"], "{rest}");
     let again = stage.reconcile(&["--full"]);
