@@ -22,11 +22,18 @@
 //! - [`workspace`]: containers with an address and a name, by sagas; what is left of them is cleaned up;
 //! - `pipeline` (feature `postgres`): the rooms put together in one process, without a broker;
 //! - [`telemetry`]: what the rooms tell of themselves;
-//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `webhook`, `otlp`, `docker`; memory,
-//!   direct, the log and a directory of hosts files always;
+//! - [`adapter`]: the world, behind features `postgres`, `kafka`, `elasticsearch`, `local-index`, `webhook`, `otlp`, `docker`;
+//!   memory, direct, the log and a directory of hosts files always;
 //! - `testkit` (feature): conformance suites, scripted faults, an oracle, for tests of rooms and adapters.
 //!
 //! Rooms know ports, never an adapter and never each other; `pipeline` alone knows both.
+//!
+//! What may change: versions follow semantic versioning, and before 1.0 a new minor version may break what a patch does not. A
+//! setting more, a counter more, a kind of error more are no break: such structs and enums are `#[non_exhaustive]`, settings
+//! are made by `new` or `default` and methods of their names. What adapters of others make and handle ([`port`], [`Action`],
+//! [`Remedy`]) is exhaustive, so that a compiler says what is missing. The schema `outbox` is reached by its functions;
+//! its tables may change with any migration. Rust 1.92 is the oldest this is compiled with; a later one is asked for by a minor
+//! version only.
 
 #[macro_use]
 mod setters;
