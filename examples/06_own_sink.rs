@@ -12,8 +12,7 @@ use sync_core::pipeline::Pipeline;
 use sync_core::port::{History, Outcome, Sink, Stored, Write};
 use sync_core::testkit::conformance;
 use sync_core::{Error, ErrorKind};
-use sync_examples::{database_of_books, execute, projection, until_indexed};
-use tokio_util::sync::CancellationToken;
+use sync_examples::{database_of_books, execute, projection, run_until_indexed};
 
 /// Books on a shelf.
 #[derive(Clone, Debug, Default)]
@@ -104,13 +103,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let pipeline = Pipeline::builder(&database).index(projection(), shelf.clone()).build()?;
     execute(&database, "insert into books values ('1', 'Dune', 1965), ('2', 'Emma', 1815)").await?;
     execute(&database, "delete from books where isbn = '2'").await?;
-    let shutdown = CancellationToken::new();
-    let until_done = async {
-        until_indexed(&pipeline).await?;
-        shutdown.cancel();
-        Ok(())
-    };
-    tokio::try_join!(pipeline.run(shutdown.clone()), until_done)?;
+    run_until_indexed(&pipeline).await?;
     for Write { key, document, .. } in shelf.content().held.values() {
         println!("{key}: {}", document.as_deref().unwrap_or("was deleted"));
     }

@@ -12,8 +12,7 @@ use sync_core::adapter::postgres::PostgresProjection;
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{Current, History, Projection, Sink};
 use sync_core::{Error, ErrorKind};
-use sync_examples::{database_of_books, execute, projection, until_indexed};
-use tokio_util::sync::CancellationToken;
+use sync_examples::{database_of_books, execute, projection, run_until_indexed};
 
 /// Rows, and what readers think of them.
 #[derive(Debug)]
@@ -90,13 +89,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let pipeline =
         Pipeline::builder(&database).index_of("books", "books", Arc::new(rated), Arc::new(index.clone())).build()?;
     execute(&database, "insert into books values ('1', 'Dune', 1965), ('2', 'Emma', 1815)").await?;
-    let shutdown = CancellationToken::new();
-    let until_done = async {
-        until_indexed(&pipeline).await?;
-        shutdown.cancel();
-        Ok(())
-    };
-    tokio::try_join!(pipeline.run(shutdown.clone()), until_done)?;
+    run_until_indexed(&pipeline).await?;
     for stored in index.fetch(&["1".to_owned(), "2".to_owned()]).await?.into_iter().flatten() {
         println!("{}", stored.document);
     }

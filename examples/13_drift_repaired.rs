@@ -13,7 +13,7 @@ use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, Post
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{Sink, Write};
 use sync_core::repair::{Reconcile, ReconcileConfig, ReconcileScope, RepairOf, compare};
-use sync_examples::{database_of_books, execute, index, projection, until_indexed};
+use sync_examples::{database_of_books, execute, index, projection, run_until_indexed};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
@@ -23,14 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let sink = Arc::new(LocalSink::new(&LocalIndexes::new(directory.path()), index())?);
     let rows = Arc::new(PostgresProjection::new(database.clone(), projection()));
     let pipeline = Pipeline::builder(&database).index_of("books", "books", rows.clone(), sink.clone()).build()?;
-    let shutdown = CancellationToken::new();
-    let until_done = async {
-        execute(&database, "insert into books select n::text, 'book ' || n from generate_series(1, 50) n").await?;
-        until_indexed(&pipeline).await?;
-        shutdown.cancel();
-        Ok(())
-    };
-    tokio::try_join!(pipeline.run(shutdown.clone()), until_done)?;
+    execute(&database, "insert into books select n::text, 'book ' || n from generate_series(1, 50) n").await?;
+    run_until_indexed(&pipeline).await?;
 
     // By hand: one edited, one deleted, one that no row has.
     let held = sink.fetch(&["1".to_owned(), "2".to_owned()]).await?;

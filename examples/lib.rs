@@ -6,6 +6,7 @@ use sync_core::adapter::local_index::LocalIndexConfig;
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, ProjectionConfig, migrate};
 use sync_core::pipeline::Pipeline;
 use sync_core::{Error, ErrorKind};
+use tokio_util::sync::CancellationToken;
 
 /// The table, and the watch that writes an event for whatever changes in it.
 pub const BOOKS: &str = "
@@ -64,6 +65,20 @@ pub async fn database_of_books() -> Result<Postgres, Error> {
 pub async fn execute(database: &Postgres, sql: &str) -> Result<(), Error> {
     let executed = database.client().await?.batch_execute(sql).await;
     executed.map_err(|error| Error::new(ErrorKind::Configuration, "a statement of the example").with_source(error))
+}
+
+/// Runs a pipeline until whatever is committed is in the indexes, and ends it.
+///
+/// # Errors
+/// What ends it; what the server says.
+pub async fn run_until_indexed(pipeline: &Pipeline) -> Result<(), Error> {
+    let shutdown = CancellationToken::new();
+    let until_done = async {
+        until_indexed(pipeline).await?;
+        shutdown.cancel();
+        Ok(())
+    };
+    tokio::try_join!(pipeline.run(shutdown.clone()), until_done).map(drop)
 }
 
 /// Waits until whatever is committed is in the indexes.

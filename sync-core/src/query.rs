@@ -14,6 +14,7 @@ mod parse;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
 
 #[cfg(feature = "elasticsearch")]
 pub(crate) use self::condition::whole_milliseconds;
@@ -235,6 +236,11 @@ impl Query {
             Some(order) => order.clone(),
         }
     }
+}
+
+/// The words of a text as Unicode has them, in their order and without regard to case.
+pub(crate) fn words_of(text: &str) -> impl Iterator<Item = String> {
+    text.unicode_words().map(str::to_lowercase)
 }
 
 /// What a caller asked wrongly.

@@ -1,5 +1,6 @@
 //! What a field has to be.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,21 @@ pub enum Value {
 }
 
 impl Value {
+    /// Which of two values of one field comes first.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Keyword(one), Self::Keyword(other)) => one.cmp(other),
+            (Self::Integer(one), Self::Integer(other)) | (Self::Date(one), Self::Date(other)) => one.cmp(other),
+            (Self::Double(one), Self::Double(other)) => one.total_cmp(other),
+            (Self::Boolean(one), Self::Boolean(other)) => one.cmp(other),
+            // Of one field all values are of one kind.
+            (
+                Self::Keyword(_) | Self::Integer(_) | Self::Double(_) | Self::Date(_) | Self::Boolean(_),
+                Self::Keyword(_) | Self::Integer(_) | Self::Double(_) | Self::Date(_) | Self::Boolean(_),
+            ) => Ordering::Equal,
+        }
+    }
+
     /// Whether a field of this kind can have it.
     pub(super) fn is_of(&self, kind: FieldKind) -> bool {
         match self {

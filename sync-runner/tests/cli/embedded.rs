@@ -135,7 +135,7 @@ async fn an_index_in_a_directory_is_filled_again_after_it_was_lost_and_made_anew
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
 
-    // Of the old mapping, nothing is made in its place; a mapping that no re-index has made is refused.
+    // With the configuration that fits the new index.
     place.runner.write("jobs.json", &place.runner.read("new.json"));
     let (running, port) = place.run();
     until_found(port, "/search?q=invoice", 31);

@@ -1,9 +1,9 @@
 //! An index in a directory as a sink.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tantivy::Term;
 use tantivy::collector::Count;
 use tantivy::query::TermQuery;
@@ -126,7 +126,7 @@ impl Sink for LocalSink {
     }
 
     async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
-        let (writes, now) = (writes.to_vec(), now());
+        let (writes, now) = (writes.to_vec(), Timestamp::now().as_second());
         self.with(move |opened| writing::apply(&opened.store, &opened.forgot, now, &writes)).await
     }
 
@@ -160,10 +160,4 @@ impl Opened {
         let count = self.store.searcher()?.search(&TermQuery::new(live, IndexRecordOption::Basic), &Count);
         count.map(|count| count as u64).map_err(|error| self.store.failed(error))
     }
-}
-
-/// Seconds since 1970 began.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

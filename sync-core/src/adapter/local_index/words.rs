@@ -6,12 +6,7 @@ use unicode_segmentation::UnicodeSegmentation;
 /// The name of the tokenizer in an index.
 pub(super) const WORDS: &str = "words";
 
-/// The words of a text, in their order.
-pub(super) fn words_of(text: &str) -> impl Iterator<Item = String> {
-    text.unicode_words().map(str::to_lowercase)
-}
-
-/// Finds [`words_of`] a text that is written.
+/// Finds the words of a text that is written.
 #[derive(Clone, Debug)]
 pub(super) struct Words;
 
@@ -53,6 +48,7 @@ impl TokenStream for WordsOf<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::words_of;
 
     #[test]
     fn what_is_written_has_the_words_that_are_looked_for_at_consecutive_places() {

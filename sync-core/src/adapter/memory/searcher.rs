@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
-use unicode_segmentation::UnicodeSegmentation;
 
 use super::sink::MemorySink;
 use crate::error::{Error, ErrorKind};
 use crate::port::{AwaitedWrite, Counted, Facet, Found, Hit, Inventory, Searcher, Sink, Stored, Total};
 use crate::query::{
-    Condition, Cursor, FieldKind, Fields, Filter, MAX_FACET_VALUES, Order, Place, Query, Text, Value, moment,
+    Condition, Cursor, FieldKind, Fields, Filter, MAX_FACET_VALUES, Order, Place, Query, Text, Value, moment, words_of,
 };
 
 const NAME: &str = "memory";
@@ -50,14 +49,14 @@ impl MemorySearcher {
             Condition::OneOf(values) => values.contains(value),
             Condition::Between(from, to) => {
                 let after = match from {
-                    Bound::Included(from) => compare(value, from).is_ge(),
-                    Bound::Excluded(from) => compare(value, from).is_gt(),
+                    Bound::Included(from) => value.compare(from).is_ge(),
+                    Bound::Excluded(from) => value.compare(from).is_gt(),
                     Bound::Unbounded => true,
                 };
                 after
                     && match to {
-                        Bound::Included(to) => compare(value, to).is_le(),
-                        Bound::Excluded(to) => compare(value, to).is_lt(),
+                        Bound::Included(to) => value.compare(to).is_le(),
+                        Bound::Excluded(to) => value.compare(to).is_lt(),
                         Bound::Unbounded => true,
                     }
             }
@@ -194,32 +193,13 @@ fn values(document: &Json, field: &str, kind: FieldKind) -> Vec<Value> {
     held.iter().filter_map(read).collect()
 }
 
-fn compare(a: &Value, b: &Value) -> Ordering {
-    match (a, b) {
-        (Value::Keyword(a), Value::Keyword(b)) => a.cmp(b),
-        (Value::Integer(a), Value::Integer(b)) => a.cmp(b),
-        (Value::Double(a), Value::Double(b)) => a.total_cmp(b),
-        (Value::Date(a), Value::Date(b)) => a.cmp(b),
-        (Value::Boolean(a), Value::Boolean(b)) => a.cmp(b),
-        // Of one field all values are of one kind.
-        (
-            Value::Keyword(_) | Value::Integer(_) | Value::Double(_) | Value::Date(_) | Value::Boolean(_),
-            Value::Keyword(_) | Value::Integer(_) | Value::Double(_) | Value::Date(_) | Value::Boolean(_),
-        ) => Ordering::Equal,
-    }
-}
-
 /// What has no value comes last either way.
 fn by_value(a: &Option<Value>, b: &Option<Value>, descending: bool) -> Ordering {
     match (a, b) {
-        (Some(a), Some(b)) if descending => compare(b, a),
-        (Some(a), Some(b)) => compare(a, b),
+        (Some(a), Some(b)) if descending => b.compare(a),
+        (Some(a), Some(b)) => a.compare(b),
         (a, b) => b.is_some().cmp(&a.is_some()),
     }
-}
-
-fn words_of(text: &str) -> impl Iterator<Item = String> {
-    text.unicode_words().map(str::to_lowercase)
 }
 
 fn holds(document: &Json, field: &str, text: &Text) -> bool {

@@ -11,9 +11,8 @@ use tantivy::{Searcher as Segments, Term};
 
 use super::ordered::Sorting;
 use crate::adapter::local_index::fields::{IndexFields, Kind, Searched};
-use crate::adapter::local_index::words::words_of;
 use crate::error::{Error, ErrorKind};
-use crate::query::{Condition, Fields, Filter, Pattern, Query, Text, Value, Words};
+use crate::query::{Condition, Fields, Filter, Pattern, Query, Text, Value, Words, words_of};
 
 type Matcher = Box<dyn Matches>;
 

@@ -45,25 +45,12 @@ impl Ordered {
     }
 
     fn in_order(&self, one: &Row, other: &Row) -> Ordering {
-        let (ascending, is_missing) =
-            (compare(&one.value, &other.value), other.value.is_some().cmp(&one.value.is_some()));
-        let by_key = one.key.cmp(&other.key);
-        let (by_value, by_key) =
-            if self.sorting.descending { (ascending.reverse(), by_key.reverse()) } else { (ascending, by_key) };
-        is_missing.then(by_value).then(by_key)
-    }
-}
-
-/// Of one field all values are of one kind.
-fn compare(one: &Option<Value>, other: &Option<Value>) -> Ordering {
-    match (one, other) {
-        (Some(Value::Keyword(one)), Some(Value::Keyword(other))) => one.cmp(other),
-        (Some(Value::Integer(one) | Value::Date(one)), Some(Value::Integer(other) | Value::Date(other))) => {
-            one.cmp(other)
-        }
-        (Some(Value::Double(one)), Some(Value::Double(other))) => one.total_cmp(other),
-        (Some(Value::Boolean(one)), Some(Value::Boolean(other))) => one.cmp(other),
-        (Some(_) | None, Some(_) | None) => Ordering::Equal,
+        let turned = |order: Ordering| if self.sorting.descending { order.reverse() } else { order };
+        let by_value = match (&one.value, &other.value) {
+            (Some(one), Some(other)) => turned(one.compare(other)),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        };
+        by_value.then_with(|| turned(one.key.cmp(&other.key)))
     }
 }
 
