@@ -63,7 +63,7 @@ fn every_setting_the_documents_show_is_known_and_has_a_value_of_its_kind() {
         let problems = Config::read(&sources).map_or_else(|problems| problems.problems, |_| Vec::new());
         // A block shows a part: files it names are elsewhere, and so is the rest of a section.
         let is_of_the_block =
-            |told: &str| ["is missing", "cannot be read", "needs a mapping"].iter().all(|rest| !told.contains(rest));
+            |told: &str| ["is missing", "cannot read ", "needs a mapping"].iter().all(|rest| !told.contains(rest));
         let told: Vec<_> =
             problems.iter().map(|problem| &problem.message).filter(|told| is_of_the_block(told)).collect();
         assert!(told.is_empty(), "{}: {told:?}\n{text}", document.display());
