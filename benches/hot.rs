@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use sync_core::adapter::elasticsearch::{read_bulk, write_bulk};
 use sync_core::adapter::partition_for;
 use sync_core::adapter::postgres::read_headers;
-use sync_core::indexer::settle::Settle;
+use sync_core::indexer::Settle;
 use sync_core::port::Write;
 use sync_core::{Action, Encoding, Event, Version};
 

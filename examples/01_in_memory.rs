@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     transaction.rollback();
 
     let source = MemorySource::new(database.clone());
-    let relay = Relay::builder(Arc::new(source), Arc::new(bus.clone())).build();
+    let relay = Relay::builder("search", Arc::new(source), Arc::new(bus.clone())).build();
     let subscriber = Arc::new(bus.subscriber("indexer", "jobs"));
     let letters = Arc::new(MemoryDeadLetters::new());
     let parking = Parking::new("jobs", "jobs", letters, Arc::new(SystemClock));

@@ -76,12 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let indexes = LocalIndexes::new(directory.path());
     let fields = Arc::new(Fields::of_mapping(MAPPING, &FieldNames::new("isbn").text(["title"]).fields(["year"]))?);
     let of = projection();
-    let rows = PostgresSearcher::new(
-        &address,
-        &[],
-        &PostgresSearcherConfig::new(&of.index, &of.topic, &of.sql),
-        Arc::clone(&fields),
-    )?;
+    let rows = PostgresSearcher::new(&address, &[], &PostgresSearcherConfig::of(&of), Arc::clone(&fields))?;
     let search_in = Search::new(
         "books",
         Arc::new(LocalSearcher::new(&indexes, index(), Arc::clone(&fields))?),
@@ -96,10 +91,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
 
-    // One token ends both, each in order.
+    // One token ends both, each in order; and the engine, if it cannot go on, ends the service: somebody has to see it.
     let shutdown = CancellationToken::new();
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let engine = pipeline.run(shutdown.clone());
+    let engine = async {
+        let ended = pipeline.run(shutdown.clone()).await;
+        shutdown.cancel();
+        ended
+    };
     let (served, indexed, visited) = tokio::join!(serving, engine, async {
         let visited = visit(&url, directory.path()).await;
         shutdown.cancel();

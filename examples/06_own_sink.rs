@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use sync_core::adapter::postgres::PostgresProjection;
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{History, Outcome, Sink, Stored, Write};
 use sync_core::testkit::conformance;
@@ -100,7 +101,9 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     println!("a shelf keeps every promise of a sink");
 
     let (database, shelf) = (database_of_books().await?, Shelf::default());
-    let pipeline = Pipeline::builder(&database).index(projection(), shelf.clone()).build()?;
+    let pipeline = Pipeline::builder(&database)
+        .index_of("books", "books", PostgresProjection::new(database.clone(), projection()), shelf.clone())
+        .build()?;
     execute(&database, "insert into books values ('1', 'Dune', 1965), ('2', 'Emma', 1815)").await?;
     execute(&database, "delete from books where isbn = '2'").await?;
     run_until_indexed(&pipeline).await?;

@@ -220,7 +220,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         transaction.commit();
     }
     let source = MemorySource::new(database.clone()).batch_events(30);
-    let relay = Relay::builder(Arc::new(source), Arc::<Files>::clone(&files)).build();
+    let relay = Relay::builder("search", Arc::new(source), Arc::<Files>::clone(&files)).build();
     let parking = Parking::new("jobs", "jobs", Arc::new(MemoryDeadLetters::new()), Arc::new(SystemClock));
     let (rows, target) = (Arc::new(database.clone()), Arc::new(index.clone()));
     let indexer = Indexer::builder(Arc::<Files>::clone(&files), rows, target, parking).build();

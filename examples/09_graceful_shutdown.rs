@@ -42,14 +42,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (database, index) = (database_of_books().await?, MemorySink::new());
     let shutdown = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate())?;
-    let first = engine("the first process", &database, &index, &shutdown)?;
+    let mut first = engine("the first process", &database, &index, &shutdown)?;
     execute(&database, "insert into books select n::text, 'book ' || n from generate_series(1, 1000) n").await?;
     until_there(&index, 1).await?;
 
     // As `kill` does, in the midst of it.
     std::process::Command::new("kill").arg(std::process::id().to_string()).status()?;
-    terminated.recv().await;
-    println!("SIGTERM: requests are finished, then the engine");
+    tokio::select! {
+        _ = terminated.recv() => println!("SIGTERM: requests are finished, then the engine"),
+        // It ends by itself only when a person has to mend something: the service does not go on without it.
+        ended = &mut first => return Err(format!("the engine has ended: {:?}", ended?).into()),
+    }
     shutdown.cancel();
     first.await??;
     println!("the first process has ended in order");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::adapter::memory::MemorySink;
-use sync_core::adapter::postgres::PostgresDeadLetters;
+use sync_core::adapter::postgres::PostgresProjection;
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{DeadLetters, History, Outcome, Selection, Sink, Stored, Write};
 use sync_core::{Error, ErrorKind};
@@ -70,8 +70,9 @@ impl Sink for Switched {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
     let (database, sink) = (database_of_books().await?, Switched::default());
-    let letters = PostgresDeadLetters::new(database.clone());
-    let pipeline = Pipeline::builder(&database).index(projection(), sink.clone()).build()?;
+    let pipeline = Pipeline::builder(&database)
+        .index_of("books", "books", PostgresProjection::new(database.clone(), projection()), sink.clone())
+        .build()?;
     let shutdown = CancellationToken::new();
     let story = async {
         execute(&database, "insert into books values ('1', 'Dune'), ('2', 'Emma')").await?;
@@ -88,7 +89,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         sink.is_down.store(false, Ordering::Relaxed);
         until_indexed(&pipeline).await?;
         println!("switched on: {} documents", sink.index.count().await?);
-        println!("{} dead letters", letters.count(&Selection::default()).await?.letters);
+        println!("{} dead letters", pipeline.dead_letters().count(&Selection::default()).await?.letters);
         shutdown.cancel();
         Ok(())
     };

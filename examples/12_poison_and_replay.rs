@@ -5,12 +5,11 @@
 
 use std::error::Error;
 
-use sync_core::adapter::SystemClock;
 use sync_core::adapter::local_index::{LocalIndexes, LocalSink};
-use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, ProjectionConfig};
+use sync_core::adapter::postgres::ProjectionConfig;
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{DeadLetters, Selection, Sink};
-use sync_core::repair::{Replayed, replay};
+use sync_core::repair::Replayed;
 use sync_examples::{database_of_books, execute, index, until_indexed};
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +23,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     execute(&database, "alter table books add details jsonb").await?;
     let directory = tempfile::tempdir()?;
     let sink = LocalSink::new(&LocalIndexes::new(directory.path()), index())?;
-    let made_of = || ProjectionConfig::new("books", "books", PROJECTION);
-    let letters = PostgresDeadLetters::new(database.clone());
-    let pipeline = Pipeline::builder(&database).index(made_of(), sink.clone()).build()?;
+    let projection = ProjectionConfig::new("books", "books", PROJECTION);
+    let pipeline = Pipeline::builder(&database).index(projection, sink.clone()).build()?;
+    let letters = pipeline.dead_letters();
     let shutdown = CancellationToken::new();
     let story = async {
         execute(&database, r#"insert into books (isbn, title, details) values ('1', 'Dune', '{"year": 1965}'), ('2', 'Emma', '{"year": "long ago"}')"#).await?;
@@ -38,9 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
 
         execute(&database, r#"update books set details = '{"year": 1815}' where isbn = '2'"#).await?;
-        let projection = PostgresProjection::new(database.clone(), made_of());
         for kept in &parked {
-            match replay(kept, &projection, &sink, &letters, &SystemClock).await? {
+            match pipeline.replay(kept).await? {
                 Replayed::Done => println!("replayed"),
                 Replayed::Refused(error) => println!("refused again: {error}"),
             }

@@ -3,16 +3,14 @@
 //! `SYNC__POSTGRES__URL=postgres://… cargo run --example 13_drift_repaired`
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::Version;
-use sync_core::adapter::SystemClock;
 use sync_core::adapter::local_index::{LocalIndexes, LocalSink};
-use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, PostgresRuns, RunsConfig, this_process};
+use sync_core::adapter::postgres::PostgresProjection;
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{Sink, Write};
-use sync_core::repair::{Reconcile, ReconcileConfig, ReconcileScope, RepairOf, compare};
+use sync_core::repair::{ReconcileConfig, ReconcileScope, compare};
 use sync_examples::{database_of_books, execute, index, projection, run_until_indexed};
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +18,8 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> Result<(), Box<dyn Error>> {
     let database = database_of_books().await?;
     let directory = tempfile::tempdir()?;
-    let sink = Arc::new(LocalSink::new(&LocalIndexes::new(directory.path()), index())?);
-    let rows = Arc::new(PostgresProjection::new(database.clone(), projection()));
-    let pipeline = Pipeline::builder(&database).index_of("books", "books", rows.clone(), sink.clone()).build()?;
+    let sink = LocalSink::new(&LocalIndexes::new(directory.path()), index())?;
+    let pipeline = Pipeline::builder(&database).index(projection(), sink.clone()).build()?;
     execute(&database, "insert into books select n::text, 'book ' || n from generate_series(1, 50) n").await?;
     run_until_indexed(&pipeline).await?;
 
@@ -39,22 +36,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .await?;
 
     for dry_run in [true, false, true] {
-        let runs = Arc::new(PostgresRuns::new(database.clone(), RunsConfig::new(this_process())));
-        let reconcile = Reconcile::new(
-            RepairOf { index: "books".to_owned(), topic: "books".to_owned() },
-            rows.clone(),
-            sink.clone(),
-            runs,
-            Arc::new(PostgresDeadLetters::new(database.clone())),
-            Arc::new(SystemClock),
-            // What changed lately may be on its way; here nothing is.
-            ReconcileConfig::default().grace(Duration::ZERO),
-        );
-        let scope = ReconcileScope { since: None, deep: true, dry_run };
-        reconcile.run(&scope, &CancellationToken::new()).await?;
+        // What changed lately may be on its way; here nothing is.
+        let config = ReconcileConfig::default().grace(Duration::ZERO);
+        let reconcile = pipeline.reconcile("books", config)?;
+        let scope = ReconcileScope::default().deep(true).dry_run(dry_run);
+        reconcile.run(&scope, CancellationToken::new()).await?;
         let counts = reconcile.progress().counts();
         println!("{} {:?}, {} fixed", if dry_run { "found" } else { "mended" }, counts.differences, counts.fixed);
     }
-    println!("equal: {}", compare(&*rows, &*sink).await?.is_equal());
+    let rows = PostgresProjection::new(database.clone(), projection());
+    println!("equal: {}", compare(&rows, &sink).await?.is_equal());
     Ok(())
 }

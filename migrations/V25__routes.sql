@@ -103,7 +103,9 @@ begin
             hint = 'It is 1 to 249 of the characters a-z, A-Z, 0-9, ".", "_" and "-", and ${routedByValue}, for which the column '
                    'of route_by is put in.';
     end if;
-    perform outbox.check_routed_text(r.relation, 'route_by', r.route_by);
+    if strpos(r.topic, '${routedByValue}') > 0 then
+        perform outbox.check_routed_text(r.relation, 'route_by', r.route_by);
+    end if;
     perform outbox.check_routed_text(r.relation, 'event_id', r.event_id);
     perform outbox.check_routed_text(r.relation, 'event_key', r.event_key);
 

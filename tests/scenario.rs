@@ -5,6 +5,7 @@ mod bad_input;
 mod dead_letters;
 mod documents;
 mod elasticsearch_answers;
+mod embedded;
 mod encodings;
 mod examples;
 mod indexer;

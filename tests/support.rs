@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod clock;
 pub mod cluster;
 pub mod connect;
+pub mod disk;
 pub mod domain;
 pub mod engine;
 pub mod index_proxy;

@@ -1,7 +1,9 @@
 //! The table everyone takes documents from, and its index.
 
 use std::fs;
+use std::path::Path;
 
+use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSink};
 use tokio_postgres::Client;
 
 use crate::Outcome;
@@ -43,4 +45,15 @@ pub(crate) fn settings(topic: &str, alias: &str) -> Vec<String> {
         "indexes.jobs.projection=jobs.sql".to_owned(),
         "indexes.jobs.mapping=jobs.json".to_owned(),
     ]
+}
+
+/// Settings that have it in this directory instead of the cluster.
+pub(crate) fn in_directory(directory: &Path) -> [String; 2] {
+    ["indexer.sink=local".to_owned(), format!("local_index.directory={}", directory.display())]
+}
+
+/// What the runner has there.
+pub(crate) fn local_index(directory: &Path, alias: &str) -> Outcome<LocalSink> {
+    let config = LocalIndexConfig::new("jobs", MAPPING).alias(alias);
+    Ok(LocalSink::new(&LocalIndexes::new(directory), config)?)
 }

@@ -22,7 +22,7 @@ use self::gate::{Condition, Gate};
 pub(crate) use self::note::note;
 use self::page::{Page, split_by_size};
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::policy::breaker::BreakerConfig;
+use crate::policy::BreakerConfig;
 use crate::port::{Current, Outcome, Projection, Sink, Write};
 
 /// Rows read longer ago are not written any more: a key deleted since may have been forgotten by the index, whose memory

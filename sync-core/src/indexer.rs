@@ -24,7 +24,7 @@ mod parking;
 mod patience;
 mod progress;
 mod session;
-pub mod settle;
+mod settle;
 mod traces;
 mod work;
 
@@ -38,11 +38,13 @@ pub use self::builder::IndexerBuilder;
 pub use self::parking::Parking;
 pub use self::progress::{IndexerCounts, IndexerProgress, Stopped};
 use self::session::Session;
+#[cfg(feature = "testkit")]
+pub use self::settle::Settle;
 use self::work::Worker;
 use crate::error::{Error, Remedy};
-use crate::policy::backoff::Backoff;
-use crate::policy::breaker::BreakerConfig;
-use crate::policy::retries::RetryPolicy;
+use crate::policy::Backoff;
+use crate::policy::BreakerConfig;
+use crate::policy::RetryPolicy;
 use crate::port::{Projection, Sink, Subscriber};
 
 /// How long leaving the group may take at a shutdown.

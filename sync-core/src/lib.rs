@@ -30,8 +30,11 @@
 //!
 //! What may change: versions follow semantic versioning, and before 1.0 a new minor version may break what a patch does not. A
 //! setting more, a counter more, a kind of error more are no break: such structs and enums are `#[non_exhaustive]`, settings
-//! are made by `new` or `default` and methods of their names. What adapters of others make and handle ([`port`], [`Action`],
-//! [`Remedy`]) is exhaustive, so that a compiler says what is missing. The schema `outbox` is reached by its functions;
+//! are made by `new` or `default` and methods of their names. What others make, or handle as a whole, is exhaustive, so that a
+//! compiler says what is missing: [`port`], [`query`], [`Event`], [`Outgoing`], [`Action`], [`Remedy`], how something ended, what
+//! alerts are judged by, and what rooms are given to work with. Types of other crates are seen in this one's: those of tokio-util
+//! (its `CancellationToken`), jiff, bytes, and, with their features, tokio-postgres and deadpool-postgres; a new major version of
+//! one is a break, too. The schema `outbox` is reached by its functions;
 //! its tables may change with any migration. Rust 1.92 is the oldest this is compiled with; a later one is asked for by a minor
 //! version only.
 

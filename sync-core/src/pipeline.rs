@@ -4,10 +4,12 @@
 //!  outbox ──▶ relay ──▶ direct bus ──▶ an indexer for each index, and for each of its retry topics
 //! ```
 //!
-//! This puts together what [`relay`](crate::relay), [`indexer`](crate::indexer) and [`alerts`](crate::alerts) are made of, with
+//! This puts together what [`relay`](crate::relay), [`indexer`](crate::indexer), [`repair`](crate::repair) and
+//! [`alerts`](crate::alerts) are made of, with
 //! the defaults that `sync-runner` has. Whoever wants another bus, or another source, puts them together as this does.
 
 mod builder;
+mod repairs;
 mod run;
 
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::builder::PipelineBuilder;
-use crate::adapter::postgres::{Postgres, PostgresSource, migrate};
+use self::builder::PipelineIndex;
+use crate::adapter::postgres::{Postgres, PostgresDeadLetters, PostgresSource, migrate};
 use crate::alerts::Alerts;
 use crate::error::Error;
 use crate::indexer::{Indexer, IndexerProgress};
@@ -23,13 +26,20 @@ use crate::port::{Source, SourceLag};
 use crate::relay::{Relay, RelayProgress};
 
 /// One database's way into its indexes. Several processes may run the same: one of them is at work, the others stand by.
+///
+/// Errors name what is wrong as the settings of `sync-runner` are called: `postgres.url` is what
+/// [`PostgresConfig`](crate::adapter::postgres::PostgresConfig) was given, `indexes.books.projection` the SQL of the index
+/// `books`. A mapping that has to be another one is what `sync-runner reindex` is for; here, [`repair`](crate::repair) has its
+/// parts.
 #[derive(Debug)]
 pub struct Pipeline {
     database: Postgres,
     source: Arc<PostgresSource>,
     relay: Relay,
+    indexes: Vec<PipelineIndex>,
     /// With the index each is for.
     indexers: Vec<(String, Indexer)>,
+    letters: Arc<PostgresDeadLetters>,
     alerts: Option<Alerts>,
 }
 
@@ -51,12 +61,14 @@ impl Pipeline {
     }
 
     /// Runs until `shutdown`, through outages of the database and of the indexes; beside other processes that run the same, it
-    /// stands by. On shutdown it finishes what is in flight, within some seconds, and gives back what it holds. Dropping it is a
-    /// crash: nothing is lost, what was in flight comes again.
+    /// stands by. Await it beside your server, and end both when one ends: after an error nothing is indexed any more. On
+    /// shutdown it finishes what is in flight, within some seconds, and gives back what it holds. Dropping it is a crash: nothing
+    /// is lost, what was in flight comes again.
     ///
     /// # Errors
-    /// Only what a person has to mend: credentials, privileges, a topic no index follows. Everything has stopped then, nothing is
-    /// lost, and it may be run again.
+    /// Only what a person has to mend: `Denied` (credentials, privileges), `Configuration` (a schema that is missing, a mapping
+    /// or a projection that cannot be), `History` (a database that was restored waits for a decision). Everything has stopped
+    /// then, nothing is lost, and it may be run again.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         run::all(self, &shutdown).await
     }
@@ -75,7 +87,7 @@ impl Pipeline {
     /// What is committed and not in the indexes yet: an event counts until every index that follows its topic has it.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`.
+    /// `Configuration` before the first run, when there is nothing to lag behind yet. `Unavailable`, `Denied`.
     pub async fn lag(&self) -> Result<SourceLag, Error> {
         self.source.lag().await
     }

@@ -1,10 +1,15 @@
 //! Decisions without doing: told everything, they read no clock and wait for nothing.
 
-pub mod adaptive;
-pub mod backoff;
-pub mod breaker;
+pub(crate) mod adaptive;
+mod backoff;
+pub(crate) mod breaker;
 mod ramp;
-pub mod rate;
-pub mod replicas;
-pub mod retries;
-pub mod triage;
+pub(crate) mod rate;
+#[cfg(feature = "postgres")]
+pub(crate) mod replicas;
+mod retries;
+pub(crate) mod triage;
+
+pub use self::backoff::Backoff;
+pub use self::breaker::{BreakerConfig, BreakerState};
+pub use self::retries::{RetryPolicy, dead_letter_topic, retry_delay, retry_topic};

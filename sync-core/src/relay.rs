@@ -34,7 +34,7 @@ use self::suspects::Suspects;
 use self::traces::Traces;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::event::{Encoding, Event, Outgoing};
-use crate::policy::backoff::Backoff;
+use crate::policy::Backoff;
 use crate::port::{Batch, LedgerSource, Publisher, Reader, Source, Transactor};
 
 /// Batches between the reader and the publisher, at most: one read, one in the channel, one being published.
@@ -99,15 +99,24 @@ enum Way {
 }
 
 impl Relay {
-    /// Moves events to a bus that acknowledges them. A crash repeats events.
-    pub fn builder(source: Arc<dyn Source>, publisher: Arc<dyn Publisher>) -> RelayBuilder {
-        RelayBuilder::new(Way::AtLeastOnce { source, publisher })
+    /// Moves events to a bus that acknowledges them. A crash repeats events. Metrics and dead letters call it by the
+    /// subscription the source reads.
+    pub fn builder(
+        subscription: impl Into<String>,
+        source: Arc<dyn Source>,
+        publisher: Arc<dyn Publisher>,
+    ) -> RelayBuilder {
+        RelayBuilder::new(subscription.into(), Way::AtLeastOnce { source, publisher })
     }
 
     /// Moves events to a bus that stores them together with the position. A crash repeats nothing, for readers that leave out
     /// what is not committed.
-    pub fn exactly_once(source: Arc<dyn LedgerSource>, transactor: Arc<dyn Transactor>) -> RelayBuilder {
-        RelayBuilder::new(Way::ExactlyOnce { source, transactor })
+    pub fn exactly_once(
+        subscription: impl Into<String>,
+        source: Arc<dyn LedgerSource>,
+        transactor: Arc<dyn Transactor>,
+    ) -> RelayBuilder {
+        RelayBuilder::new(subscription.into(), Way::ExactlyOnce { source, transactor })
     }
 
     /// Counters that stay up to date while it runs.

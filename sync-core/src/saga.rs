@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::execution::{Cancellation, Execution};
 pub use self::step::{SagaDefinition, SagaStep, StepContext};
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::policy::backoff::Backoff;
+use crate::policy::Backoff;
 use crate::port::{HeldSaga, SagaClaim, SagaLog, SagaOutcome};
 use crate::telemetry::metrics::{SAGA_ENDED, SAGA_FAILED_TRIES, SAGA_LEFT};
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use self::answer::{Answer, BANNER};
 use self::gate::{Gate, NoAnswer};
 use crate::error::{Error, ErrorKind};
-use crate::policy::breaker::{BreakerConfig, BreakerState};
+use crate::policy::{BreakerConfig, BreakerState};
 use crate::port::{AwaitedWrite, Current, Found, Projection, Searcher};
 use crate::query::{Query, Wrote};
 use crate::telemetry::metrics::{SEARCH_FAILED, SEARCH_FALLBACK, SEARCH_SECONDS};

@@ -15,7 +15,8 @@ pub(crate) use self::workspace::{
     WorkspaceListArgs, WorkspaceStatusArgs,
 };
 
-/// Keeps a search index true to its database: PostgreSQL outbox to Kafka to Elasticsearch.
+/// Keeps a search index true to its database: from the outbox in PostgreSQL, through Kafka or without it, to Elasticsearch or to
+/// a directory.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -80,7 +81,7 @@ pub(crate) enum Command {
     /// Creates, lists, deletes and cleans up workspaces: containers with an address and a name.
     #[command(subcommand)]
     Workspace(WorkspaceCommand),
-    /// Shows the whole way on the configured servers: in a database, a topic and an index of its own.
+    /// Shows the whole way, on the configured servers or on none: in a database, a topic and an index of its own.
     Demo(DemoArgs),
     /// Prints what makes a shell complete commands and flags.
     Completions(CompletionsArgs),

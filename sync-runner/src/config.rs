@@ -45,7 +45,7 @@ pub(crate) use self::quantity::{parse_duration, show_duration};
 use self::reader::{Reader, Section};
 pub(crate) use self::reconcile::Reconcile;
 pub(crate) use self::relay::{Bus, DebeziumValue, Delivery, Encoding, Relay};
-pub(crate) use self::search::{Search, Searchable};
+pub(crate) use self::search::{Breaker, Search, Searchable};
 pub(crate) use self::secret::Secret;
 pub(crate) use self::traces::Traces;
 pub(crate) use self::workspaces::{Host as WorkspaceHost, Statements as WorkspaceStatements, Workspaces};

@@ -75,8 +75,8 @@ impl Reconciler {
             tracing::info!(index = name, "another process has reconciled it");
             return Ok(());
         }
-        let scope = ReconcileScope { since, deep: false, dry_run: false };
-        if reconcile.run(&scope, shutdown).await? == ReconcileEnd::Stopped {
+        let scope = ReconcileScope::default().since(since);
+        if reconcile.run(&scope, shutdown.clone()).await? == ReconcileEnd::Stopped {
             return Ok(());
         }
         let counts = reconcile.progress().counts();

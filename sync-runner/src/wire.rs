@@ -27,7 +27,7 @@ use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
 use sync_core::alerts::{Alerts, AlertsConfig, ConditionWatch};
 use sync_core::indexer::IndexerConfig;
-use sync_core::policy::retries::{RetryPolicy, retry_topic};
+use sync_core::policy::RetryPolicy;
 use sync_core::port::{AlertHandler, Clock, Source, Tracer};
 use sync_core::relay::{Relay, RelayConfig};
 
@@ -87,7 +87,7 @@ impl<'a> Wire<'a> {
 
     fn on(database: Postgres, config: &'a Config) -> Result<Self, Error> {
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
-        let all: Vec<_> = topics(config).into_iter().flat_map(|topic| with_retry_topics(config, topic)).collect();
+        let all: Vec<_> = topics(config).into_iter().flat_map(|topic| retries(config).topics(topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
         let local = LocalIndexes::new(&config.local_index.directory);
         Ok(Self { config, database, direct, local, holder: this_process(), tracer: None })
@@ -148,16 +148,18 @@ impl<'a> Wire<'a> {
         let source = Arc::new(self.source());
         let encoding = settings::encoding(self.config);
         let config = RelayConfig::default().in_flight(self.config.relay.in_flight).encoding(encoding);
+        let subscription = &self.config.relay.subscription;
         let relay = match self.config.relay.delivery {
-            Delivery::AtLeastOnce => Relay::builder(Arc::<PostgresSource>::clone(&source), self.bus().publisher()?),
+            Delivery::AtLeastOnce => {
+                Relay::builder(subscription, Arc::<PostgresSource>::clone(&source), self.bus().publisher()?)
+            }
             Delivery::ExactlyOnce => {
                 let transactor =
                     Arc::new(KafkaTransactor::new(&settings::kafka(self.config), self.transactor_names())?);
-                Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor)
+                Relay::exactly_once(subscription, Arc::<PostgresSource>::clone(&source), transactor)
             }
         };
-        let (letters, subscription) = (Arc::new(self.dead_letters()), &self.config.relay.subscription);
-        let relay = relay.config(config).name(subscription).dead_letters(subscription, letters, clock());
+        let relay = relay.config(config).dead_letters(Arc::new(self.dead_letters()), clock());
         Ok((relay.tracer(self.tracer()).build(), source))
     }
 
@@ -327,12 +329,6 @@ fn retries(config: &Config) -> RetryPolicy {
     RetryPolicy::new(attempts, first_delay, multiplier)
 }
 
-/// A topic, and those in which what fails waits to be tried again.
-fn with_retry_topics(config: &Config, topic: &str) -> impl Iterator<Item = String> {
-    let retries = retries(config).delays().into_iter().map(|delay| retry_topic(topic, delay));
-    std::iter::once(topic.to_owned()).chain(retries)
-}
-
 fn topics(config: &Config) -> BTreeSet<&str> {
     config.indexes.values().map(|index| index.topic.as_str()).collect()
 }
@@ -340,11 +336,12 @@ fn topics(config: &Config) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use sync_core::adapter::docker::DockerConfig;
-    use sync_core::adapter::elasticsearch::ElasticsearchConfig;
+    use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSearcherConfig};
     use sync_core::adapter::kafka::TopicConfig;
-    use sync_core::adapter::postgres::{PostgresConfig, SagasConfig};
+    use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcherConfig, SagasConfig};
     use sync_core::repair::ReconcileConfig;
     use sync_core::saga::SagaConfig;
+    use sync_core::search::SearchConfig;
     use sync_core::workspace::cleanup::CleanupConfig;
 
     use super::*;
@@ -381,5 +378,11 @@ mod tests {
         assert_eq!((cleanup.interval, cleanup.grace), (default.interval, default.grace));
         assert_eq!(cleanup.suspicious, default.suspicious);
         assert_eq!(settings::elasticsearch(&config).request_timeout, ElasticsearchConfig::default().request_timeout);
+        let (search, default) = (&config.search, SearchConfig::default());
+        assert_eq!((search.budget, search.wait), (default.budget, default.wait));
+        assert_eq!(searches::breaker(search), default.breaker);
+        let default = ElasticsearchSearcherConfig::new("jobs");
+        assert_eq!((search.budget, search.attempt), (default.budget, default.attempt));
+        assert_eq!(search.postgres.max_lag, PostgresSearcherConfig::new("jobs", "jobs", "").max_lag);
     }
 }

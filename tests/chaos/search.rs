@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher};
-use sync_core::policy::breaker::BreakerState;
+use sync_core::policy::BreakerState;
 use sync_core::query::{Order, Query};
 use sync_core::search::{Search, SearchConfig};
 use sync_core::testkit::conformance::SearcherHarness;

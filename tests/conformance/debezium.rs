@@ -113,8 +113,9 @@ impl Stage {
         let publisher = Renaming { inner: KafkaPublisher::new(&kafka).unwrap(), from, to };
         let encoding = Encoding::Debezium(value);
         let source = Arc::new(PostgresSource::new(database(&self.url), config));
-        let relay =
-            Relay::builder(source, Arc::new(publisher)).config(RelayConfig::default().encoding(encoding)).build();
+        let relay = Relay::builder("search", source, Arc::new(publisher))
+            .config(RelayConfig::default().encoding(encoding))
+            .build();
         let shutdown = CancellationToken::new();
         let reading = async {
             let messages = self.read(writer, count).await;

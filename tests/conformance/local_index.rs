@@ -9,6 +9,8 @@ use sync_core::testkit::conformance::{self, Behind};
 use sync_core::{ErrorKind, Version};
 use tempfile::TempDir;
 
+use crate::support::disk::Disk;
+
 const MAPPING: &str = r#"{"mappings":{"enabled":false}}"#;
 
 fn config(alias: &str, mapping: &str) -> LocalIndexConfig {
@@ -118,5 +120,32 @@ async fn a_directory_that_cannot_be_made_or_read_is_told_by_its_setting() {
     for alias in ["", "..", "a/b", ".hidden"] {
         let error = LocalSink::new(&LocalIndexes::new(files.path()), config(alias, MAPPING)).unwrap_err();
         assert!(error.to_string().starts_with("indexes.jobs.alias: "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_an_outage_and_what_was_applied_before_stays() {
+    let Some(disk) = Disk::of(8 << 20) else {
+        eprintln!("only root can mount a disk: this tests nothing");
+        return;
+    };
+    let index = sink(disk.path(), "full");
+    index.prepare().await.unwrap();
+    let long = format!(r#"{{"text":"{}"}}"#, "word ".repeat(400));
+    let writes = |keys: std::ops::Range<u32>, version| -> Vec<_> {
+        keys.map(|key| write(&format!("key-{key}"), version, Some(&long))).collect()
+    };
+    index.apply(&writes(0..100, 1)).await.unwrap();
+    disk.fill();
+    for batch in [1, 50, 2_000] {
+        let error = index.apply(&writes(0..batch, 2)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{batch}: {error:?}");
+        let held = index.fetch(&["key-0".to_owned()]).await.unwrap();
+        assert_eq!(held[0].as_ref().map(|stored| stored.version), Version::new(0, 1).ok(), "{batch}");
+    }
+    disk.make_room();
+    for index in [index, sink(disk.path(), "full")] {
+        index.apply(&writes(0..100, 3)).await.unwrap();
+        assert_eq!(index.count().await.unwrap(), 100);
     }
 }

@@ -58,11 +58,13 @@ async fn published(encoding: &Encoding, delivery: Delivery) -> (Client, Vec<Inco
     let config = RelayConfig::default().encoding(encoding.clone());
     let relay = match delivery {
         Delivery::AtLeastOnce => {
-            Relay::builder(source, Arc::new(KafkaPublisher::new(&kafka).unwrap())).config(config).build()
+            Relay::builder("search", source, Arc::new(KafkaPublisher::new(&kafka).unwrap())).config(config).build()
         }
         Delivery::ExactlyOnce => {
             let names = TransactorConfig::default().namespace(topic.clone());
-            Relay::exactly_once(source, Arc::new(KafkaTransactor::new(&kafka, names).unwrap())).config(config).build()
+            Relay::exactly_once("search", source, Arc::new(KafkaTransactor::new(&kafka, names).unwrap()))
+                .config(config)
+                .build()
         }
     };
     let shutdown = CancellationToken::new();

@@ -2,6 +2,7 @@
 
 mod full;
 mod histories;
+mod mended;
 mod over;
 mod reassigned;
 

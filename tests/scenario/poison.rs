@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::policy::retries::RetryPolicy;
+use sync_core::policy::RetryPolicy;
 use sync_core::port::{DeadLetters, Kept};
 use tokio::time::sleep;
 

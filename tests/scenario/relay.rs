@@ -42,7 +42,7 @@ impl Bench {
 
     fn relay_of(&self, holder: &str) -> RelayBuilder {
         let publisher = Arc::new(Faulty::new(self.bus.clone(), self.script.clone()));
-        Relay::builder(Arc::new(self.source(holder)), publisher)
+        Relay::builder("search", Arc::new(self.source(holder)), publisher)
     }
 
     fn commit(&self, keys: &[&str]) {
@@ -190,7 +190,7 @@ impl Source for SlowToOpen {
 async fn a_relay_that_is_stopped_while_it_takes_the_lease_gives_it_back() {
     let bench = Bench::new();
     let publisher = Arc::new(bench.bus.clone());
-    let relay = Relay::builder(Arc::new(SlowToOpen(bench.source("one"))), publisher).build();
+    let relay = Relay::builder("search", Arc::new(SlowToOpen(bench.source("one"))), publisher).build();
     let shutdown = CancellationToken::new();
     let stop = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -294,7 +294,7 @@ async fn an_event_the_bus_will_never_take_is_parked_and_the_others_keep_their_or
     bench.script.then([Fault::Pass, refused(), Fault::Pass, Fault::Pass, Fault::Pass, Fault::Pass, refused()]);
     let letters = MemoryDeadLetters::new();
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    let relay = bench.relay_of("one").dead_letters("search", Arc::new(letters.clone()), clock).build();
+    let relay = bench.relay_of("one").dead_letters(Arc::new(letters.clone()), clock).build();
     let shutdown = CancellationToken::new();
     let until = async {
         bench.until_passed().await;

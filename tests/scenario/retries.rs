@@ -11,7 +11,7 @@ use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
 use sync_core::adapter::memory::{MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
-use sync_core::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
+use sync_core::policy::{RetryPolicy, dead_letter_topic, retry_topic};
 use sync_core::port::{
     Acknowledgement, DeadLetters, History, Kept, Outcome, Polled, Publisher, Selection, Sink, Stored, Subscriber, Write,
 };

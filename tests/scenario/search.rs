@@ -9,7 +9,7 @@ use futures::future::join_all;
 use serde_json::json;
 use sync_core::adapter::memory::MemoryDatabase;
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, PostgresSearcherConfig};
-use sync_core::policy::breaker::BreakerState;
+use sync_core::policy::BreakerState;
 use sync_core::port::{AwaitedWrite, Found, Searcher};
 use sync_core::query::{FieldNames, Fields, Order, Query};
 use sync_core::search::{Search, SearchConfig};

@@ -84,7 +84,7 @@ async fn a_load_nobody_answers_is_asked_again_elsewhere_and_counts_no_try() {
     let letters = || PostgresDeadLetters::new(postgres(&domain.url, BOUND));
     let bus = DirectBus::new([domain.topic.as_str()], 1_000, 2);
     let source = PostgresSource::new(postgres(&domain.url, BOUND), SourceConfig::default());
-    let relay = Relay::builder(Arc::new(source), Arc::new(bus.clone())).build();
+    let relay = Relay::builder("search", Arc::new(source), Arc::new(bus.clone())).build();
     let parking = Parking::new("jobs", &domain.topic, Arc::new(letters()), Arc::new(SystemClock));
     let subscriber = Arc::new(bus.subscriber(&domain.topic).unwrap());
     let sink = Arc::<ElasticsearchSink>::clone(&domain.sink);

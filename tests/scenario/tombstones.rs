@@ -24,7 +24,7 @@ const JOBS: &str = "insert into jobs (title) select 'job ' || n from generate_se
 async fn reconcile(pipeline: &Pipeline) -> ReconcileCounts {
     let runs = RunsConfig::new("test").lease(Duration::from_secs(15));
     let reconcile = Reconcile::new(
-        RepairOf { index: "jobs".to_owned(), topic: pipeline.topic.clone() },
+        RepairOf::new("jobs", &pipeline.topic),
         Arc::clone(&pipeline.projection) as _,
         Arc::clone(&pipeline.sink) as _,
         Arc::new(PostgresRuns::new(database(&pipeline.url), runs)),
@@ -32,8 +32,8 @@ async fn reconcile(pipeline: &Pipeline) -> ReconcileCounts {
         Arc::new(SystemClock),
         ReconcileConfig::default().grace(Duration::ZERO),
     );
-    let scope = ReconcileScope { since: None, deep: true, dry_run: false };
-    assert_eq!(reconcile.run(&scope, &CancellationToken::new()).await.unwrap(), ReconcileEnd::Finished);
+    let scope = ReconcileScope::default().deep(true);
+    assert_eq!(reconcile.run(&scope, CancellationToken::new()).await.unwrap(), ReconcileEnd::Finished);
     reconcile.progress().counts()
 }
 

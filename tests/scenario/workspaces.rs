@@ -140,10 +140,10 @@ async fn an_engine_whose_disk_is_full_is_told_and_nothing_is_left_when_there_is_
     let Some(shared) = servers::docker() else { return };
     let engine = Engine::with_disk(&shared, 24 << 20).await;
     let workplace = Workplace::new(&engine.address()).await;
-    engine.fill();
+    engine.disk().fill();
     let error = refused(&workplace, fine(), Duration::from_secs(10)).await;
     tells(&error, &["no space left on device"]);
-    engine.make_room();
+    engine.disk().make_room();
     let id = workplace.order(fine()).await;
     let worker = workplace.worker(&servers::unique("worker"), |step| step, STEP);
     let past = workplace.finish(&id, &worker).await;

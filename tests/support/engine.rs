@@ -1,7 +1,6 @@
 //! Docker engines: the one all tests share, as they see it beside the adapter, and such as may be ended.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::certificates::{Authority, Signed};
+use super::disk::Disk;
 use super::process::{self, Frozen};
 
 /// What containers of tests are made of.
@@ -88,8 +88,8 @@ pub async fn vacate(engine: &str, name: &str) -> bool {
 pub struct Engine {
     directory: TempDir,
     server: Option<Child>,
-    /// Whether its disk is one of its own.
-    is_mounted: bool,
+    /// Where its data are, if that is one of its own.
+    disk: Option<Disk>,
     /// Where it also listens, and how.
     listens: Vec<String>,
 }
@@ -102,7 +102,7 @@ impl Engine {
 
     fn unstarted() -> Self {
         let directory = tempfile::Builder::new().prefix("engine-").tempdir().unwrap();
-        Self { directory, server: None, is_mounted: false, listens: Vec::new() }
+        Self { directory, server: None, disk: None, listens: Vec::new() }
     }
 
     /// The same, which also listens on that port of this machine, for those whose certificate is of that authority.
@@ -123,12 +123,7 @@ impl Engine {
     /// The same with a disk of so many bytes.
     pub async fn with_disk(shared: &str, bytes: u64) -> Self {
         let mut engine = Self::unstarted();
-        let data = engine.directory.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&data);
-        assert!(mount.status().unwrap().success());
-        engine.is_mounted = true;
+        engine.disk = Disk::of(bytes);
         engine.with_image(shared).await
     }
 
@@ -145,19 +140,9 @@ impl Engine {
         self
     }
 
-    fn filling(&self) -> PathBuf {
-        self.directory.path().join("data/filling")
-    }
-
-    /// Leaves no room on its disk.
-    pub fn fill(&self) {
-        let mut file = std::fs::File::create(self.filling()).unwrap();
-        while file.write_all(&[0; 4_096]).is_ok() {}
-    }
-
-    /// Leaves room again.
-    pub fn make_room(&self) {
-        std::fs::remove_file(self.filling()).unwrap();
+    /// Its disk, of one that has its own.
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("it has a disk of its own")
     }
 
     /// Lets it stand still until that is dropped. Blocks.
@@ -188,7 +173,8 @@ impl Engine {
             command.arg("--net");
         }
         command.arg("dockerd").args(&self.listens);
-        command.args(["--host", &self.address(), "--data-root", &at("data"), "--exec-root", &at("exec")]);
+        let data = self.disk.as_ref().map_or_else(|| at("data"), |disk| disk.path().display().to_string());
+        command.args(["--host", &self.address(), "--data-root", &data, "--exec-root", &at("exec")]);
         command.args([
             "--pidfile",
             &at("engine.pid"),
@@ -223,9 +209,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if let Some(mut server) = self.server.take() {
             process::kill(&mut server);
-        }
-        if self.is_mounted {
-            Command::new("umount").arg(self.directory.path().join("data")).status().unwrap();
         }
     }
 }

@@ -12,7 +12,7 @@ use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, To
 use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, PostgresSource, SourceConfig};
 use sync_core::event::Encoding;
 use sync_core::indexer::{Indexer, IndexerConfig, IndexerProgress, Parking};
-use sync_core::policy::retries::{RetryPolicy, retry_topic};
+use sync_core::policy::{RetryPolicy, retry_topic};
 use sync_core::port::{DeadLetters, Kept, Publisher, Selection, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig, RelayProgress};
 use tokio::time::timeout;
@@ -125,7 +125,7 @@ impl Pipeline {
     pub async fn beside(&self, work: impl AsyncFnOnce(&Ran)) -> Ran {
         let (publisher, subscribers) = self.ends();
         let config = RelayConfig::default().encoding(self.encoding.clone());
-        let relay = Relay::builder(self.source(), publisher()).config(config).build();
+        let relay = Relay::builder("search", self.source(), publisher()).config(config).build();
         let config = IndexerConfig::default().retries(self.retries);
         let indexers = subscribers.into_iter().map(|subscriber| {
             let projection = Arc::<PostgresProjection>::clone(&self.projection);

@@ -12,7 +12,7 @@ use sync_core::adapter::postgres::{
     EndingStatement, EndingStatements, Postgres, PostgresConfig, PostgresPlacements, PostgresSagas, PostgresWorkspaces,
     SagasConfig, WorkspaceStatements,
 };
-use sync_core::policy::backoff::Backoff;
+use sync_core::policy::Backoff;
 use sync_core::port::{AddressRange, PastSaga, Placements, SagaOutcome, Sagas};
 use sync_core::saga::{SagaConfig, SagaDefinition, SagaStep, SagaWorker};
 use sync_core::workspace::cleanup::{Cleanup, CleanupConfig};

@@ -50,15 +50,32 @@ fn blocks(text: &str, language: &str) -> String {
 }
 
 #[test]
-fn every_test_the_readme_points_to_is_there() {
-    let readme = read("README.md");
-    let named: Vec<_> = links(&readme).into_iter().filter(|(_, target)| target.ends_with(".rs")).collect();
-    assert!(named.len() >= 12, "the guarantees are told with {} tests only", named.len());
-    let missing = named.into_iter().filter(|(name, target)| {
-        let function = format!("fn {}(", name.trim_matches('`'));
-        !SOURCES.iter().any(|source| source.path == *target && source.code.contains(&function))
-    });
-    assert_none("no such test", missing.map(|(name, target)| format!("{target}: {name}")));
+fn every_test_the_documents_point_to_is_there() {
+    let (mut named, mut missing) = (0, Vec::new());
+    for document in documents() {
+        let text = read(&document);
+        let tests = links(&text).into_iter().filter(|(name, target)| name.starts_with('`') && target.ends_with(".rs"));
+        for (name, target) in tests.filter(|(name, _)| !name.contains(['/', '.'])) {
+            let function = format!("fn {}(", name.trim_matches('`'));
+            let path = target.trim_start_matches("../");
+            named += 1;
+            if !SOURCES.iter().any(|source| source.path == path && source.code.contains(&function)) {
+                missing.push(format!("{document}: {target}: {name}"));
+            }
+        }
+    }
+    assert!(named >= 60, "the guarantees are told with {named} tests only");
+    assert_none("no such test", missing);
+}
+
+/// What leads to a heading, as GitHub makes it.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let text = read(document);
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    headings
+        .map(|line| line.to_lowercase().chars().filter(|c| kept(*c)).collect::<String>().replace(' ', "-"))
+        .collect()
 }
 
 #[test]
@@ -66,13 +83,25 @@ fn every_link_in_the_documents_leads_somewhere() {
     let mut missing = Vec::new();
     for document in documents() {
         let text = read(&document);
-        let inside = links(&text).into_iter().filter(|(_, target)| !target.contains("://") && !target.starts_with('#'));
-        let inside = inside.map(|(_, target)| target.split('#').next().unwrap());
-        let beside = root().join(&document);
-        let leads = |path: &&str| beside.with_file_name(path).exists();
-        missing.extend(inside.filter(|path| !leads(path)).map(|path| format!("{document}: {path}")));
+        let folder = document.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        for (_, target) in links(&text).into_iter().filter(|(_, target)| !target.contains("://")) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if path.is_empty() { document.clone() } else { beside(&folder, path) };
+            if !root().join(&path).exists() || !anchor.is_empty() && !anchors(&path).contains(anchor) {
+                missing.push(format!("{document}: {target}"));
+            }
+        }
     }
     assert_none("a link to nowhere", missing);
+}
+
+/// A path from the root, of one that is told from a folder.
+fn beside(folder: &str, path: &str) -> String {
+    let (mut folder, mut path) = (folder.trim_end_matches('/'), path);
+    while let Some(rest) = path.strip_prefix("../") {
+        (folder, path) = (folder.rsplit_once('/').map_or("", |(above, _)| above), rest);
+    }
+    if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
 }
 
 #[test]

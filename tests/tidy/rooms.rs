@@ -29,7 +29,7 @@ const KNOWS: [(&str, &[&str]); 19] = [
     ("workspace", &["error", "port", "telemetry", "saga"]),
     ("adapter", &["error", "version", "event", "query", "port", "policy", "telemetry"]),
     // What puts rooms and adapters together.
-    ("pipeline", &["error", "port", "policy", "relay", "indexer", "alerts", "adapter"]),
+    ("pipeline", &["error", "port", "policy", "relay", "indexer", "repair", "alerts", "adapter"]),
     ("setters", &[]),
     // Suites that judge adapters know none of them.
     ("testkit", &["error", "version", "event", "query", "port"]),
@@ -129,6 +129,8 @@ fn decisions_neither_wait_nor_look_at_a_clock() {
     let doing = ["async", "await", "Instant", "SystemTime", "tokio", "rand", "fs", "net", "thread"];
     let pure = [
         "sync-core/src/policy",
+        "sync-core/src/event",
+        "sync-core/src/query",
         "sync-core/src/alerts/condition.rs",
         "sync-core/src/alerts/conditions.rs",
         "sync-core/src/indexer/batch.rs",

@@ -1,5 +1,9 @@
 //! A table with rows of before, of which no event tells, into an empty index.
 
+use std::fs;
+
+use sync_core::port::Sink;
+
 use super::BOUND;
 use crate::board::{Board, Ratio};
 use crate::cli::Options;
@@ -34,6 +38,7 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
             }
         };
         tell("ours", backfill(stage, size, round, &options.set).await?);
+        tell("ours:local", into_directory(stage, size, round, &options.set).await?);
         tell("ceiling:bulk", ceiling::bulk(stage, size, 1).await?);
         if options.peers {
             let name = format!("pgsync{round}");
@@ -46,6 +51,18 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
         }
     }
     Ok(board.finish(RATIOS, &[], options.require))
+}
+
+/// Into a directory instead of a cluster.
+async fn into_directory(stage: &Stage, size: u64, round: u32, more: &[String]) -> Outcome<Figures> {
+    let directory = stage.files().join(format!("local-{round}"));
+    let mut settings = jobs::settings(&stage.name, &stage.name);
+    settings.extend(jobs::in_directory(&directory));
+    settings.extend_from_slice(more);
+    let figures = ours::command(stage, &["backfill", "jobs"], &settings)?.until_done(size, BOUND).await?;
+    let found = jobs::local_index(&directory, &stage.name)?.count().await?;
+    fs::remove_dir_all(&directory)?;
+    if found == size { Ok(figures) } else { Err(format!("the directory holds {found} documents, not {size}").into()) }
 }
 
 /// The whole command, from its start to its end.

@@ -1,6 +1,7 @@
 //! How long a search takes: in the index, when a node of it has to be left for another, and in the database.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig};
+use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSearcher};
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, ProjectionConfig,
 };
+use sync_core::policy::BreakerState;
+use sync_core::port::Searcher;
 use sync_core::query::{FieldNames, Fields, Order, Query};
 use sync_core::search::{Search, SearchConfig};
 use tokio::time::Instant;
@@ -65,19 +69,19 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
     );
     settings.extend_from_slice(&options.set);
     ours::command(stage, &["backfill", "jobs"], &settings)?.until_done(size, BOUND).await?;
+    let directory = stage.files().join("local");
+    let mut local = settings.clone();
+    local.extend(jobs::in_directory(&directory));
+    ours::command(stage, &["backfill", "jobs"], &local)?.until_done(size, BOUND).await?;
     ours::command(stage, &["search-indexes", "jobs", "--apply"], &settings)?.until_done(size, BOUND).await?;
     Index::new(stage, &stage.name).holds(size).await?;
 
-    let site = Site::new(stage)?;
+    let site = Site::new(stage, &directory)?;
     let mut board = Board::new("search", options.json);
     // The first turns warm the servers, and are not counted.
     for round in 0..=options.rounds {
-        for (what, nodes) in [
-            ("ours:elasticsearch", vec![stage.elasticsearch.clone()]),
-            ("ours:degraded", vec![site.nowhere.clone(), stage.elasticsearch.clone()]),
-            ("ours:postgres", vec![site.nowhere.clone()]),
-        ] {
-            let figures = site.measure(what, &nodes, size, round).await?;
+        for what in ["ours:elasticsearch", "ours:degraded", "ours:postgres", "ours:local"] {
+            let figures = site.measure(what, size, round).await?;
             if round > 0 {
                 board.add(what, round, figures);
             }
@@ -89,14 +93,16 @@ async fn contest(stage: &Stage, options: &Options) -> Outcome<bool> {
 struct Site {
     fields: Arc<Fields>,
     alias: String,
+    elasticsearch: String,
     /// An address at which no node is.
     nowhere: String,
+    local: Arc<LocalSearcher>,
     database: Arc<PostgresSearcher>,
     rows: Arc<PostgresProjection>,
 }
 
 impl Site {
-    fn new(stage: &Stage) -> Outcome<Self> {
+    fn new(stage: &Stage, directory: &Path) -> Outcome<Self> {
         let names = FieldNames::new("id")
             .text(["title^3", "description"])
             .fields(["status", "salary", "created_at"])
@@ -108,30 +114,39 @@ impl Site {
         let projection = ProjectionConfig::new("jobs", &stage.name, PROJECTION);
         let rows = Arc::new(PostgresProjection::new(Postgres::new(&server)?, projection));
         let nowhere = format!("http://{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?);
-        Ok(Self { fields, alias: stage.name.clone(), nowhere, database, rows })
+        let index = LocalIndexConfig::new("jobs", MAPPING).alias(&stage.name);
+        let local = Arc::new(LocalSearcher::new(&LocalIndexes::new(directory), index, Arc::clone(&fields))?);
+        let (alias, elasticsearch) = (stage.name.clone(), stage.elasticsearch.clone());
+        Ok(Self { fields, alias, elasticsearch, nowhere, local, database, rows })
     }
 
-    fn search(&self, nodes: &[String]) -> Outcome<Search> {
-        let cluster = ElasticsearchConfig::new(nodes);
+    fn index(&self, what: &str) -> Outcome<Arc<dyn Searcher>> {
+        let nodes = match what {
+            "ours:local" => return Ok(Arc::<LocalSearcher>::clone(&self.local)),
+            "ours:degraded" => vec![&self.nowhere, &self.elasticsearch],
+            "ours:postgres" => vec![&self.nowhere],
+            _ => vec![&self.elasticsearch],
+        };
+        let config = ElasticsearchSearcherConfig::new(&self.alias).budget(SearchConfig::default().budget);
+        Ok(Arc::new(ElasticsearchSearcher::new(&ElasticsearchConfig::new(nodes), config, Arc::clone(&self.fields))?))
+    }
+
+    fn search(&self, what: &str) -> Outcome<Search> {
         let defaults = SearchConfig::default();
-        let config = ElasticsearchSearcherConfig::new(&self.alias).budget(defaults.budget);
-        let index = Arc::new(ElasticsearchSearcher::new(&cluster, config, Arc::clone(&self.fields))?);
+        let index = self.index(what)?;
         // Once it is open, it stays so for the turn.
         let breaker = defaults.breaker.open_for(Duration::from_secs(3_600));
         let (database, rows) = (Arc::clone(&self.database), Arc::clone(&self.rows));
         Ok(Search::new("jobs", index, database, rows, defaults.breaker(breaker)))
     }
 
-    async fn measure(&self, what: &str, nodes: &[String], size: u64, round: u32) -> Outcome<Figures> {
-        let shared = self.search(nodes)?;
-        let is_degraded = nodes.len() > 1;
-        let wanted = if what == "ours:postgres" { "postgres" } else { "elasticsearch" };
+    async fn measure(&self, what: &str, size: u64, round: u32) -> Outcome<Figures> {
+        let shared = self.search(what)?;
+        let is_degraded = what == "ours:degraded";
+        let wanted = if is_degraded { "elasticsearch" } else { what.trim_start_matches("ours:") };
         let mut random = StdRng::seed_from_u64(u64::from(round));
         // Those at which the breaker opens.
-        while nodes.len() == 1
-            && wanted == "postgres"
-            && shared.breaker() != sync_core::policy::breaker::BreakerState::Open
-        {
+        while wanted == "postgres" && shared.breaker() != BreakerState::Open {
             shared.search(&Query::default()).await?;
         }
         let ask = async |search: &Search, query: &Query| -> Outcome<f64> {
@@ -147,7 +162,7 @@ impl Site {
         let mut times = Vec::new();
         for number in 0..SEARCHES {
             // A node that could not be reached rests: one that does not know it yet is asked each time.
-            let own = if is_degraded { Some(self.search(nodes)?) } else { None };
+            let own = if is_degraded { Some(self.search(what)?) } else { None };
             times.push(ask(own.as_ref().unwrap_or(&shared), &self.query(&mut random, number, size)?).await?);
         }
         let (p50_ms, p99_ms) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));

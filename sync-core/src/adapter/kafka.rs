@@ -28,4 +28,3 @@ pub use self::publisher::KafkaPublisher;
 pub use self::subscriber::KafkaSubscriber;
 pub use self::topic::Topic;
 pub use self::transactor::{KafkaTransactor, TransactorConfig};
-pub use crate::adapter::partition::partition_for;

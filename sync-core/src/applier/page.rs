@@ -58,7 +58,7 @@ pub(super) fn split_by_size(writes: Vec<Write>, bytes: usize) -> Vec<Vec<Write>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::breaker::BreakerConfig;
+    use crate::policy::BreakerConfig;
     use crate::version::Version;
 
     #[test]

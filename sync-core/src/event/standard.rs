@@ -41,7 +41,7 @@ pub(super) fn message(mut event: Event, epoch: i32) -> Outgoing {
 
 /// When the event of a message with this value was written, as the standard value says, or the attribute of a structured
 /// `CloudEvent`; of a payload nobody knows, and what is no time of these days is none.
-pub(crate) fn written_at(value: &[u8]) -> Option<Timestamp> {
+pub(crate) fn written_at(value: &[u8], now: Timestamp) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Value {
         timestamp: Option<Timestamp>,
@@ -52,17 +52,17 @@ pub(crate) fn written_at(value: &[u8]) -> Option<Timestamp> {
     let value = Some(value).filter(|value| value.len() <= 4_096)?;
     let value = serde_json::from_slice::<Value>(value).ok()?;
     let at = if value.specversion.is_some() { value.time } else { value.timestamp };
-    at.filter(is_of_these_days)
+    at.filter(|at| is_near(*at, now))
 }
 
 /// When the event of a message was written, as this attribute of a binary `CloudEvent` says.
-pub(crate) fn written_at_attribute(text: &[u8]) -> Option<Timestamp> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(is_of_these_days)
+pub(crate) fn written_at_attribute(text: &[u8], now: Timestamp) -> Option<Timestamp> {
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|at| is_near(*at, now))
 }
 
 /// Anyone may write to a topic.
-fn is_of_these_days(at: &Timestamp) -> bool {
-    Timestamp::now().duration_since(*at).as_hours().abs() <= 24 * 366
+fn is_near(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at).as_hours().abs() <= 24 * 366
 }
 
 #[cfg(test)]
@@ -106,14 +106,14 @@ mod tests {
     fn when_an_event_was_written_is_read_of_standard_values_and_structured_cloud_events_alone() {
         let now = Timestamp::now();
         let standard = value(&Event { created_at: now, ..event() });
-        assert_eq!(written_at(standard.as_bytes()), Some(now));
+        assert_eq!(written_at(standard.as_bytes(), now), Some(now));
         let structured =
             format!(r#"{{"specversion":"1.0","time":"{now}","data":{{"timestamp":"{}"}}}}"#, Timestamp::MIN);
-        assert_eq!(written_at(structured.as_bytes()), Some(now));
+        assert_eq!(written_at(structured.as_bytes(), now), Some(now));
         for unknown in
             [format!(r#"{{"time":"{now}"}}"#), r#"{"timestamp":"1970-01-01T00:00:00Z"}"#.to_owned(), "{}".to_owned()]
         {
-            assert_eq!(written_at(unknown.as_bytes()), None, "{unknown}");
+            assert_eq!(written_at(unknown.as_bytes(), now), None, "{unknown}");
         }
     }
 }

@@ -31,8 +31,8 @@ impl IndexerBuilder {
     }
 
     /// What is done for messages whose emitter is traced is told there, if anywhere.
-    pub fn tracer(self, tracer: Option<Arc<dyn Tracer>>) -> Self {
-        Self { tracer, ..self }
+    pub fn tracer(self, tracer: impl Into<Option<Arc<dyn Tracer>>>) -> Self {
+        Self { tracer: tracer.into(), ..self }
     }
 
     /// The indexer. It does nothing until it is run.

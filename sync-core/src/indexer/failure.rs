@@ -8,7 +8,7 @@ use serde_json::json;
 use super::message::{Followed, Provenance, header};
 use crate::error::{Error, Remedy};
 use crate::event::{Header, Outgoing};
-use crate::policy::retries::{RetryPolicy, dead_letter_topic, retry_topic};
+use crate::policy::{RetryPolicy, dead_letter_topic, retry_topic};
 use crate::port::{DeadLetter, Partition};
 
 /// A message that was not applied, although nothing is down.

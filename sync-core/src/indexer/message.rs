@@ -132,10 +132,10 @@ impl Message {
 }
 
 /// When its event was written, where that can be told.
-pub(super) fn created_at(message: &Incoming) -> Option<Timestamp> {
+pub(super) fn created_at(message: &Incoming, now: Timestamp) -> Option<Timestamp> {
     let attribute = message.headers.iter().find(|(name, _)| name == "ce_time");
-    let attribute = attribute.and_then(|(_, value)| written_at_attribute(value));
-    attribute.or_else(|| message.value.as_deref().and_then(written_at))
+    let attribute = attribute.and_then(|(_, value)| written_at_attribute(value, now));
+    attribute.or_else(|| message.value.as_deref().and_then(|value| written_at(value, now)))
 }
 
 /// What a stranger wrote there is stored with a dead letter, and must be something that can be stored.
@@ -268,7 +268,7 @@ mod tests {
         let now = Timestamp::now();
         let told = |time: &str, value: String| {
             let message = incoming(Some("k"), &[("ce_time", time)]);
-            created_at(&Incoming { value: Some(value.into()), ..message })
+            created_at(&Incoming { value: Some(value.into()), ..message }, now)
         };
         assert_eq!(told(&now.to_string(), "{}".to_owned()), Some(now));
         let standard = format!(r#"{{"timestamp":"{now}"}}"#);

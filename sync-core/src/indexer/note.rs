@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::patience::Patience;
 use crate::applier::note;
-use crate::policy::backoff::Backoff;
+use crate::policy::Backoff;
 use crate::port::Projection;
 
 /// How often a row that is held is tried: for about two seconds. A batch is not settled before, so this is also how

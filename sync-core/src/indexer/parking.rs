@@ -13,7 +13,7 @@ use super::patience::Patience;
 use super::progress::IndexerProgress;
 use crate::error::Error;
 use crate::event::Outgoing;
-use crate::policy::retries::RetryPolicy;
+use crate::policy::RetryPolicy;
 use crate::port::{Clock, DeadLetter, DeadLetters, Partition, Publisher};
 
 /// Where one index puts what it cannot apply.
@@ -51,10 +51,10 @@ impl Parking {
         Self { reader: reader.into(), topic: topic.into(), letters, clock, bus: None }
     }
 
-    /// What fails for a reason nobody knows waits in the [retry topics](crate::policy::retries::retry_topic) of this
+    /// What fails for a reason nobody knows waits in the [retry topics](crate::policy::retry_topic) of this
     /// bus, each of which wants an [`Indexer`](super::Indexer) with a parking and a publisher of its own: on a bus that
     /// holds only so much, one that waits for room must not hold up the one that makes it. Dead letters are copied to
-    /// the [dead-letter topic](crate::policy::retries::dead_letter_topic) if `copies` says so.
+    /// the [dead-letter topic](crate::policy::dead_letter_topic) if `copies` says so.
     #[must_use]
     pub fn with_bus(self, publisher: Arc<dyn Publisher>, copies: bool) -> Self {
         Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), copies }), ..self }

@@ -101,7 +101,7 @@ impl Session {
             Polled::Messages(messages) => {
                 let (now, time) = (Instant::now(), self.parking.clock().now());
                 // Of a poll one is enough to tell how long it took.
-                let created_at = messages.last().and_then(message::created_at);
+                let created_at = messages.last().and_then(|last| message::created_at(last, Timestamp::now()));
                 let last = messages.len().saturating_sub(1);
                 for (place, message) in messages.into_iter().enumerate() {
                     let created_at = created_at.filter(|_| place == last);

@@ -13,7 +13,7 @@ use super::progress::IndexerProgress;
 use super::traces::Traces;
 use crate::applier::{Applier, Attempt, alike};
 use crate::error::{Error, ErrorKind};
-use crate::policy::triage::refuses_everything;
+use crate::policy::triage::{Triage, triage};
 use crate::telemetry::trace;
 
 /// What every batch needs. Clones share everything that counts or limits.
@@ -45,7 +45,7 @@ impl Worker {
         keys.sort_unstable();
         self.progress.begun(keys.len());
         let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
-        let mut taken = 0;
+        let (mut taken, mut is_second_look) = (0, false);
         let mut permit = Some(permit);
         let mut patience = Patience::new(&self.config, &self.progress, &batch.partition, batch.next);
         while !keys.is_empty() {
@@ -55,11 +55,17 @@ impl Worker {
             unnoted.extend(attempt.unnoted);
             keys = attempt.waiting;
             let Some(error) = attempt.error else {
-                if !refuses_everything(taken, failed.len(), suspicious) {
+                let verdict = triage(taken, failed.len(), suspicious, is_second_look);
+                if verdict == Triage::Poison {
                     break;
                 }
-                keys = failed.iter().map(|(key, _): &(String, Error)| key.clone()).collect();
-                sleep(patience.after(&alike(&std::mem::take(&mut failed)))).await;
+                let again = std::mem::take(&mut failed);
+                if verdict == Triage::Everything {
+                    sleep(patience.after(&alike(&again))).await;
+                } else {
+                    is_second_look = true;
+                }
+                keys = again.into_iter().map(|(key, _): (String, Error)| key).collect();
                 continue;
             };
             sleep(patience.after(&error)).await;

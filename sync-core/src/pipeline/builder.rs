@@ -12,8 +12,7 @@ use crate::adapter::{LogAlerts, SystemClock};
 use crate::alerts::{Alerts, AlertsConfig};
 use crate::error::{Error, ErrorKind};
 use crate::indexer::{Indexer, IndexerConfig, Parking};
-use crate::policy::retries::retry_topic;
-use crate::port::{AlertHandler, Projection, Sink};
+use crate::port::{AlertHandler, Inventory, Projection, Sink, Tracer, Versions};
 use crate::relay::{Relay, RelayConfig};
 
 /// As many batches of one index may be in work at the same time.
@@ -29,15 +28,18 @@ pub struct PipelineBuilder {
     relay: RelayConfig,
     indexer: IndexerConfig,
     alerts: Vec<Arc<dyn AlertHandler>>,
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// One index, what it follows, and what its documents are made of.
 #[derive(Debug)]
-struct PipelineIndex {
-    name: String,
-    topic: String,
-    projection: Arc<dyn Projection>,
-    sink: Arc<dyn Sink>,
+pub(super) struct PipelineIndex {
+    pub(super) name: String,
+    pub(super) topic: String,
+    pub(super) projection: Arc<dyn Projection>,
+    pub(super) sink: Arc<dyn Sink>,
+    /// The same two, where they can be compared.
+    pub(super) compared: Option<(Arc<dyn Versions>, Arc<dyn Inventory>)>,
 }
 
 impl PipelineBuilder {
@@ -49,29 +51,42 @@ impl PipelineBuilder {
             relay: RelayConfig::default(),
             indexer: IndexerConfig::default(),
             alerts: vec![Arc::new(LogAlerts)],
+            tracer: None,
         }
     }
 
     /// Documents that this projection makes go to this index, when events of the projection's topic say that they changed.
-    pub fn index(self, projection: ProjectionConfig, sink: impl Sink) -> Self {
+    pub fn index(mut self, projection: ProjectionConfig, sink: impl Inventory) -> Self {
         let (name, topic) = (projection.index.clone(), projection.topic.clone());
-        let projection = PostgresProjection::new(self.database.clone(), projection);
-        self.index_of(name, topic, Arc::new(projection), Arc::new(sink))
+        let rows = Arc::new(PostgresProjection::new(self.database.clone(), projection));
+        let sink: Arc<dyn Inventory> = Arc::new(sink);
+        self.indexes.push(PipelineIndex {
+            name,
+            topic,
+            projection: Arc::<PostgresProjection>::clone(&rows),
+            sink: Arc::<dyn Inventory>::clone(&sink),
+            compared: Some((rows, sink)),
+        });
+        self
     }
 
-    /// The same of a projection of your own. `name` is the index's, by which its dead letters call it.
+    /// The same of a projection or a sink of your own, which cannot be compared: [`reconcile`](Pipeline::reconcile) refuses
+    /// it. `name` is the index's, by which its dead letters call it.
     pub fn index_of(
         mut self,
         name: impl Into<String>,
         topic: impl Into<String>,
-        projection: Arc<dyn Projection>,
-        sink: Arc<dyn Sink>,
+        projection: impl Projection,
+        sink: impl Sink,
     ) -> Self {
-        self.indexes.push(PipelineIndex { name: name.into(), topic: topic.into(), projection, sink });
+        let (name, topic) = (name.into(), topic.into());
+        let (projection, sink) = (Arc::new(projection), Arc::new(sink));
+        self.indexes.push(PipelineIndex { name, topic, projection, sink, compared: None });
         self
     }
 
-    /// How the outbox is read. Its `topics` are those of the indexes, whatever it says.
+    /// How the outbox is read. Its `topics` are those of the indexes, whatever it says. A second pipeline on the same database,
+    /// of other indexes, needs a `subscription` of its own.
     pub fn source(self, source: SourceConfig) -> Self {
         Self { source, ..self }
     }
@@ -91,45 +106,46 @@ impl PipelineBuilder {
         Self { alerts, ..self }
     }
 
+    /// Where it is told what is done for transactions that are traced: nowhere, when this is not called.
+    pub fn tracer(self, tracer: Arc<dyn Tracer>) -> Self {
+        Self { tracer: Some(tracer), ..self }
+    }
+
     /// The pipeline. It does nothing until it is run.
     ///
     /// # Errors
     /// `Configuration` when no index is named, two have one name, or two follow one topic, which only one can without a broker.
     pub fn build(self) -> Result<Pipeline, Error> {
-        let Self { database, indexes, source, relay, indexer, alerts } = self;
+        let Self { database, indexes, source, relay, indexer, alerts, tracer } = self;
         check(&indexes)?;
-        let delays = indexer.retries.delays();
-        let with_retries = |topic: &str| {
-            let retries = delays.iter().map(|delay| retry_topic(topic, *delay));
-            std::iter::once(topic.to_owned()).chain(retries).collect::<Vec<_>>()
-        };
-        let all: Vec<_> = indexes.iter().flat_map(|index| with_retries(&index.topic)).collect();
+        let all: Vec<_> = indexes.iter().flat_map(|index| indexer.retries.topics(&index.topic)).collect();
         let capacity = source.batch_events.saturating_mul(relay.in_flight);
         let bus = DirectBus::new(all.iter().map(String::as_str), capacity, PARTITIONS);
         let letters = Arc::new(PostgresDeadLetters::new(database.clone()));
         let mut indexers = Vec::with_capacity(all.len());
-        for PipelineIndex { name, topic, projection, sink } in &indexes {
-            for read in with_retries(topic) {
+        for PipelineIndex { name, topic, projection, sink, .. } in &indexes {
+            for read in indexer.retries.topics(topic) {
                 let parking =
                     Parking::new(name, topic, Arc::<PostgresDeadLetters>::clone(&letters), Arc::new(SystemClock));
                 let parking = parking.with_bus(Arc::new(bus.clone()), false);
                 let subscriber = Arc::new(bus.subscriber(&read)?);
                 let of = Indexer::builder(subscriber, Arc::clone(projection), Arc::clone(sink), parking);
-                indexers.push((name.clone(), of.config(indexer).build()));
+                indexers.push((name.clone(), of.config(indexer).tracer(tracer.clone()).build()));
             }
         }
-        let topics = indexes.into_iter().map(|index| index.topic).collect();
+        let topics = indexes.iter().map(|index| index.topic.clone()).collect();
         let subscription = source.subscription.clone();
         let source = SourceConfig { topics: Some(topics), ..source };
         let source = Arc::new(PostgresSource::new(database.clone(), source));
         let parked: Arc<PostgresDeadLetters> = Arc::clone(&letters);
-        let relay = Relay::builder(Arc::<PostgresSource>::clone(&source), Arc::new(bus))
+        let relay = Relay::builder(subscription, Arc::<PostgresSource>::clone(&source), Arc::new(bus))
             .config(relay)
-            .name(&subscription)
-            .dead_letters(&subscription, parked, Arc::new(SystemClock))
+            .dead_letters(parked, Arc::new(SystemClock))
+            .tracer(tracer)
             .build();
-        let alerts = (!alerts.is_empty()).then(|| Alerts::new(letters, alerts, AlertsConfig::default()));
-        Ok(Pipeline { database, source, relay, indexers, alerts })
+        let told: Arc<PostgresDeadLetters> = Arc::clone(&letters);
+        let alerts = (!alerts.is_empty()).then(|| Alerts::new(told, alerts, AlertsConfig::default()));
+        Ok(Pipeline { database, source, relay, indexes, indexers, letters, alerts })
     }
 }
 

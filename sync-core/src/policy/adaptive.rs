@@ -2,7 +2,7 @@
 
 /// A limit that feels its way between one and a ceiling. It begins at the ceiling.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdaptiveLimit {
+pub(crate) struct AdaptiveLimit {
     ceiling: f64,
     limit: f64,
 }
@@ -10,24 +10,24 @@ pub struct AdaptiveLimit {
 impl AdaptiveLimit {
     /// At most `ceiling`, at least one.
     #[must_use]
-    pub fn new(ceiling: usize) -> Self {
+    pub(crate) fn new(ceiling: usize) -> Self {
         let ceiling = ceiling.max(1) as f64;
         Self { ceiling, limit: ceiling }
     }
 
     /// How many there may be now.
     #[must_use]
-    pub const fn current(&self) -> usize {
+    pub(crate) const fn current(&self) -> usize {
         self.limit as usize
     }
 
     /// A request was answered in good time. As many of them as the limit make it one more.
-    pub fn grow(&mut self) {
+    pub(crate) fn grow(&mut self) {
         self.limit = (self.limit + 1.0 / self.limit).min(self.ceiling);
     }
 
     /// A request was refused for want of room, or took long.
-    pub const fn shrink(&mut self) {
+    pub(crate) const fn shrink(&mut self) {
         self.limit = (self.limit / 2.0).max(1.0);
     }
 }

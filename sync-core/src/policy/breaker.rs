@@ -52,7 +52,7 @@ setters! {
 
 /// A circuit breaker. Times are since any fixed moment, on one clock that never goes back.
 #[derive(Clone, Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     config: BreakerConfig,
     state: State,
 }
@@ -114,7 +114,7 @@ impl BreakerState {
 
 /// What a breaker says about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub(crate) enum Permission {
     /// Make it. What became of it has to be told.
     Call,
     /// Make it: it decides whether others may follow. What became of it has to be told.
@@ -125,7 +125,7 @@ pub enum Permission {
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallOutcome {
+pub(crate) enum CallOutcome {
     /// The system answered, after that time.
     Answered(Duration),
     /// It did not, or said that it cannot.
@@ -137,13 +137,13 @@ pub enum CallOutcome {
 impl Breaker {
     /// A breaker that lets calls through.
     #[must_use]
-    pub fn new(config: BreakerConfig) -> Self {
+    pub(crate) fn new(config: BreakerConfig) -> Self {
         Self { config, state: State::Closed(Window::default()) }
     }
 
     /// What it does with calls, as far as it was asked and told.
     #[must_use]
-    pub const fn state(&self) -> BreakerState {
+    pub(crate) const fn state(&self) -> BreakerState {
         match self.state {
             State::Closed(_) => BreakerState::Closed,
             State::Recovering { .. } => BreakerState::Recovering,
@@ -153,7 +153,7 @@ impl Breaker {
     }
 
     /// Whether to make a call at `now`.
-    pub fn ask(&mut self, now: Duration) -> Permission {
+    pub(crate) fn ask(&mut self, now: Duration) -> Permission {
         self.advance(now);
         let (probes, later) = (self.config.probes.max(1), Permission::Wait(self.config.open_for / 10));
         match &mut self.state {
@@ -186,7 +186,7 @@ impl Breaker {
     }
 
     /// What became, at `now`, of a call that was permitted so.
-    pub fn tell(&mut self, permission: Permission, outcome: CallOutcome, now: Duration) {
+    pub(crate) fn tell(&mut self, permission: Permission, outcome: CallOutcome, now: Duration) {
         let has_failed = match outcome {
             CallOutcome::Answered(took) => took > self.config.slow,
             CallOutcome::Failed => true,

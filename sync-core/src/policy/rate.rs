@@ -7,7 +7,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// So many in any minute, and no more. The time is what has passed since a moment of the caller's choice.
 #[derive(Debug)]
-pub struct Rate {
+pub(crate) struct Rate {
     per_minute: usize,
     /// When those of the last minute were spent, the oldest first.
     spent: VecDeque<Duration>,
@@ -16,12 +16,12 @@ pub struct Rate {
 impl Rate {
     /// At least one a minute.
     #[must_use]
-    pub fn new(per_minute: usize) -> Self {
+    pub(crate) fn new(per_minute: usize) -> Self {
         Self { per_minute: per_minute.max(1), spent: VecDeque::new() }
     }
 
     /// How many may be spent at this moment.
-    pub fn free(&mut self, now: Duration) -> usize {
+    pub(crate) fn free(&mut self, now: Duration) -> usize {
         while self.spent.front().is_some_and(|spent| now.saturating_sub(*spent) >= MINUTE) {
             self.spent.pop_front();
         }
@@ -29,7 +29,7 @@ impl Rate {
     }
 
     /// One was spent.
-    pub fn spend(&mut self, now: Duration) {
+    pub(crate) fn spend(&mut self, now: Duration) {
         self.spent.push_back(now);
     }
 }

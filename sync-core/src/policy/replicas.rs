@@ -8,13 +8,13 @@ const SAMPLES: usize = 600;
 
 /// When the primary was at which position of its log. Times are since any fixed moment, on one clock that never goes back.
 #[derive(Clone, Debug, Default)]
-pub struct LogClock {
+pub(crate) struct LogClock {
     samples: VecDeque<(Duration, u64)>,
 }
 
 impl LogClock {
     /// The primary was at `position` when it was asked at `now`.
-    pub fn note(&mut self, now: Duration, position: u64) {
+    pub(crate) fn note(&mut self, now: Duration, position: u64) {
         if self.samples.back().is_some_and(|(_, last)| *last == position) {
             return;
         }
@@ -31,7 +31,7 @@ impl LogClock {
     /// For how long the primary has had something, at `now`, that a replica at `position` lacks; [`Duration::MAX`] for longer
     /// than is known.
     #[must_use]
-    pub fn behind(&self, now: Duration, position: u64) -> Duration {
+    pub(crate) fn behind(&self, now: Duration, position: u64) -> Duration {
         match self.samples.iter().position(|(_, had)| *had > position) {
             None => Duration::ZERO,
             // Nobody knows how long before the first look.
@@ -43,7 +43,7 @@ impl LogClock {
 
 /// What is known of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplicaState {
+pub(crate) enum ReplicaState {
     /// It answers, and is so far behind.
     Behind(Duration),
     /// It did not answer when it was asked last, or has not been asked yet.
@@ -52,7 +52,7 @@ pub enum ReplicaState {
 
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerChoice {
+pub(crate) enum ServerChoice {
     /// The one at this place.
     Replica(usize),
     /// The primary.
@@ -62,7 +62,7 @@ pub enum ServerChoice {
 /// Whom to ask one after the other: the replicas that are close enough, each call beginning with another one; the primary;
 /// then whoever may still answer, the freshest first.
 #[must_use]
-pub fn in_turn(replicas: &[ReplicaState], turn: usize, max_lag: Duration) -> Vec<ServerChoice> {
+pub(crate) fn in_turn(replicas: &[ReplicaState], turn: usize, max_lag: Duration) -> Vec<ServerChoice> {
     let count = replicas.len();
     let places = || (0..count).map(|step| (turn % count.max(1) + step) % count.max(1));
     let is_close = |place: &usize| matches!(replicas[*place], ReplicaState::Behind(lag) if lag <= max_lag);

@@ -60,6 +60,13 @@ impl RetryPolicy {
         delays.dedup();
         delays
     }
+
+    /// A topic, and those in which what failed waits to be tried again.
+    #[must_use]
+    pub fn topics(&self, topic: &str) -> Vec<String> {
+        let waiting = self.delays().into_iter().map(|delay| retry_topic(topic, delay));
+        std::iter::once(topic.to_owned()).chain(waiting).collect()
+    }
 }
 
 /// Nobody waits longer for a retry.
@@ -94,8 +101,7 @@ mod tests {
         let policy = RetryPolicy::default();
         let delays = [1, 2, 3, 4].map(|attempts| policy.delay(attempts));
         assert_eq!(delays, [Some(Duration::from_secs(1)), Some(Duration::from_secs(2)), None, None]);
-        let topics: Vec<_> = policy.delays().into_iter().map(|delay| retry_topic("job-es-sync", delay)).collect();
-        assert_eq!(topics, ["job-es-sync-retry-1000", "job-es-sync-retry-2000"]);
+        assert_eq!(policy.topics("job-es-sync"), ["job-es-sync", "job-es-sync-retry-1000", "job-es-sync-retry-2000"]);
     }
 
     #[test]

@@ -1,13 +1,31 @@
 //! Whether what failed is poison, or whether something refuses everything.
 
-/// Whether a batch in which `succeeded` keys were taken and `failed` ones were not looks like a wrong mapping or
-/// setting rather than like poison: nothing of it was taken, and at least `suspicious` keys failed. Zero suspects
-/// nothing.
+/// What the failures of a batch mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Triage {
+    /// They are at fault themselves.
+    Poison,
+    /// What refused them may have been mended while others were taken: only when they fail once more it is they.
+    LookAgain,
+    /// A wrong mapping or setting.
+    Everything,
+}
+
+/// Judges a batch of which `taken` keys were taken so far, and `failed` ones not. At least `suspicious` failures look like a wrong
+/// mapping or setting, unless they failed when others had been taken already (`is_second_look`). Zero suspects nothing.
 ///
-/// Parking such a batch would empty the topic into the dead letters; it is better to stop and tell a person.
-#[must_use]
-pub const fn refuses_everything(succeeded: u64, failed: usize, suspicious: usize) -> bool {
-    suspicious > 0 && succeeded == 0 && failed >= suspicious
+/// Parking a batch that is refused by a wrong mapping would empty the topic into the dead letters; it is better to stop and tell a
+/// person.
+pub(crate) const fn triage(taken: u64, failed: usize, suspicious: usize, is_second_look: bool) -> Triage {
+    if suspicious == 0 || failed < suspicious {
+        Triage::Poison
+    } else if taken == 0 {
+        Triage::Everything
+    } else if is_second_look {
+        Triage::Poison
+    } else {
+        Triage::LookAgain
+    }
 }
 
 #[cfg(test)]
@@ -16,10 +34,16 @@ mod tests {
 
     #[test]
     fn poison_among_others_is_parked_and_a_batch_refused_as_a_whole_is_not() {
-        assert!(!refuses_everything(99, 1, 10));
-        assert!(!refuses_everything(1, 999, 10));
-        assert!(!refuses_everything(0, 9, 10), "a few may all be poison");
-        assert!(refuses_everything(0, 10, 10));
-        assert!(!refuses_everything(0, 1_000, 0), "unless told to park whatever comes");
+        assert_eq!(triage(99, 1, 10, false), Triage::Poison);
+        assert_eq!(triage(0, 9, 10, false), Triage::Poison, "a few may all be poison");
+        assert_eq!(triage(0, 10, 10, false), Triage::Everything);
+        assert_eq!(triage(0, 1_000, 0, false), Triage::Poison, "unless told to park whatever comes");
+    }
+
+    #[test]
+    fn many_that_failed_before_others_were_taken_are_looked_at_again() {
+        assert_eq!(triage(1, 999, 10, false), Triage::LookAgain);
+        assert_eq!(triage(1, 999, 10, true), Triage::Poison);
+        assert_eq!(triage(0, 999, 10, true), Triage::Everything);
     }
 }

@@ -39,7 +39,7 @@ pub trait Inventory: Sink {
     /// The versions of these keys' documents now, one for each and in their order; sees every applied write.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
+    /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn versions(&self, keys: &[String]) -> Result<Vec<Option<Version>>, Error>;
 
     /// About `limit` documents from `from` on; from the beginning where that is `None`. From part to part each document
@@ -48,6 +48,6 @@ pub trait Inventory: Sink {
     ///
     /// # Errors
     /// `Fenced` when the index does not know the cursor any more, after minutes without a question or a restart: only
-    /// beginning anew helps. `Unavailable`, `Denied`, `Configuration`.
+    /// beginning anew helps. `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn inventory(&self, from: Option<&InventoryCursor>, limit: usize) -> Result<Inventoried, Error>;
 }

@@ -88,8 +88,8 @@ pub trait Searcher: Debug + Send + Sync + 'static {
 
     /// A page of the documents that fit. Changes nothing, and may be repeated; dropped half-way, it is given up.
     ///
-    /// Filters, exact totals and orders by a field are the same for all searchers of the same documents; each ends counting
-    /// at a number of its own, [`MAX_DEPTH`](crate::query::MAX_DEPTH) at most. From page to page each document that fits and
+    /// Filters, exact totals and orders by a field are the same for all searchers of the same documents; each may end
+    /// counting at a number of its own, and says so. From page to page each document that fits and
     /// stays as it is comes once; in an order by relevance, one that moves because others were written may be repeated or
     /// passed over, and the pages of another searcher are not gone on with but begun anew.
     ///

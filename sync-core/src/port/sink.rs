@@ -60,25 +60,25 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// What the index holds of these keys now, one for each and in their order; sees every applied write.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
+    /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error>;
 
     /// The history that was recorded last; `None` when none was. Sees every record before it.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
+    /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn history(&self) -> Result<Option<History>, Error>;
 
     /// Makes this the history that is recorded, and touches nothing else. Preparing the index again keeps it. May be
     /// repeated; of two that record at once, one stays. Dropped half-way, it may have happened.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
+    /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn record(&self, history: &History) -> Result<(), Error>;
 
     /// How many documents there are; sees every applied write.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
+    /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn count(&self) -> Result<u64, Error>;
 }

@@ -14,9 +14,9 @@ use crate::port::{Clock, DeadLetters, Tracer};
 pub struct RelayBuilder(Relay);
 
 impl RelayBuilder {
-    pub(super) fn new(way: Way) -> Self {
-        let config = RelayConfig::default();
-        Self(Relay { way, parking: None, config, progress: RelayProgress::default(), traces: Traces::default() })
+    pub(super) fn new(subscription: String, way: Way) -> Self {
+        let (config, progress) = (RelayConfig::default(), RelayProgress::of(subscription));
+        Self(Relay { way, parking: None, config, progress, traces: Traces::default() })
     }
 
     /// How it works; [`RelayConfig::default`] otherwise.
@@ -24,26 +24,16 @@ impl RelayBuilder {
         Self(Relay { config, ..self.0 })
     }
 
-    /// What its metrics call it; nothing otherwise.
-    pub fn name(self, subscription: impl Into<String>) -> Self {
-        Self(Relay { progress: self.0.progress.named(subscription.into()), ..self.0 })
-    }
-
-    /// Events the bus will never take, because they are too large, go to `letters` in the name of `subscription`, and
-    /// the relay goes on behind them. Without this it ends at the first one.
-    pub fn dead_letters(
-        self,
-        subscription: impl Into<String>,
-        letters: Arc<dyn DeadLetters>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let parking = Some(Parking { subscription: subscription.into(), letters, clock });
+    /// Events the bus will never take, because they are too large, go to `letters` in the name of the subscription, and the
+    /// relay goes on behind them. Without this it ends at the first one.
+    pub fn dead_letters(self, letters: Arc<dyn DeadLetters>, clock: Arc<dyn Clock>) -> Self {
+        let parking = Some(Parking { subscription: self.0.progress.subscription(), letters, clock });
         Self(Relay { parking, ..self.0 })
     }
 
     /// What is done for events whose emitter is traced is told there, if anywhere.
-    pub fn tracer(self, tracer: Option<Arc<dyn Tracer>>) -> Self {
-        Self(Relay { traces: Traces(tracer), ..self.0 })
+    pub fn tracer(self, tracer: impl Into<Option<Arc<dyn Tracer>>>) -> Self {
+        Self(Relay { traces: Traces(tracer.into()), ..self.0 })
     }
 
     /// The relay. It does nothing until it is run.

@@ -13,7 +13,7 @@ use crate::telemetry::metrics::{
 };
 
 /// Counts since the relay was made. Cheap to clone; all clones show the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RelayProgress {
     /// What the metrics call it.
     subscription: String,
@@ -37,9 +37,9 @@ pub struct RelayCounts {
 }
 
 impl RelayProgress {
-    /// The same counts under this name.
-    pub(super) fn named(self, subscription: String) -> Self {
-        let progress = Self { subscription, ..self };
+    /// Of a relay that has not begun.
+    pub(super) fn of(subscription: String) -> Self {
+        let progress = Self { subscription, counters: Arc::default() };
         for metric in [RELAY_PUBLISHED, RELAY_PARKED] {
             counter!(metric.name, "subscription" => progress.subscription()).increment(0);
         }
@@ -87,7 +87,8 @@ impl RelayProgress {
         Active(self.clone())
     }
 
-    fn subscription(&self) -> String {
+    /// Whose counts they are.
+    pub(super) fn subscription(&self) -> String {
         self.subscription.clone()
     }
 }
@@ -99,18 +100,5 @@ pub(super) struct Active(RelayProgress);
 impl Drop for Active {
     fn drop(&mut self) {
         gauge!(RELAY_ACTIVE.name, "subscription" => self.0.subscription()).set(0.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_asked_before_a_name_was_given_sees_the_same_counts() {
-        let early = RelayProgress::default();
-        let named = early.clone().named("search".to_owned());
-        named.published(3);
-        assert_eq!((early.counts().published, early.counts()), (3, named.counts()));
     }
 }

@@ -25,8 +25,8 @@ use super::pace::Pace;
 use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::policy::backoff::Backoff;
-use crate::policy::breaker::BreakerConfig;
+use crate::policy::Backoff;
+use crate::policy::BreakerConfig;
 use crate::port::{Clock, DeadLetters, Projection, Run, RunKind, Runs, Sink};
 
 /// How a backfill works.
@@ -129,8 +129,8 @@ impl Backfill {
     /// # Errors
     /// What a person has to mend, as the ports say; `Configuration` also when a whole page is refused; `Fenced` when
     /// another process has taken the run. The next one goes on from there.
-    pub async fn run(&self, shutdown: &CancellationToken) -> Result<BackfillEnd, Error> {
-        match self.begin_and_pass(shutdown).await {
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<BackfillEnd, Error> {
+        match self.begin_and_pass(&shutdown).await {
             Ok(()) => Ok(BackfillEnd::Finished),
             Err(Ended::Stopped) => Ok(BackfillEnd::Stopped),
             Err(Ended::Failed(error)) => Err(error),

@@ -7,17 +7,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::applier::{Applier, Attempt, Written, alike};
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::policy::backoff::Backoff;
-use crate::policy::triage::refuses_everything;
+use crate::policy::Backoff;
+use crate::policy::triage::{Triage, triage};
 use crate::port::{Clock, DeadLetter, DeadLetters, Origin};
 
 /// Which index is repaired, and the topic whose keys it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RepairOf {
     /// The index, as its runs and dead letters name it.
     pub index: String,
     /// The topic it follows.
     pub topic: String,
+}
+
+impl RepairOf {
+    /// Of this index and topic.
+    #[must_use]
+    pub fn new(index: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self { index: index.into(), topic: topic.into() }
+    }
 }
 
 /// Why a repair does not go on.
@@ -130,7 +139,7 @@ impl Mender {
     /// ends before that.
     pub(super) async fn settle(&self, first: Attempt, shutdown: &CancellationToken) -> Result<Mended, Ended> {
         let (mut mended, mut taken, mut failed, mut failures) = (Mended::default(), 0, Vec::new(), 0);
-        let mut attempt = first;
+        let (mut attempt, mut is_second_look) = (first, false);
         loop {
             let Attempt { written, taken: more, failed: refused, unnoted, waiting, error } = attempt;
             mended.written.add(written);
@@ -140,7 +149,15 @@ impl Mender {
                 tracing::debug!(keys = ?unnoted, "held by a transaction: not noted as being in the index");
             }
             match error {
-                None => break,
+                None => match triage(taken, failed.len(), self.suspicious, is_second_look) {
+                    Triage::Poison => break,
+                    Triage::Everything => return Err(alike(&failed).into()),
+                    Triage::LookAgain => {
+                        is_second_look = true;
+                        let again = failed.drain(..).map(|(key, _)| key).collect();
+                        attempt = self.applier.load_and_apply(again).await;
+                    }
+                },
                 Some(error) if error.remedy() == Remedy::Retry => {
                     failures += 1;
                     self.patience.wait_out(failures, &error, shutdown).await?;
@@ -148,9 +165,6 @@ impl Mender {
                 }
                 Some(error) => return Err(error.into()),
             }
-        }
-        if refuses_everything(taken, failed.len(), self.suspicious) {
-            return Err(alike(&failed).into());
         }
         for (key, error) in failed {
             let letter = self.letter(key, &error);

@@ -33,8 +33,8 @@ use super::pace::Pace;
 use super::recording::{record, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, Remedy};
-use crate::policy::backoff::Backoff;
-use crate::policy::breaker::BreakerConfig;
+use crate::policy::Backoff;
+use crate::policy::BreakerConfig;
 use crate::port::{Changed, Clock, DeadLetters, Inventory, InventoryCursor, Run, RunKind, Runs, Versions};
 
 /// How a reconciliation works.
@@ -92,8 +92,9 @@ setters! {
     }
 }
 
-/// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is compared: all of it, by its versions, and what differs is put right, where nothing else is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReconcileScope {
     /// Only keys that changed since then; `None`: all, and what the index has beside them.
     pub since: Option<Timestamp>,
@@ -101,6 +102,14 @@ pub struct ReconcileScope {
     pub deep: bool,
     /// Only look: nothing is put right, and no run recorded.
     pub dry_run: bool,
+}
+
+setters! {
+    ReconcileScope {
+        since: maybe Timestamp,
+        deep: bool,
+        dry_run: bool,
+    }
 }
 
 /// How a reconciliation ended.
@@ -169,8 +178,8 @@ impl Reconcile {
     /// # Errors
     /// `Fenced` while another process reconciles the same index, or when one has taken the run. What a person has to
     /// mend, as the ports say; `Configuration` also when the index refuses everything.
-    pub async fn run(&self, scope: &ReconcileScope, shutdown: &CancellationToken) -> Result<ReconcileEnd, Error> {
-        match self.begin_and_compare(scope, shutdown).await {
+    pub async fn run(&self, scope: &ReconcileScope, shutdown: CancellationToken) -> Result<ReconcileEnd, Error> {
+        match self.begin_and_compare(scope, &shutdown).await {
             Ok(()) => Ok(ReconcileEnd::Finished),
             Err(Ended::Stopped) => Ok(ReconcileEnd::Stopped),
             Err(Ended::Failed(error)) => Err(error),

@@ -30,7 +30,7 @@ use super::mender::{Ended, Patience, answered, is_over};
 use super::reconcile::{Reconcile, ReconcileCounts, ReconcileEnd, ReconcileScope};
 use super::refusals::Refusals;
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::policy::backoff::Backoff;
+use crate::policy::Backoff;
 use crate::port::{ConcreteIndexes, ReindexOf, ReindexPhase, Reindexes, Reindexing};
 
 /// How often it is told that somebody works on it.
@@ -115,13 +115,13 @@ impl Reindex {
     pub async fn run(
         &self,
         follower: impl FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), Error>>,
-        shutdown: &CancellationToken,
+        shutdown: CancellationToken,
     ) -> Result<ReindexEnd, Error> {
         if !self.of.phase.is_followed() {
             let what = format!("the re-index of {} is {} and has no step to take", self.of.about.index, self.of.phase);
             return Err(Error::new(ErrorKind::Configuration, what));
         }
-        let outcome = match self.go_on(follower, shutdown).await {
+        let outcome = match self.go_on(follower, &shutdown).await {
             Ok(end) => Ok(end),
             Err(Ended::Stopped) => Ok(ReindexEnd::Stopped),
             Err(Ended::Failed(error)) => Err(error),
@@ -225,7 +225,7 @@ impl Reindex {
     }
 
     async fn fill(&self, shutdown: &CancellationToken) -> Result<(), Ended> {
-        match self.tools.backfill.run(shutdown).await? {
+        match self.tools.backfill.run(shutdown.clone()).await? {
             BackfillEnd::Finished => Ok(()),
             BackfillEnd::Stopped => Err(Ended::Stopped),
         }
@@ -238,12 +238,12 @@ impl Reindex {
         let reconcile = &self.tools.reconcile;
         let grace = if phase == ReindexPhase::Returning { reconcile.grace() + MARGIN } else { Duration::ZERO };
         let counts_from = Instant::now() + grace;
-        let all = ReconcileScope { since: None, deep: false, dry_run: false };
+        let all = ReconcileScope::default();
         for comparison in 1..=COMPARISONS {
             self.until_caught_up(shutdown).await?;
             let began = Instant::now();
             // Of a process that died, the comparison is its own until its lease is over.
-            let end = self.patience.patiently(shutdown, || reconcile.run(&all, shutdown)).await?;
+            let end = self.patience.patiently(shutdown, || reconcile.run(&all, shutdown.clone())).await?;
             if end == ReconcileEnd::Stopped {
                 return Err(Ended::Stopped);
             }

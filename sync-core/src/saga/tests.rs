@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use self::stage::{ALLOWED, KIND, LEASE, Place, STEPS, Stage, Trouble};
 use super::SagaConfig;
 use crate::error::ErrorKind;
-use crate::policy::backoff::Backoff;
+use crate::policy::Backoff;
 use crate::port::{SagaEvent, SagaLog as _, SagaOrder, SagaOutcome, Sagas as _};
 
 #[tokio::test(start_paused = true)]

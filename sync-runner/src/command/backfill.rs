@@ -44,7 +44,7 @@ pub(super) async fn backfill(config: &Config, args: &BackfillArgs) -> Result<Exi
     let (view, viewed) = (View::new(name, backfill.progress()), CancellationToken::new());
     let (ended, ()) = tokio::join!(
         async {
-            let ended = backfill.run(&shutdown).await;
+            let ended = backfill.run(shutdown.clone()).await;
             viewed.cancel();
             ended
         },

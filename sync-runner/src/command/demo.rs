@@ -82,11 +82,11 @@ async fn act(
 ) -> Result<bool, Failure> {
     let tally = Tally::default();
     let began = Instant::now();
-    let relay = progress.relay.as_ref().map(|(relay, _)| relay.clone()).unwrap_or_default();
+    let relay = progress.relay.as_ref().map(|(relay, _)| relay);
     let indexer = progress.indexers.first().map(|(_, indexer, _)| indexer.clone()).unwrap_or_default();
     let written = {
         let writing = workload::write(&scene.database, args.jobs, &tally);
-        let telling = tell(story, &tally, &relay, &indexer, began);
+        let telling = tell(story, &tally, relay, &indexer, began);
         tokio::select! {
             written = writing => written,
             error = telling => Err(error),
@@ -107,7 +107,7 @@ async fn act(
             }
         }
     };
-    let telling = tell(story, &tally, &relay, &indexer, began);
+    let telling = tell(story, &tally, relay, &indexer, began);
     let agreed: Result<Option<Comparison>, Error> = tokio::select! {
         agreed = timeout(PATIENCE, agree) => agreed.map_or(Ok(None), |agreed| agreed.map(Some)),
         error = telling => Err(error),
@@ -138,7 +138,7 @@ async fn search(wire: &Wire<'_>, scene: &Scene, story: &mut Story) -> Result<(),
 async fn tell(
     story: &mut Story,
     tally: &Tally,
-    relay: &RelayProgress,
+    relay: Option<&RelayProgress>,
     indexer: &IndexerProgress,
     began: Instant,
 ) -> Error {
@@ -146,7 +146,7 @@ async fn tell(
     second.tick().await;
     loop {
         second.tick().await;
-        if let Err(error) = story.progress(began.elapsed(), tally, relay.counts(), indexer.counts()) {
+        if let Err(error) = story.progress(began.elapsed(), tally, relay.map(RelayProgress::counts).unwrap_or_default(), indexer.counts()) {
             return error;
         }
     }

@@ -65,7 +65,7 @@ pub(super) async fn reconcile(config: &Config, args: &ReconcileArgs) -> Result<E
     let now = Timestamp::now();
     let lately = now.checked_sub(config.reconcile.window).unwrap_or(Timestamp::UNIX_EPOCH);
     let since = (!args.full).then(|| args.since.map_or(lately, |since| since.seen_from(now)));
-    let scope = ReconcileScope { since, deep: args.deep, dry_run: args.dry_run };
+    let scope = ReconcileScope::default().since(since).deep(args.deep).dry_run(args.dry_run);
     let mut told = Vec::with_capacity(named.len());
     for (name, index) in named {
         let report = one(&wire, name, index, args, &scope, &shutdown).await;
@@ -119,7 +119,7 @@ async fn one<'a>(
     let (view, viewed) = (View::new(name, reconcile.progress()), CancellationToken::new());
     let (ended, ()) = tokio::join!(
         async {
-            let ended = reconcile.run(scope, shutdown).await;
+            let ended = reconcile.run(scope, shutdown.clone()).await;
             viewed.cancel();
             ended
         },

@@ -143,7 +143,7 @@ async fn go_on(
             let follow = |stop: CancellationToken| -> BoxFuture<'static, Result<(), Error>> {
                 Box::pin(async move { tasks::run_all(roles, &stop).await })
             };
-            let ended = reindex.run(follow, &shutdown).await;
+            let ended = reindex.run(follow, shutdown.clone()).await;
             viewed.cancel();
             ended
         },

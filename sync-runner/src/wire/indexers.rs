@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sync_core::Error;
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
-use sync_core::policy::retries::{retry_delay, retry_topic};
+use sync_core::policy::{retry_delay, retry_topic};
 use sync_core::port::{Clock, DeadLetters, Projection, Sink, Subscriber, Tracer};
 
 use super::bus_ends::BusEnds;
@@ -45,7 +45,7 @@ impl IndexersOf {
     /// # Errors
     /// `Configuration` when a setting can be seen to be wrong without connecting.
     pub(crate) fn configured(&self) -> Result<Vec<IndexerOf>, Error> {
-        self.topics().map(|topic| self.indexer(topic)).collect()
+        self.config.retries.topics(&self.topic).into_iter().map(|topic| self.indexer(topic)).collect()
     }
 
     /// Those of retry topics that earlier settings used: what waits there would wait for ever.
@@ -61,12 +61,8 @@ impl IndexersOf {
     /// # Errors
     /// `Denied`, `Configuration`, `Unavailable`.
     pub(crate) async fn subscribers(&self) -> Result<Vec<Arc<dyn Subscriber>>, Error> {
-        self.topics().chain(self.earlier_topics().await?).map(|topic| self.subscriber(&topic)).collect()
-    }
-
-    fn topics(&self) -> impl Iterator<Item = String> {
-        let waiting = self.config.retries.delays().into_iter().map(|delay| retry_topic(&self.topic, delay));
-        std::iter::once(self.topic.clone()).chain(waiting)
+        let topics = self.config.retries.topics(&self.topic).into_iter();
+        topics.chain(self.earlier_topics().await?).map(|topic| self.subscriber(&topic)).collect()
     }
 
     async fn earlier_topics(&self) -> Result<impl Iterator<Item = String>, Error> {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bus_ends::BusEnds;
 use super::repairs::{RUN_LEASE, Repaired};
-use super::{DIRECT_PARTITIONS, IndexerOf, IndexersOf, Wire, clock, with_retry_topics};
+use super::{DIRECT_PARTITIONS, IndexerOf, IndexersOf, Wire, clock, retries};
 use crate::config::Index;
 use crate::tasks::Role;
 
@@ -65,7 +65,7 @@ impl Wire<'_> {
         let refusals = Arc::new(Refusals::new(name, letters, versions, self.sink(name, index)?.inventory()));
         let repaired = Repaired {
             // Its runs are the concrete index's own: others of the same index go on meanwhile.
-            of: RepairOf { index: target.to_owned(), topic: of.about.topic.clone() },
+            of: RepairOf::new(target, &of.about.topic),
             projection,
             sink: self.index_ends().concrete_sink(name, index, target)?,
             letters: Arc::<Refusals>::clone(&refusals),
@@ -83,7 +83,7 @@ impl Wire<'_> {
 
     fn following(&self, of: &Reindexing, repaired: &Repaired) -> Result<Vec<Role>, Error> {
         let about = &of.about;
-        let topics: Vec<_> = with_retry_topics(self.config, &about.topic).collect();
+        let topics = retries(self.config).topics(&about.topic);
         let relay = &self.config.relay;
         let capacity = relay.batch_events.saturating_mul(relay.in_flight);
         let bus = DirectBus::new(topics.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
@@ -91,7 +91,7 @@ impl Wire<'_> {
         (source.topics, source.subscribes) = (Some(vec![about.topic.clone()]), false);
         let source = Arc::new(PostgresSource::new(self.database.clone(), source));
         let config = RelayConfig::default().in_flight(relay.in_flight);
-        let relay = Relay::builder(source, Arc::new(bus.clone())).config(config).build();
+        let relay = Relay::builder(of.subscription(), source, Arc::new(bus.clone())).config(config).build();
         let indexers = IndexersOf {
             name: about.index.clone(),
             topic: about.topic.clone(),

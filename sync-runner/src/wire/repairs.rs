@@ -91,7 +91,7 @@ impl Wire<'_> {
 
     fn repaired(&self, name: &str, index: &Index) -> Result<Repaired, Error> {
         Ok(Repaired {
-            of: RepairOf { index: name.to_owned(), topic: index.topic.clone() },
+            of: RepairOf::new(name, &index.topic),
             projection: Arc::new(self.projection(name, index)),
             sink: self.sink(name, index)?.inventory(),
             letters: Arc::new(self.dead_letters()),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use sync_core::Error;
 use sync_core::adapter::postgres::{Postgres, PostgresProjection, PostgresSearcher, PostgresSearcherConfig};
-use sync_core::policy::breaker::BreakerConfig;
+use sync_core::policy::BreakerConfig;
 use sync_core::search::{Search, SearchConfig};
 
 use super::index_ends::SearchTimes;
 use super::{Wire, settings};
-use crate::config::{Index, Searchable};
+use crate::config::{self, Index, Searchable};
 
 impl Wire<'_> {
     /// What searches an index, and the database when the index is away.
@@ -24,14 +24,7 @@ impl Wire<'_> {
         // With patience and connections of their own: what was written is asked for while somebody waits.
         let rows = Postgres::new(&settings::search_primary(self.config))?;
         let rows = Arc::new(PostgresProjection::new(rows, Self::unnoted(name, index)));
-        let breaker = BreakerConfig::default()
-            .window(settings.breaker.window)
-            .failure_rate(f64::from(settings.breaker.failure_percent) / 100.0)
-            .open_for(settings.breaker.open_for)
-            .probes(settings.breaker.probes)
-            .slow(settings.breaker.slow)
-            .recover_for(settings.breaker.recover_for);
-        let config = SearchConfig::default().breaker(breaker).budget(settings.budget).wait(settings.wait);
+        let config = SearchConfig::default().breaker(breaker(settings)).budget(settings.budget).wait(settings.wait);
         Ok(Search::new(name, searcher, database, rows, config))
     }
 
@@ -51,4 +44,16 @@ impl Wire<'_> {
         let (primary, replicas) = (settings::search_primary(self.config), settings::replicas(self.config));
         PostgresSearcher::new(&primary, &replicas, &config, Arc::clone(&searchable.fields))
     }
+}
+
+/// When the index is left alone.
+pub(super) fn breaker(settings: &config::Search) -> BreakerConfig {
+    let config::Breaker { window, failure_percent, open_for, probes, slow, recover_for } = settings.breaker;
+    BreakerConfig::default()
+        .window(window)
+        .failure_rate(f64::from(failure_percent) / 100.0)
+        .open_for(open_for)
+        .probes(probes)
+        .slow(slow)
+        .recover_for(recover_for)
 }

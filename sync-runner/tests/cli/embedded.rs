@@ -144,6 +144,34 @@ async fn an_index_in_a_directory_is_filled_again_after_it_was_lost_and_made_anew
 }
 
 #[tokio::test]
+async fn a_directory_whose_writer_is_killed_at_random_moments_lacks_nothing_and_has_nothing_older() {
+    let place = Place::new().await;
+    for round in 0..8 {
+        let (running, _) = place.run();
+        for part in 0..10 {
+            let first = round * 500 + part * 50;
+            place
+                .sql(&format!(
+                    "insert into jobs select i, 'invoice ' || i, i from generate_series({first}, {first} + 49) i;
+                     update jobs set title = 'paid ' || n where n % 10 = {part};
+                     delete from jobs where n = {first}"
+                ))
+                .await;
+            std::thread::sleep(Duration::from_millis(rand::random_range(0..60)));
+        }
+        running.signal("KILL");
+        running.end();
+    }
+    let (running, port) = place.run();
+    until_found(port, "/search", 8 * 490);
+    // Ends well when nothing differs.
+    let compared = place.told(&["reconcile", "--full", "--deep", "--dry-run", "--set", "reconcile.grace=0s"]);
+    assert_eq!(compared["reconciled"][0]["finished"], true, "{compared}");
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[tokio::test]
 async fn a_document_the_directory_refuses_is_parked_and_can_be_replayed() {
     let place = Place::new().await;
     place.runner.write("jobs.json", &MAPPING.replace(r#""title":{"type":"text"}"#, r#""title":{"type":"date"}"#));

@@ -1,10 +1,12 @@
-//! The guides from what there was before: their blocks, one after the other, as somebody does who follows them.
+//! The first steps, and the guides from what there was before: their blocks, one after the other, as somebody does who follows
+//! them.
 
 use std::time::{Duration, Instant};
 
 use sync_core::adapter::postgres::{Postgres, PostgresConfig};
 use sync_core::testkit::ElasticsearchScratch;
 
+use crate::http::get;
 use crate::runner::{BOUND, Runner, Running, closed_port};
 use crate::servers::given;
 
@@ -49,26 +51,35 @@ fn blocks<'a>(guide: &'a str, names: &[(&str, String)]) -> Vec<Block<'a>> {
 struct Follower {
     runner: Runner,
     database: Postgres,
+    /// Where searches are answered.
+    search: u16,
     running: Option<Running>,
 }
 
 impl Follower {
-    async fn new(cluster: &str) -> Self {
+    /// With a database that holds nothing.
+    async fn new() -> Self {
         let server = given("SYNC__POSTGRES__URL");
         let name = format!("guide_{:016x}", rand::random::<u64>());
         let connect = |url: &str| Postgres::new(&PostgresConfig::new(url)).unwrap();
         connect(&server).client().await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
         let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-        let [search, admin] = [closed_port(), closed_port()].map(|port| format!("127.0.0.1:{port}"));
+        let [search, admin] = [closed_port(), closed_port()];
         let runner = Runner::new("")
             .variable("SYNC__POSTGRES__URL", &url)
-            .variable("SYNC__ELASTICSEARCH__URL", cluster)
-            .variable("SYNC__SEARCH__LISTEN", &search)
-            .variable("SYNC__ADMIN__LISTEN", &admin);
-        let follower = Self { runner, database: connect(&url), running: None };
-        // The reference domain as an application has it that knows no outbox yet.
+            .variable("SYNC__SEARCH__LISTEN", &format!("127.0.0.1:{search}"))
+            .variable("SYNC__ADMIN__LISTEN", &format!("127.0.0.1:{admin}"));
+        Self { runner, database: connect(&url), search, running: None }
+    }
+
+    /// With the reference domain as an application has it that knows no outbox yet, and a cluster.
+    async fn of_an_application(cluster: &str) -> Self {
+        let mut follower = Self::new().await;
+        follower.runner = follower.runner.variable("SYNC__ELASTICSEARCH__URL", cluster);
         follower.sql(SCHEMA.split_once("select outbox.watch").unwrap().0).await;
         follower.sql(ROWS).await;
+        follower.runner.write("projection.sql", include_str!("../../reference/projection.sql"));
+        follower.runner.write("mapping.json", include_str!("../../reference/mapping.json"));
         follower
     }
 
@@ -105,7 +116,22 @@ impl Follower {
         }
     }
 
+    /// A search by curl finds one document, as soon as there is something to find.
+    fn find(&self, line: &str) {
+        let (_, path) = line.split_once("127.0.0.1:8080").unwrap_or_else(|| panic!("{line}"));
+        let by = Instant::now() + BOUND;
+        loop {
+            let answer = get(self.search, path.trim_matches('\'')).json();
+            if answer["total"] == 1 {
+                return;
+            }
+            assert!(Instant::now() < by, "{line}: {answer}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     async fn command(&mut self, line: &str) {
+        let line = line.split(" #").next().unwrap();
         let arguments: Vec<_> = line.split_whitespace().skip(1).collect();
         if arguments == ["run"] {
             self.start();
@@ -131,7 +157,7 @@ impl Follower {
                     self.start();
                 }
             }
-            "json" => self.runner.write(before.trim_matches(['`', ':']), text),
+            "json" => self.runner.write(before.split('`').nth(1).unwrap(), text),
             "sql" => match text.strip_prefix("-- ").and_then(|text| text.split_once(".sql\n")) {
                 Some((name, projection)) => self.runner.write(&format!("{name}.sql"), projection),
                 None => {
@@ -142,8 +168,12 @@ impl Follower {
                 }
             },
             "sh" => {
-                for line in text.lines().filter(|line| line.starts_with("sync-runner ")) {
-                    self.command(line).await;
+                for line in text.lines() {
+                    if line.starts_with("sync-runner ") {
+                        self.command(line).await;
+                    } else if line.contains("127.0.0.1:8080/search") {
+                        self.find(line);
+                    }
                 }
             }
             other => panic!("nobody knows how to follow {other}"),
@@ -155,16 +185,26 @@ async fn follow(guide: &str, of_kafka: &str, of_index: &str, with_kafka: bool) {
     let scratch = ElasticsearchScratch::new();
     let topic = format!("guide-{:016x}", rand::random::<u64>());
     let names = [(of_kafka, topic), (of_index, scratch.name("guide"))];
-    let mut follower = Follower::new(&scratch.url()).await;
+    let mut follower = Follower::of_an_application(&scratch.url()).await;
     if with_kafka {
         follower.runner = follower.runner.variable("SYNC__KAFKA__BROKERS", &given("SYNC__KAFKA__BROKERS"));
     }
-    follower.runner.write("projection.sql", include_str!("../../reference/projection.sql"));
-    follower.runner.write("mapping.json", include_str!("../../reference/mapping.json"));
     for block in blocks(guide, &names) {
         follower.follow(&block).await;
     }
     assert!(follower.running.is_none(), "the guide ends with what takes the outbox away");
+}
+
+#[tokio::test]
+async fn the_first_steps_of_the_readme_lead_to_a_table_that_is_searched() {
+    let readme = include_str!("../../../README.md");
+    let steps = readme.split_once("## Use it from any language").unwrap().1.split_once("### ").unwrap().0;
+    let mut follower = Follower::new().await;
+    for block in blocks(steps, &[]) {
+        follower.follow(&block).await;
+    }
+    assert!(follower.running.is_some(), "they end with a runner at work");
+    follower.stop();
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ async fn a_transaction_commits_late(build: Build) {
         Build::Broken => Arc::new(IdSource { inner, url: site.url.clone() }),
     };
     let publisher = KafkaPublisher::new(&kafka(&servers)).unwrap();
-    let relay = Relay::builder(source, Arc::new(publisher)).build();
+    let relay = Relay::builder("search", source, Arc::new(publisher)).build();
     let shutdown = CancellationToken::new();
     let ending = shutdown.clone();
     let relaying = tokio::spawn(async move { relay.run(ending).await });

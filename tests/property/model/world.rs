@@ -9,9 +9,9 @@ use sync_core::adapter::memory::{
     ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink, MemorySource, MemoryTransactor,
 };
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
-use sync_core::policy::backoff::Backoff;
-use sync_core::policy::breaker::BreakerConfig;
-use sync_core::policy::retries::{RetryPolicy, retry_topic};
+use sync_core::policy::Backoff;
+use sync_core::policy::BreakerConfig;
+use sync_core::policy::{RetryPolicy, retry_topic};
 use sync_core::port::{Mark, Publisher, Sink, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig};
 use sync_core::testkit::oracle::{Delivery, Oracle};
@@ -172,10 +172,10 @@ impl World {
                     broken: self.broken,
                     marks: Arc::clone(&self.marks),
                 };
-                Relay::exactly_once(Arc::new(source), Arc::new(transactor)).config(config).build()
+                Relay::exactly_once("search", Arc::new(source), Arc::new(transactor)).config(config).build()
             }
             (Bus::Stored(_) | Bus::Direct(_), _) => {
-                Relay::builder(Arc::new(source), self.publisher()).config(config).build()
+                Relay::builder("search", Arc::new(source), self.publisher()).config(config).build()
             }
         }
     }

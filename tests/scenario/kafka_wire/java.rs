@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use sync_core::adapter::kafka::{KafkaPublisher, partition_for};
+use sync_core::adapter::kafka::KafkaPublisher;
+use sync_core::adapter::partition_for;
 
 use super::{broker, config, message, publish, read};
 use crate::support::servers;

@@ -55,7 +55,7 @@ async fn a_broker_that_freezes_and_dies_aborts_transactions_and_every_event_stil
     let (client, url) = fresh_outbox().await;
     let source = Arc::new(PostgresSource::new(database(&url), SourceConfig::default().batch_events(20)));
     let transactor = Arc::new(KafkaTransactor::new(&config, names("outage")).unwrap());
-    let relay = Relay::exactly_once(Arc::<PostgresSource>::clone(&source), transactor).build();
+    let relay = Relay::exactly_once("search", Arc::<PostgresSource>::clone(&source), transactor).build();
     let shutdown = CancellationToken::new();
     let writing = async {
         for round in 0..6 {
@@ -160,9 +160,10 @@ async fn a_backlog_with_events_too_large_for_their_topic_is_published_in_one_ses
     let inner = KafkaTransactor::new(&config(), names(&topic)).unwrap();
     let transactor = Arc::new(Counting { inner, begun: AtomicUsize::new(0) });
     let letters = Arc::new(PostgresDeadLetters::new(database(&url)));
-    let relay = Relay::exactly_once(Arc::<PostgresSource>::clone(&source), Arc::<Counting>::clone(&transactor));
+    let relay =
+        Relay::exactly_once("search", Arc::<PostgresSource>::clone(&source), Arc::<Counting>::clone(&transactor));
     let parking: Arc<PostgresDeadLetters> = Arc::clone(&letters);
-    let relay = relay.dead_letters("search", parking, Arc::new(SystemClock)).build();
+    let relay = relay.dead_letters(parking, Arc::new(SystemClock)).build();
     let shutdown = CancellationToken::new();
     let until = async {
         while relay.progress().counts().published < 380 || source.lag().await.unwrap().events > 0 {

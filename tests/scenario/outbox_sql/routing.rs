@@ -189,6 +189,19 @@ async fn columns_of_other_names_and_types_are_named_and_moments_are_written_alik
 }
 
 #[tokio::test]
+async fn a_table_whose_events_go_to_one_topic_needs_no_column_to_route_by() {
+    let (client, _) = fresh_outbox().await;
+    client
+        .batch_execute(
+            "create table one (id int, aggregateid text, payload json);
+             select outbox.route('one', topic => 'orders'); insert into one values (1, 'a', '{}')",
+        )
+        .await
+        .unwrap();
+    assert_eq!(word(&client, "select topic || ' ' || key from outbox.events").await, "orders a");
+}
+
+#[tokio::test]
 async fn an_event_of_a_traced_transaction_carries_the_trace_unless_a_column_does() {
     let (client, _) = fresh_outbox().await;
     client

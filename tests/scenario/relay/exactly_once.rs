@@ -34,7 +34,7 @@ impl Exact {
 
     fn relay_of(&self, holder: &str) -> RelayBuilder {
         let transactor = Arc::new(Faulty::new(self.transactor.clone(), self.bench.script.clone()));
-        Relay::exactly_once(Arc::new(self.bench.source(holder)), transactor)
+        Relay::exactly_once("search", Arc::new(self.bench.source(holder)), transactor)
     }
 
     async fn mark(&self) -> Option<Mark> {
@@ -104,7 +104,7 @@ async fn a_transaction_whose_answer_is_lost_or_that_is_refused_is_neither_repeat
     // One batch a transaction, so that there are transactions for all faults.
     let transactor = Arc::new(Faulty::new(exact.transactor.clone(), exact.bench.script.clone()));
     let config = RelayConfig::default().in_flight(1);
-    let relay = Relay::exactly_once(Arc::new(exact.bench.source("one")), transactor).config(config).build();
+    let relay = Relay::exactly_once("search", Arc::new(exact.bench.source("one")), transactor).config(config).build();
     exact.run_to_the_end(&relay).await;
     let rounds: Vec<_> = (0..10).map(|round| format!("c{round}")).collect();
     let keys = [("a", 10), ("b", 10)].into_iter().chain(rounds.iter().map(|key| (key.as_str(), 1)));
@@ -218,7 +218,7 @@ async fn an_event_the_bus_will_never_take_is_parked_once_and_every_other_comes_o
     exact.bench.script.then([refused(), Fault::Pass, refused()]);
     let letters = MemoryDeadLetters::new();
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    let relay = exact.relay_of("one").dead_letters("search", Arc::new(letters.clone()), clock).build();
+    let relay = exact.relay_of("one").dead_letters(Arc::new(letters.clone()), clock).build();
     exact.run_to_the_end(&relay).await;
     let kept = letters.list(&Selection::default(), 0, 10).await.unwrap();
     let [Kept { letter, .. }] = &kept[..] else { panic!("{kept:?}") };

@@ -43,8 +43,8 @@ fn relay(bench: &Bench, source: Arc<dyn LedgerSource>) -> (Relay, MemoryDeadLett
     let (letters, begun) = (MemoryDeadLetters::new(), Arc::new(AtomicUsize::new(0)));
     let transactor = Counting { inner: Faulty::new(transactor, bench.script.clone()), begun: Arc::clone(&begun) };
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    let relay = Relay::exactly_once(source, Arc::new(transactor));
-    (relay.dead_letters("search", Arc::new(letters.clone()), clock).build(), letters, begun)
+    let relay = Relay::exactly_once("search", source, Arc::new(transactor));
+    (relay.dead_letters(Arc::new(letters.clone()), clock).build(), letters, begun)
 }
 
 /// Runs it until there are so many messages on the bus, and nothing is left to be passed.

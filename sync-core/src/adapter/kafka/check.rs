@@ -9,7 +9,7 @@ use super::topic::Topic;
 use super::topics;
 use super::transactor::{TransactionalProducer, TransactorConfig};
 use crate::error::Error;
-use crate::policy::retries::retry_delay;
+use crate::policy::retry_delay;
 
 /// Somebody is waiting for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -247,7 +247,9 @@ impl Observer {
                 // One of the partition before may still have been on its way.
                 Some(Ok(message)) if message.partition() == number => {
                     let came = || message.timestamp().to_millis().and_then(|at| Timestamp::from_millisecond(at).ok());
-                    return Ok(First::Of(message.payload().and_then(written_at).or_else(came)));
+                    return Ok(First::Of(
+                        message.payload().and_then(|value| written_at(value, Timestamp::now())).or_else(came),
+                    ));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(ended))) if ended == number => return Ok(First::None),

@@ -20,8 +20,8 @@ pub struct LocalIndexConfig {
     /// The name under which it is searched, and of its directory.
     pub alias: String,
     /// JSON text with `mappings`, as for "create index" of Elasticsearch; `settings` mean nothing here. Of types other than
-    /// `text`, `keyword`, `long`, `integer`, `short`, `byte`, `double`, `float`, `date`, `boolean` and objects, values are kept
-    /// and not searched.
+    /// `text`, `keyword`, `long`, `integer`, `short`, `byte`, `double`, `date`, `boolean` and objects, values are kept and not
+    /// searched.
     pub mapping: String,
 }
 
@@ -132,8 +132,16 @@ impl Alias {
 
     /// One of the indexes, open; `None` when there is none of that name.
     pub(super) fn open(&self, concrete: &str) -> Result<Option<Arc<Opened>>, Error> {
-        let path = self.directory().join(concrete);
-        let known = self.open_here().get(&path).cloned();
+        let directory = self.directory();
+        let path = directory.join(concrete);
+        let known = {
+            let mut open = self.open_here();
+            // What was deleted by whoever made another one is let go of, and with it the room on the disk.
+            open.retain(|other, opened| {
+                *other == path || !other.starts_with(&directory) || !matches!(opened.store.state(), Ok(None))
+            });
+            open.get(&path).cloned()
+        };
         if let Some(known) = known
             && known.store.state()?.is_some()
         {
@@ -220,4 +228,25 @@ fn same_fields(one: &str, other: &str) -> bool {
         whole.and_then(|mut whole| whole.get_mut("mappings").map(serde_json::Value::take)).unwrap_or_default()
     };
     mappings(one) == mappings(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_somebody_deleted_is_let_go_of() {
+        let files = tempfile::TempDir::new().unwrap();
+        let indexes = LocalIndexes::new(files.path());
+        let alias = Alias::new(&indexes, LocalIndexConfig::new("jobs", "{}")).unwrap();
+        let lock = alias.lock().unwrap();
+        for concrete in ["jobs-000001", "jobs-000002"] {
+            alias.make(&lock, concrete, None, None).unwrap();
+            assert!(alias.open(concrete).unwrap().is_some());
+        }
+        assert_eq!(alias.open_here().len(), 2);
+        files::remove_directory(&alias.directory().join("jobs-000001")).unwrap();
+        assert!(alias.open("jobs-000002").unwrap().is_some());
+        assert_eq!(alias.open_here().len(), 1);
+    }
 }

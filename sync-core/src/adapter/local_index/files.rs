@@ -1,8 +1,10 @@
 //! Small files that are there as a whole or not at all, and who may write.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::error::of_files;
 use crate::error::{Error, ErrorKind};
@@ -13,11 +15,38 @@ pub(super) struct Lock {
     _held: File,
 }
 
+/// For so long somebody else may write: many times what a batch takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const NAP: Duration = Duration::from_millis(1);
+
 impl Lock {
     /// Waits for it.
+    ///
+    /// # Errors
+    /// `Unavailable` when somebody else has it for half a minute: a process that was stopped. What the file system says.
     pub(super) fn wait(path: &Path) -> Result<Self, Error> {
-        let held = File::options().create(true).append(true).open(path).and_then(|file| file.lock().map(|()| file));
-        held.map(|held| Self { _held: held }).map_err(|error| of_files(error, "waiting to write, by", path))
+        Self::wait_for(path, PATIENCE)
+    }
+
+    fn wait_for(path: &Path, patience: Duration) -> Result<Self, Error> {
+        let failed = |error| of_files(error, "waiting to write, by", path);
+        let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+        let by = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _held: file }),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::WouldBlock) if Instant::now() < by => sleep(NAP),
+                Err(TryLockError::WouldBlock) => {
+                    let what = format!(
+                        "local_index.directory: another process of this machine has been writing for {patience:?}, and holds {}",
+                        path.display()
+                    );
+                    return Err(Error::new(ErrorKind::Unavailable, what));
+                }
+            }
+        }
     }
 }
 
@@ -69,4 +98,21 @@ pub(super) fn try_writing(directory: &Path) -> Result<(), Error> {
     let file = directory.join(format!(".tried-{:016x}", rand::random::<u64>()));
     let tried = File::create_new(&file).and_then(|_| fs::remove_file(&file));
     tried.map_err(|error| of_files(error, "writing to", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_and_stands_still_is_not_waited_for_for_ever() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("lock");
+        let held = Lock::wait(&path).unwrap();
+        let error = Lock::wait_for(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("another process"), "{error}");
+        drop(held);
+        Lock::wait_for(&path, Duration::from_millis(20)).unwrap();
+    }
 }

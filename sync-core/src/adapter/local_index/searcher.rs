@@ -85,9 +85,10 @@ impl Searcher for LocalSearcher {
 fn search(store: &Store, fields: &Fields, query: &Query) -> Result<Found, Error> {
     let segments = store.searcher()?;
     let order = query.page_order(fields);
-    let matching = Matching { fields: &store.fields, searched: fields, segments: &segments };
+    let matching = Matching { store, searched: fields, segments: &segments };
     let all = matching.all(query)?;
-    let value = segments.search(&*all, &Count).map_err(|error| store.failed(error))? as u64;
+    let found = segments.search(&*all, &Count).map_err(|error| store.failed(error))?;
+    let total = Total { value: found.min(MAX_DEPTH) as u64, is_exact: found <= MAX_DEPTH };
     let count = |field: &String| {
         let counts = ValueCounts::of(store.fields.name(matching.field(field)?.field));
         let counted = segments.search(&*all, &counts).map_err(|error| store.failed(error))?;
@@ -101,7 +102,7 @@ fn search(store: &Store, fields: &Fields, query: &Query) -> Result<Found, Error>
     let depth = query.begins_after(NAME).map_or(0, |cursor| cursor.depth).saturating_add(page.len());
     let next = place.map(|place| Cursor { by: NAME.to_owned(), order, depth, place });
     let hits = page.iter().map(|(at, _)| hit(store, &segments, *at)).collect::<Result<_, _>>();
-    Ok(Found { hits: hits.map_err(|error| store.failed(error))?, total: Total { value, is_exact: true }, facets, next })
+    Ok(Found { hits: hits.map_err(|error| store.failed(error))?, total, facets, next })
 }
 
 /// The documents of a page, and one more where there is one; each with its place in the order, if it can be gone on from there.

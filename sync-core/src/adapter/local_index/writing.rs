@@ -79,9 +79,13 @@ fn write(store: &Store, newer: Vec<(&str, TantivyDocument)>, forget: Option<i64>
     let fields = &store.fields;
     // For this once: between two calls another process may write.
     let mut writer: IndexWriter = store.index.writer_with_num_threads(1, MEMORY)?;
-    for (key, made) in newer {
+    let added = newer.into_iter().try_for_each(|(key, made)| {
         writer.delete_term(Term::from_field_text(fields.key, key));
-        writer.add_document(made)?;
+        writer.add_document(made).map(drop)
+    });
+    if let Err(error) = added {
+        // The thread that writes has ended; of what, is told where it is waited for.
+        return writer.commit().and(Err(error));
     }
     if let Some(before) = forget {
         writer.delete_query(deleted_before(fields, before))?;

@@ -22,6 +22,7 @@ use self::rows::SearchedRows;
 use self::servers::{Server, Servers};
 use super::connect::{PostgresConfig, Timed};
 use super::error::from_postgres;
+use super::projection::ProjectionConfig;
 use crate::error::{Error, ErrorKind};
 use crate::port::{AwaitedWrite, Found, Searcher};
 use crate::query::{Fields, Query, Wrote};
@@ -57,6 +58,12 @@ impl PostgresSearcherConfig {
             language: "simple".to_owned(),
             max_lag: Duration::from_secs(30),
         }
+    }
+
+    /// The rows of a projection that has those columns.
+    #[must_use]
+    pub fn of(projection: &ProjectionConfig) -> Self {
+        Self::new(&projection.index, &projection.topic, &projection.sql)
     }
 }
 

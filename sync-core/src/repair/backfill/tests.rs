@@ -64,7 +64,7 @@ impl Bench {
     /// A backfill from its beginning to its end.
     async fn run(&self) -> Result<BackfillCounts, Error> {
         let backfill = self.backfill();
-        let ended = timeout(Duration::from_secs(600), backfill.run(&CancellationToken::new())).await;
+        let ended = timeout(Duration::from_secs(600), backfill.run(CancellationToken::new())).await;
         ended.unwrap().map(|ended| {
             assert_eq!(ended, BackfillEnd::Finished);
             backfill.progress().counts()
@@ -101,13 +101,13 @@ async fn a_backfill_that_dies_goes_on_from_where_it_was_recorded_and_passes_ever
     let mut bench = Bench::of(1_000);
     bench.config.per_second = NonZeroU32::new(100);
     let dying = bench.backfill();
-    assert!(timeout(Duration::from_millis(5_500), dying.run(&CancellationToken::new())).await.is_err());
+    assert!(timeout(Duration::from_millis(5_500), dying.run(CancellationToken::new())).await.is_err());
     let seen = dying.progress().counts().rows;
     drop(dying);
     assert!((500..=560).contains(&seen), "{seen}");
     bench.config.per_second = None;
     let next = bench.backfill();
-    assert_eq!(next.run(&CancellationToken::new()).await.unwrap(), BackfillEnd::Finished);
+    assert_eq!(next.run(CancellationToken::new()).await.unwrap(), BackfillEnd::Finished);
     let resumed = next.progress().resumed().unwrap().rows;
     assert!((400..=seen).contains(&resumed), "{resumed}");
     assert_eq!(next.progress().counts().rows, 1_000, "those of before the crash included");
@@ -120,7 +120,7 @@ async fn a_backfill_that_is_stopped_lets_the_next_one_go_on_at_once() {
     bench.config.per_second = NonZeroU32::new(100);
     let shutdown = CancellationToken::new();
     let stopping = bench.backfill();
-    let (ended, ()) = tokio::join!(stopping.run(&shutdown), async {
+    let (ended, ()) = tokio::join!(stopping.run(shutdown.clone()), async {
         sleep(Duration::from_secs(3)).await;
         shutdown.cancel();
     });
@@ -128,7 +128,7 @@ async fn a_backfill_that_is_stopped_lets_the_next_one_go_on_at_once() {
     let before = stopping.progress().counts();
     let next = bench.backfill();
     let began = tokio::time::Instant::now();
-    assert_eq!(next.run(&CancellationToken::new()).await.unwrap(), BackfillEnd::Finished);
+    assert_eq!(next.run(CancellationToken::new()).await.unwrap(), BackfillEnd::Finished);
     assert_eq!(next.progress().resumed(), Some(before), "nothing is done twice");
     assert_eq!(began.elapsed().as_secs(), 6, "at the rate, without waiting for a lease");
     assert_eq!(bench.sink.count().await.unwrap(), 1_000);
@@ -140,7 +140,7 @@ async fn of_two_backfills_one_waits_until_the_other_is_gone() {
     let held = bench.runs.begin(RunKind::Backfill, "people").await.unwrap();
     let waiting = bench.backfill();
     let shutdown = CancellationToken::new();
-    let (ended, ()) = tokio::join!(waiting.run(&shutdown), async {
+    let (ended, ()) = tokio::join!(waiting.run(shutdown.clone()), async {
         sleep(Duration::from_secs(10)).await;
         bench.runs.record(&held).await.unwrap();
         sleep(Duration::from_secs(10)).await;
@@ -183,7 +183,7 @@ async fn what_changes_between_the_scan_and_its_write_stays_as_it_is_now() {
         hold.release();
     };
     let shutdown = CancellationToken::new();
-    let (ended, ()) = tokio::join!(backfill.run(&shutdown), live);
+    let (ended, ()) = tokio::join!(backfill.run(shutdown.clone()), live);
     assert_eq!(ended.unwrap(), BackfillEnd::Finished);
     assert_eq!(bench.indexed(0).await.as_deref(), Some("{\"n\":\"new\"}"));
     assert_eq!((bench.indexed(1).await, bench.indexed(2).await.as_deref()), (None, Some("{\"n\":2}")));

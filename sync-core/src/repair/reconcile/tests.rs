@@ -97,7 +97,7 @@ impl Bench {
     async fn run(&self, scope: ReconcileScope) -> ReconcileCounts {
         let reconcile = self.reconcile();
         let shutdown = CancellationToken::new();
-        let ended = timeout(Duration::from_secs(600), reconcile.run(&scope, &shutdown)).await.unwrap();
+        let ended = timeout(Duration::from_secs(600), reconcile.run(&scope, shutdown.clone())).await.unwrap();
         assert_eq!(ended.unwrap(), ReconcileEnd::Finished);
         reconcile.progress().counts()
     }
@@ -154,7 +154,7 @@ async fn a_dry_run_tells_and_touches_nothing() {
     for _ in 0..2 {
         let reconcile = bench.reconcile();
         let scope = ReconcileScope { dry_run: true, ..ALL };
-        reconcile.run(&scope, &CancellationToken::new()).await.unwrap();
+        reconcile.run(&scope, CancellationToken::new()).await.unwrap();
         let counts = reconcile.progress().counts();
         assert_eq!((counts.differences.clone(), counts.fixed), (EACH.into(), 0));
         let ahead = reconcile.progress().found().into_iter().find(|found| found.kind == DifferenceKind::Ahead).unwrap();
@@ -292,7 +292,7 @@ async fn documents_of_an_earlier_epoch_are_compared_by_their_content() {
 async fn one_at_a_time_reconciles_an_index_and_one_that_was_left_half_way_is_given_up() {
     let bench = Bench::of(10).await;
     let held = bench.runs.begin(RunKind::Reconcile, "people").await.unwrap();
-    let refused = bench.reconcile().run(&ALL, &CancellationToken::new()).await.unwrap_err();
+    let refused = bench.reconcile().run(&ALL, CancellationToken::new()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Fenced);
     bench.runs.record(&Run { counts: [("compared".to_owned(), 4)].into(), ..held }).await.unwrap();
     advance(Duration::from_secs(60)).await;
@@ -308,7 +308,7 @@ async fn a_shutdown_ends_it_and_what_was_put_right_stays() {
     bench.config.per_second = NonZeroU32::new(100);
     let shutdown = CancellationToken::new();
     let reconcile = bench.reconcile();
-    let (ended, ()) = tokio::join!(reconcile.run(&ALL, &shutdown), async {
+    let (ended, ()) = tokio::join!(reconcile.run(&ALL, shutdown.clone()), async {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         shutdown.cancel();
     });

@@ -190,7 +190,7 @@ impl Bench {
                 Ok(())
             })
         };
-        timeout(Duration::from_secs(600), self.reindex.run(follower, &self.shutdown)).await.unwrap()
+        timeout(Duration::from_secs(600), self.reindex.run(follower, self.shutdown.clone())).await.unwrap()
     }
 }
 

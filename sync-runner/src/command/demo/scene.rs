@@ -1,7 +1,7 @@
 //! A database, a topic and an index that nobody else has, and the configuration that names them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, migrate};
@@ -56,10 +56,6 @@ impl Scene {
     pub(super) async fn set(servers: &Config) -> Result<Self, Error> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
         let name = format!("sync-demo-{seconds}-{}", std::process::id());
-        let creating = |error| {
-            let what = "postgres.url: the demo makes a database of its own, for which the role needs CREATEDB";
-            Error::new(ErrorKind::Configuration, what).with_source(error)
-        };
         let making = |error| {
             let what = "making a directory for the demo; set TMPDIR to where that can be done";
             Error::new(ErrorKind::Configuration, what).with_source(error)
@@ -75,12 +71,30 @@ impl Scene {
             config.postgres.url = private.url()?;
             Some(private)
         };
-        let client = Wire::new(&config)?.database().client().await?;
+        match Self::furnish(&mut config, &name, files.path()).await {
+            Ok((database, index)) => Ok(Self { config, database, name, index, private, _files: files }),
+            Err(error) => {
+                // Its files are not to go while it writes to them.
+                if let Some(private) = private {
+                    private.stop().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the database on this server, and has the configuration name it and the index.
+    async fn furnish(config: &mut Config, name: &str, files: &Path) -> Result<(Postgres, Index), Error> {
+        let creating = |error| {
+            let what = "postgres.url: the demo makes a database of its own, for which the role needs CREATEDB";
+            Error::new(ErrorKind::Configuration, what).with_source(error)
+        };
+        let client = Wire::new(config)?.database().client().await?;
         client.batch_execute(&format!("create database \"{name}\"")).await.map_err(creating)?;
 
         let index = Index {
-            topic: name.clone(),
-            alias: name.clone(),
+            topic: name.to_owned(),
+            alias: name.to_owned(),
             projection: SourceFile { path: PathBuf::from("examples/jobs/projection.sql"), text: PROJECTION.to_owned() },
             mapping: Some(SourceFile { path: PathBuf::from("examples/jobs/mapping.json"), text: MAPPING.to_owned() }),
             synced_at: Some(SyncedAt {
@@ -90,10 +104,10 @@ impl Scene {
             }),
             search: Some(searchable()?),
         };
-        config.postgres.url = config.postgres.url.with_database(&name);
-        config.local_index.directory = files.path().join("indexes");
+        config.postgres.url = config.postgres.url.with_database(name);
+        config.local_index.directory = files.join("indexes");
         config.relay.topics = None;
-        config.kafka.group.clone_from(&name);
+        name.clone_into(&mut config.kafka.group);
         config.indexes = BTreeMap::from([(INDEX.to_owned(), index.clone())]);
 
         let mut settings = PostgresConfig::new(config.postgres.url.expose())
@@ -106,11 +120,11 @@ impl Scene {
         let mut client = database.client().await?;
         migrate(&mut client).await?;
         client
-            .batch_execute(&SCHEMA.replace(TOPIC, &name))
+            .batch_execute(&SCHEMA.replace(TOPIC, name))
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "creating the reference domain").with_source(error))?;
         drop(client);
-        Ok(Self { config, database, name, index, private, _files: files })
+        Ok((database, index))
     }
 
     /// The index the demo fills.

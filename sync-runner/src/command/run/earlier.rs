@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use sync_core::policy::backoff::Backoff;
+use sync_core::policy::Backoff;
 use sync_core::{Error, Remedy};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

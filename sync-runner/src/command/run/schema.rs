@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_core::adapter::postgres::{Postgres, pending};
-use sync_core::policy::backoff::Backoff;
+use sync_core::policy::Backoff;
 use sync_core::{Error, ErrorKind, Remedy};
 use tokio::time::{sleep, timeout};
 

@@ -10,7 +10,8 @@ use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{Searcher as Segments, Term};
 
 use super::ordered::Sorting;
-use crate::adapter::local_index::fields::{IndexFields, Kind, Searched};
+use crate::adapter::local_index::fields::{Kind, Searched};
+use crate::adapter::local_index::store::Store;
 use crate::error::{Error, ErrorKind};
 use crate::query::{Condition, Fields, Filter, Pattern, Query, Text, Value, Words, words_of};
 
@@ -18,7 +19,7 @@ type Matcher = Box<dyn Matches>;
 
 /// What documents are asked for, at one moment.
 pub(super) struct Matching<'a> {
-    pub(super) fields: &'a IndexFields,
+    pub(super) store: &'a Store,
     pub(super) searched: &'a Fields,
     pub(super) segments: &'a Segments,
 }
@@ -26,7 +27,7 @@ pub(super) struct Matching<'a> {
 impl Matching<'_> {
     /// What fits, ranked by the words that were looked for.
     pub(super) fn all(&self, query: &Query) -> Result<Matcher, Error> {
-        let live = term(Term::from_field_bool(self.fields.live, true));
+        let live = term(Term::from_field_bool(self.store.fields.live, true));
         let mut parts = vec![(Occur::Must, unranked(live))];
         for Words { is_excluded, what } in &query.text {
             match (self.text(what)?, is_excluded) {
@@ -40,36 +41,40 @@ impl Matching<'_> {
             let occur = if filter.is_excluded { Occur::MustNot } else { Occur::Must };
             parts.push((occur, unranked(self.holds(filter)?)));
         }
-        Ok(both(parts))
+        Ok(combined(parts))
     }
 
     /// Those of them that come behind a place in an order.
     pub(super) fn after(&self, all: Matcher, sorting: Sorting, value: Option<&Value>, key: &str) -> Matcher {
         let Sorting { by, descending } = sorting;
         let behind_key = self.keys_behind(key, descending);
-        let has_value = || Box::new(ExistsQuery::new(self.fields.name(by.field).to_owned(), false));
+        let has_value = || Box::new(ExistsQuery::new(self.store.fields.name(by.field).to_owned(), false));
         let behind: Matcher = match value {
-            None => {
-                both(vec![(Occur::Must, behind_key), (Occur::MustNot, has_value()), (Occur::Must, Box::new(AllQuery))])
-            }
+            None => combined(vec![
+                (Occur::Must, behind_key),
+                (Occur::MustNot, has_value()),
+                (Occur::Must, Box::new(AllQuery)),
+            ]),
             Some(value) => {
-                let same =
-                    both(vec![(Occur::Must, one_of(by.field, std::slice::from_ref(value))), (Occur::Must, behind_key)]);
-                let none = both(vec![(Occur::Must, Box::new(AllQuery)), (Occur::MustNot, has_value())]);
+                let same = combined(vec![
+                    (Occur::Must, one_of(by.field, std::slice::from_ref(value))),
+                    (Occur::Must, behind_key),
+                ]);
+                let none = combined(vec![(Occur::Must, Box::new(AllQuery)), (Occur::MustNot, has_value())]);
                 let value = to_term(by.field, value);
                 let further = if descending {
                     between(by.kind, Bound::Unbounded, Bound::Excluded(value))
                 } else {
                     between(by.kind, Bound::Excluded(value), Bound::Unbounded)
                 };
-                both(vec![(Occur::Should, same), (Occur::Should, further), (Occur::Should, none)])
+                combined(vec![(Occur::Should, same), (Occur::Should, further), (Occur::Should, none)])
             }
         };
-        both(vec![(Occur::Must, all), (Occur::Must, behind)])
+        combined(vec![(Occur::Must, all), (Occur::Must, behind)])
     }
 
     fn keys_behind(&self, key: &str, descending: bool) -> Matcher {
-        let key = Term::from_field_text(self.fields.key, key);
+        let key = Term::from_field_text(self.store.fields.key, key);
         if descending {
             between(Kind::Keyword, Bound::Unbounded, Bound::Excluded(key))
         } else {
@@ -82,7 +87,7 @@ impl Matching<'_> {
     /// # Errors
     /// `Configuration` when the index was made without it.
     pub(super) fn field(&self, path: &str) -> Result<Searched, Error> {
-        self.fields.at(path).ok_or_else(|| {
+        self.store.fields.at(path).ok_or_else(|| {
             let what = format!("the index was made of a mapping without {path}; a re-index makes it anew");
             Error::new(ErrorKind::Configuration, what)
         })
@@ -100,14 +105,16 @@ impl Matching<'_> {
             let weighted = |(field, weight): &(Field, f32)| -> (Occur, Matcher) {
                 (Occur::Should, Box::new(BoostQuery::new(of(*field), *weight)))
             };
-            both(fields.iter().map(weighted).collect())
+            combined(fields.iter().map(weighted).collect())
         };
         Ok(Some(match text {
             // Each word may be in a field of its own.
-            Text::Word(_) => both(words.iter().map(|word| (Occur::Must, in_any(&|field| has(field, word)))).collect()),
+            Text::Word(_) => {
+                combined(words.iter().map(|word| (Occur::Must, in_any(&|field| has(field, word)))).collect())
+            }
             Text::Prefix(_) => in_any(&|field| {
                 let whole = others.iter().map(|word| (Occur::Must, has(field, word)));
-                both(whole.chain([(Occur::Must, begins(field, last))]).collect())
+                combined(whole.chain([(Occur::Must, begins(field, last))]).collect())
             }),
             Text::Phrase(_) if others.is_empty() => in_any(&|field| has(field, last)),
             Text::Phrase(_) => in_any(&|field| {
@@ -125,7 +132,7 @@ impl Matching<'_> {
                 between(kind, bound(from), bound(to))
             }
             Condition::Like(pattern) => self.like(field, pattern)?,
-            Condition::Present => Box::new(ExistsQuery::new(self.fields.name(field).to_owned(), false)),
+            Condition::Present => Box::new(ExistsQuery::new(self.store.fields.name(field).to_owned(), false)),
         })
     }
 
@@ -149,13 +156,13 @@ impl Matching<'_> {
             }
             Ok(())
         };
-        look().map_err(|error| Error::new(ErrorKind::Internal, "looking up keywords").with_source(error))?;
+        look().map_err(|error| self.store.failed(error))?;
         Ok(if fitting.is_empty() { Box::new(EmptyQuery) } else { Box::new(TermSetQuery::new(fitting)) })
     }
 }
 
 /// All of what must be, none of what must not, one of what should.
-fn both(parts: Vec<(Occur, Matcher)>) -> Matcher {
+fn combined(parts: Vec<(Occur, Matcher)>) -> Matcher {
     Box::new(BooleanQuery::new(parts))
 }
 

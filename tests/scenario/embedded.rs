@@ -1,0 +1,200 @@
+//! All of it in one process of a service, without a broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::adapter::memory::MemorySink;
+use sync_core::adapter::postgres::{PostgresDeadLetters, ProjectionConfig, SourceConfig, migrate};
+use sync_core::indexer::IndexerConfig;
+use sync_core::pipeline::Pipeline;
+use sync_core::policy::RetryPolicy;
+use sync_core::port::{DeadLetters, Selection, Sink};
+use sync_core::repair::{BackfillConfig, BackfillEnd, ReconcileConfig, ReconcileEnd, ReconcileScope};
+use sync_core::testkit::faults::{Fault, Faulty, Script};
+use sync_core::{Error, ErrorKind};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::postgres::{database, fresh_database, fresh_outbox};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+const BOOKS: &str = "create table public.books (isbn text primary key, title text)";
+
+const WATCH: &str = "select outbox.watch('public.books', 'books')";
+
+/// A service with a table, and an index that outlives its processes.
+struct Service {
+    url: String,
+    client: Client,
+    index: MemorySink,
+    writing: Script,
+}
+
+impl Service {
+    async fn new() -> Self {
+        let service = Self::of(fresh_outbox().await);
+        service.client.batch_execute(BOOKS).await.unwrap();
+        service.client.batch_execute(WATCH).await.unwrap();
+        service
+    }
+
+    fn of((client, url): (Client, String)) -> Self {
+        Self { url, client, index: MemorySink::new(), writing: Script::default() }
+    }
+
+    /// As each of its processes makes one.
+    fn pipeline(&self, process: &str) -> Arc<Pipeline> {
+        let rows = ProjectionConfig::new(
+            "books",
+            "books",
+            "select isbn as key, to_jsonb(books) as document from public.books",
+        );
+        let retries = RetryPolicy::new(3, Duration::from_millis(200), 2);
+        let pipeline = Pipeline::builder(&database(&self.url))
+            .index(rows, Faulty::new(self.index.clone(), self.writing.clone()))
+            .source(SourceConfig::default().holder(process).lease(Duration::from_secs(2)))
+            .indexer(IndexerConfig::default().retries(retries));
+        Arc::new(pipeline.build().unwrap())
+    }
+
+    async fn write(&self, isbns: std::ops::RangeInclusive<u32>) {
+        let (first, last) = (isbns.start(), isbns.end());
+        let sql =
+            format!("insert into public.books select n::text, 'book ' || n from generate_series({first}, {last}) n");
+        self.client.batch_execute(&sql).await.unwrap();
+    }
+
+    async fn until_indexed(&self, documents: u64) {
+        let counted = async {
+            while self.index.count().await.unwrap() != documents {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(BOUND, counted).await.expect("the documents come into the index");
+    }
+
+    async fn parked(&self) -> u64 {
+        PostgresDeadLetters::new(database(&self.url)).count(&Selection::default()).await.unwrap().letters
+    }
+}
+
+fn run(pipeline: &Arc<Pipeline>) -> (CancellationToken, JoinHandle<Result<(), Error>>) {
+    let (shutdown, pipeline) = (CancellationToken::new(), Arc::clone(pipeline));
+    (shutdown.clone(), tokio::spawn(async move { pipeline.run(shutdown).await }))
+}
+
+async fn end((shutdown, running): (CancellationToken, JoinHandle<Result<(), Error>>)) {
+    shutdown.cancel();
+    timeout(BOUND, running).await.expect("it ends in order").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn of_two_processes_one_is_at_work_and_the_other_takes_over_when_it_dies() {
+    let service = Service::new().await;
+    let [first, second] = ["first", "second"].map(|process| service.pipeline(process));
+    let at_work = run(&first);
+    service.write(1..=20).await;
+    service.until_indexed(20).await;
+    let standing_by = run(&second);
+    service.write(21..=40).await;
+    service.until_indexed(40).await;
+    assert_eq!(second.relay().counts().published, 0, "it stands by");
+
+    at_work.1.abort();
+    service.write(41..=60).await;
+    service.until_indexed(60).await;
+    let counted = async {
+        while second.relay().counts().published < 20 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(BOUND, counted).await.expect("it was the other one");
+    end(standing_by).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_told_to_stop_gives_back_what_it_holds_and_the_next_one_goes_on() {
+    let service = Service::new().await;
+    for (process, documents) in [("first", 10), ("second", 20), ("third", 30)] {
+        let running = run(&service.pipeline(process));
+        service.write(documents - 9..=documents).await;
+        service.until_indexed(u64::from(documents)).await;
+        end(running).await;
+        let sql = "select lease_holder is null from outbox.subscriptions where name = 'search'";
+        assert!(service.client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "{process} keeps its lease");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_for_an_unknown_reason_is_tried_again_without_a_broker_and_what_is_refused_is_parked() {
+    let service = Service::new().await;
+    let pipeline = service.pipeline("first");
+    let running = run(&pipeline);
+    service.write(1..=1).await;
+    service.until_indexed(1).await;
+
+    service.writing.then([Fault::Fail(ErrorKind::Unexplained), Fault::Fail(ErrorKind::Unexplained)]);
+    service.write(2..=2).await;
+    service.until_indexed(2).await;
+    assert!(service.writing.is_used_up());
+    let retried: u64 = pipeline.indexers("books").map(|indexer| indexer.counts().retried).sum();
+    assert_eq!((retried, service.parked().await), (2, 0));
+
+    service.writing.then([Fault::Fail(ErrorKind::Refused)]);
+    service.write(3..=3).await;
+    let parked = async {
+        while service.parked().await == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(BOUND, parked).await.expect("what is refused is parked");
+    service.write(4..=4).await;
+    service.until_indexed(3).await;
+    assert_eq!(pipeline.lag().await.unwrap().events, 0, "a dead letter holds up nobody");
+    end(running).await;
+}
+
+#[tokio::test]
+async fn rows_of_before_are_filled_in_and_what_differs_is_mended_by_the_pipeline_itself() {
+    let service = Service::new().await;
+    service.client.batch_execute("select outbox.unwatch('public.books')").await.unwrap();
+    service.write(1..=30).await;
+    service.client.batch_execute(WATCH).await.unwrap();
+    let pipeline = service.pipeline("first");
+    let (running, never) = (run(&pipeline), CancellationToken::new());
+
+    let backfill = pipeline.backfill("books", BackfillConfig::default()).unwrap();
+    assert_eq!(backfill.run(never.clone()).await.unwrap(), BackfillEnd::Finished);
+    assert_eq!(service.index.count().await.unwrap(), 30);
+
+    service.index.forget("7");
+    let config = ReconcileConfig::default().grace(Duration::ZERO);
+    let reconcile = pipeline.reconcile("books", config).unwrap();
+    let scope = ReconcileScope::default().deep(true);
+    assert_eq!(reconcile.run(&scope, never).await.unwrap(), ReconcileEnd::Finished);
+    assert_eq!(reconcile.progress().counts().fixed, 1);
+    service.until_indexed(30).await;
+
+    let error = pipeline.backfill("films", BackfillConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("no index \"films\", but books"), "{error}");
+    end(running).await;
+}
+
+#[tokio::test]
+async fn a_pipeline_whose_schema_is_missing_says_so_and_runs_once_it_is_there() {
+    let mut service = Service::of(fresh_database().await);
+    let pipeline = service.pipeline("first");
+    let error = timeout(BOUND, run(&pipeline).1).await.expect("it does not wait for a person").unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+
+    migrate(&mut service.client).await.unwrap();
+    service.client.batch_execute(BOOKS).await.unwrap();
+    service.client.batch_execute(WATCH).await.unwrap();
+    let running = run(&pipeline);
+    service.write(1..=5).await;
+    service.until_indexed(5).await;
+    end(running).await;
+}

@@ -1,0 +1,33 @@
+//! A mapping that is mended in the middle of a batch.
+
+use sync_core::ErrorKind;
+use sync_core::indexer::IndexerConfig;
+use sync_core::testkit::faults::Fault;
+
+use super::{Bench, TOPIC};
+
+/// Some twenty of these in one request.
+const DOCUMENT: &str =
+    r#"{"text":"of a hundred bytes, so that several of them are sent together, but not all of them at once"}"#;
+
+async fn refused_at_first(bench: &Bench, refusals: usize) {
+    for number in 0..60 {
+        bench.put(&format!("key-{number:02}"), DOCUMENT).await;
+    }
+    bench.writing.then(std::iter::repeat_n(Fault::Fail(ErrorKind::Refused), refusals));
+    let config = IndexerConfig::default().batch_bytes(2_000).in_flight(1);
+    let indexer = bench.indexer_with(TOPIC, bench.parking(), config);
+    bench.beside(&indexer, bench.until_done()).await;
+    assert!(bench.writing.is_used_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_before_a_mapping_was_mended_in_the_middle_of_a_batch_is_not_parked() {
+    // Not all, or they were all refused; the last of them in the same batch as what is taken.
+    for refusals in [1, 2, 4] {
+        let bench = Bench::new(1);
+        refused_at_first(&bench, refusals).await;
+        assert_eq!(bench.parked().await, [], "{refusals}");
+        bench.assert_equal().await;
+    }
+}
