@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalSearcher, LocalSink};
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, ProjectionConfig};
 use sync_core::pipeline::Pipeline;
 use sync_core::port::Searcher;
@@ -29,7 +29,7 @@ const MAPPING: &str = r#"{"mappings":{"properties":{"isbn":{"type":"keyword"},"t
 async fn main() -> Result<(), Box<dyn Error>> {
     let database = Postgres::new(&PostgresConfig::new(fresh_database().await?))?;
     let directory = tempfile::tempdir()?;
-    let indexes = LocalIndexes::new(directory.path());
+    let indexes = LocalDirectory::new(directory.path());
     let index = LocalIndexConfig::new("books", MAPPING);
     let pipeline = Pipeline::builder(&database)
         .index(ProjectionConfig::new("books", "books", PROJECTION), LocalSink::new(&indexes, index.clone())?)

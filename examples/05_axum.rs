@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use sync_core::adapter::local_index::{LocalIndexes, LocalSearcher, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalSearcher, LocalSink};
 use sync_core::adapter::postgres::{
     Emit, Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, emit, migrate,
 };
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     execute(&database, "create table books (isbn text primary key, title text not null, year int)").await?;
 
     let directory = tempfile::tempdir()?;
-    let indexes = LocalIndexes::new(directory.path());
+    let indexes = LocalDirectory::new(directory.path());
     let fields = Arc::new(Fields::of_mapping(MAPPING, &FieldNames::new("isbn").text(["title"]).fields(["year"]))?);
     let of = projection();
     let rows = PostgresSearcher::new(&address, &[], &PostgresSearcherConfig::of(&of), Arc::clone(&fields))?;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use sync_core::adapter::memory::MemorySink;
 use sync_core::adapter::postgres::PostgresProjection;
 use sync_core::pipeline::Pipeline;
-use sync_core::port::{DeadLetters, History, Outcome, Selection, Sink, Stored, Write};
+use sync_core::port::{DeadLetters, History, LetterSelection, Outcome, Sink, Stored, Write};
 use sync_core::{Error, ErrorKind};
 use sync_examples::{database_of_books, execute, projection, until_indexed};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         sink.is_down.store(false, Ordering::Relaxed);
         until_indexed(&pipeline).await?;
         println!("switched on: {} documents", sink.index.count().await?);
-        println!("{} dead letters", pipeline.dead_letters().count(&Selection::default()).await?.letters);
+        println!("{} dead letters", pipeline.dead_letters().count(&LetterSelection::default()).await?.letters);
         shutdown.cancel();
         Ok(())
     };

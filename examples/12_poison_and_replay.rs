@@ -5,10 +5,10 @@
 
 use std::error::Error;
 
-use sync_core::adapter::local_index::{LocalIndexes, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalSink};
 use sync_core::adapter::postgres::ProjectionConfig;
 use sync_core::pipeline::Pipeline;
-use sync_core::port::{DeadLetters, Selection, Sink};
+use sync_core::port::{DeadLetters, LetterSelection, Sink};
 use sync_core::repair::Replayed;
 use sync_examples::{database_of_books, execute, index, until_indexed};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database = database_of_books().await?;
     execute(&database, "alter table books add details jsonb").await?;
     let directory = tempfile::tempdir()?;
-    let sink = LocalSink::new(&LocalIndexes::new(directory.path()), index())?;
+    let sink = LocalSink::new(&LocalDirectory::new(directory.path()), index())?;
     let projection = ProjectionConfig::new("books", "books", PROJECTION);
     let pipeline = Pipeline::builder(&database).index(projection, sink.clone()).build()?;
     let letters = pipeline.dead_letters();
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         execute(&database, r#"insert into books (isbn, title, details) values ('1', 'Dune', '{"year": 1965}'), ('2', 'Emma', '{"year": "long ago"}')"#).await?;
         until_indexed(&pipeline).await?;
         println!("{} document", sink.count().await?);
-        let parked = letters.list(&Selection::default(), 0, 10).await?;
+        let parked = letters.list(&LetterSelection::default(), 0, 10).await?;
         for kept in &parked {
             println!("dead letter of {}: {}", kept.letter.key.as_deref().unwrap_or("no key"), kept.letter.error);
         }
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!(
             "{} documents, {} dead letters",
             sink.count().await?,
-            letters.count(&Selection::default()).await?.letters
+            letters.count(&LetterSelection::default()).await?.letters
         );
         shutdown.cancel();
         Ok(())

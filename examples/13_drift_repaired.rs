@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use sync_core::Version;
-use sync_core::adapter::local_index::{LocalIndexes, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalSink};
 use sync_core::adapter::postgres::PostgresProjection;
 use sync_core::pipeline::Pipeline;
 use sync_core::port::{Sink, Write};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> Result<(), Box<dyn Error>> {
     let database = database_of_books().await?;
     let directory = tempfile::tempdir()?;
-    let sink = LocalSink::new(&LocalIndexes::new(directory.path()), index())?;
+    let sink = LocalSink::new(&LocalDirectory::new(directory.path()), index())?;
     let pipeline = Pipeline::builder(&database).index(projection(), sink.clone()).build()?;
     execute(&database, "insert into books select n::text, 'book ' || n from generate_series(1, 50) n").await?;
     run_until_indexed(&pipeline).await?;

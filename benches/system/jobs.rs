@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalSink};
 use tokio_postgres::Client;
 
 use crate::Outcome;
@@ -55,5 +55,5 @@ pub(crate) fn in_directory(directory: &Path) -> [String; 2] {
 /// What the runner has there.
 pub(crate) fn local_index(directory: &Path, alias: &str) -> Outcome<LocalSink> {
     let config = LocalIndexConfig::new("jobs", MAPPING).alias(alias);
-    Ok(LocalSink::new(&LocalIndexes::new(directory), config)?)
+    Ok(LocalSink::new(&LocalDirectory::new(directory), config)?)
 }

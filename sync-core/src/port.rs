@@ -32,7 +32,7 @@ pub use bus::{
 pub use clock::Clock;
 pub use concrete_indexes::ConcreteIndexes;
 pub use containers::{Attached, Container, ContainerSpec, Containers, Executed};
-pub use dead_letters::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection};
+pub use dead_letters::{DeadLetter, DeadLetters, KeptLetter, LetterCount, LetterSelection, Origin};
 pub use history::History;
 pub use host_names::{HostNames, check_host_name};
 pub use inventory::{Inventoried, Inventory, InventoryCursor};

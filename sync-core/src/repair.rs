@@ -12,12 +12,10 @@ mod reindex;
 mod replay;
 
 pub use backfill::{Backfill, BackfillConfig, BackfillCounts, BackfillEnd, BackfillProgress};
-pub use compare::{Comparison, Difference, compare};
-pub use difference::DifferenceKind;
+pub use compare::{Comparison, compare};
+pub use difference::{Difference, DifferenceKind};
 pub use mender::RepairOf;
-pub use reconcile::{
-    Found, Reconcile, ReconcileConfig, ReconcileCounts, ReconcileEnd, ReconcileProgress, ReconcileScope,
-};
+pub use reconcile::{Reconcile, ReconcileConfig, ReconcileCounts, ReconcileEnd, ReconcileProgress, ReconcileScope};
 pub use refusals::Refusals;
 pub use reindex::{
     Reindex, ReindexEnd, ReindexProgress, ReindexTools, abort_reindex, begin_reindex, finish_reindex, turn_reindex_back,

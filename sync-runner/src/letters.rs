@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sync_core::adapter::postgres::PostgresDeadLetters;
-use sync_core::port::{DeadLetter, DeadLetters, Kept, Origin, Selection};
+use sync_core::port::{DeadLetter, DeadLetters, KeptLetter, LetterSelection, Origin};
 use sync_core::repair::{Replayed, replay};
 use sync_core::{Error, ErrorKind};
 
@@ -29,7 +29,7 @@ pub(crate) struct Letter<'a> {
 }
 
 impl<'a> Letter<'a> {
-    pub(crate) fn of(kept: &'a Kept) -> Self {
+    pub(crate) fn of(kept: &'a KeptLetter) -> Self {
         let DeadLetter { reader, origin, event, key, value, error_kind, error, attempts, parked_at } = &kept.letter;
         let Origin { topic, partition, offset } = origin;
         let was_published = *partition >= 0;
@@ -83,10 +83,13 @@ impl LetterDesk {
     }
 
     /// The number of the letter that took the place of this one.
-    async fn newer(&self, kept: &Kept) -> Result<Option<i64>, Error> {
+    async fn newer(&self, kept: &KeptLetter) -> Result<Option<i64>, Error> {
         let DeadLetter { reader, key, origin, .. } = &kept.letter;
-        let same =
-            Selection { keys: key.clone().map(|key| vec![key]), reader: Some(reader.clone()), ..Selection::default() };
+        let same = LetterSelection {
+            keys: key.clone().map(|key| vec![key]),
+            reader: Some(reader.clone()),
+            ..LetterSelection::default()
+        };
         let newer = self.letters.list(&same, kept.id, 100).await?;
         Ok(newer.iter().rfind(|newer| newer.letter.origin.topic == origin.topic).map(|newer| newer.id))
     }
@@ -95,7 +98,7 @@ impl LetterDesk {
     ///
     /// # Errors
     /// What is not the letter's fault: an index or a database that is away, say. It is kept as it was then.
-    pub(crate) async fn replay(&self, kept: &Kept) -> Result<Tried, Error> {
+    pub(crate) async fn replay(&self, kept: &KeptLetter) -> Result<Tried, Error> {
         let its_fault = |error: Error| {
             if error.kind() == ErrorKind::Contract { Ok(Tried::Impossible(error)) } else { Err(error) }
         };

@@ -17,7 +17,7 @@ use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
 use sync_core::adapter::elasticsearch::{self, ClusterReport};
 use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
-use sync_core::adapter::local_index::{LocalIndexes, LocalReport};
+use sync_core::adapter::local_index::{LocalDirectory, LocalReport};
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
     Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
@@ -57,7 +57,7 @@ pub(crate) struct Wire<'a> {
     config: &'a Config,
     database: Postgres,
     direct: DirectBus,
-    local: LocalIndexes,
+    local: LocalDirectory,
     holder: String,
     tracer: Option<Arc<OtlpTracer>>,
 }
@@ -89,7 +89,7 @@ impl<'a> Wire<'a> {
         let capacity = config.relay.batch_events.saturating_mul(config.relay.in_flight);
         let all: Vec<_> = topics(config).into_iter().flat_map(|topic| retries(config).topics(topic)).collect();
         let direct = DirectBus::new(all.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
-        let local = LocalIndexes::new(&config.local_index.directory);
+        let local = LocalDirectory::new(&config.local_index.directory);
         Ok(Self { config, database, direct, local, holder: this_process(), tracer: None })
     }
 

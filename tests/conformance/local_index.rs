@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sync_core::adapter::local_index::{LocalConcreteIndexes, LocalIndexConfig, LocalIndexes, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalIndexes, LocalSink};
 use sync_core::port::{Inventory, Outcome, Sink, Write};
 use sync_core::testkit::conformance::{self, Behind};
 use sync_core::{ErrorKind, Version};
@@ -19,7 +19,7 @@ fn config(alias: &str, mapping: &str) -> LocalIndexConfig {
 
 /// As a process of its own has it: only the files are shared.
 fn sink(directory: &Path, alias: &str) -> Arc<LocalSink> {
-    Arc::new(LocalSink::new(&LocalIndexes::new(directory), config(alias, MAPPING)).unwrap())
+    Arc::new(LocalSink::new(&LocalDirectory::new(directory), config(alias, MAPPING)).unwrap())
 }
 
 fn write(key: &str, version: i64, document: Option<&str>) -> Write {
@@ -42,9 +42,9 @@ async fn an_index_in_a_directory_keeps_every_promise_of_an_inventory() {
 #[tokio::test]
 async fn the_indexes_of_a_directory_keep_every_promise_of_concrete_indexes() {
     let files = TempDir::new().unwrap();
-    let indexes = LocalIndexes::new(files.path());
+    let indexes = LocalDirectory::new(files.path());
     let make = async || Behind {
-        indexes: Arc::new(LocalConcreteIndexes::new(&indexes, config("anew", MAPPING)).unwrap()),
+        indexes: Arc::new(LocalIndexes::new(&indexes, config("anew", MAPPING)).unwrap()),
         searched: sink(files.path(), "anew"),
     };
     conformance::concrete_indexes(make, |name| {
@@ -87,7 +87,7 @@ async fn what_was_deleted_is_remembered_by_whoever_opens_the_directory_next() {
 #[tokio::test]
 async fn an_index_made_of_other_fields_is_refused_with_what_to_do() {
     let files = TempDir::new().unwrap();
-    let of = |mapping| LocalSink::new(&LocalIndexes::new(files.path()), config("jobs", mapping)).unwrap();
+    let of = |mapping| LocalSink::new(&LocalDirectory::new(files.path()), config("jobs", mapping)).unwrap();
     of(MAPPING).prepare().await.unwrap();
     of(r#"{"settings":{"number_of_shards":2},"mappings":{"enabled":false}}"#).prepare().await.unwrap();
     let error = of(r#"{"mappings":{"properties":{"a":{"type":"text"}}}}"#).prepare().await.unwrap_err();
@@ -118,7 +118,7 @@ async fn a_directory_that_cannot_be_made_or_read_is_told_by_its_setting() {
     let error = sink(files.path(), "garbled").prepare().await.unwrap_err();
     assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("backfill"), "{error}");
     for alias in ["", "..", "a/b", ".hidden"] {
-        let error = LocalSink::new(&LocalIndexes::new(files.path()), config(alias, MAPPING)).unwrap_err();
+        let error = LocalSink::new(&LocalDirectory::new(files.path()), config(alias, MAPPING)).unwrap_err();
         assert!(error.to_string().starts_with("indexes.jobs.alias: "), "{error}");
     }
 }

@@ -9,7 +9,8 @@ use sync_core::adapter::memory::MemoryDeadLetters;
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::alerts::{Alerts, AlertsConfig};
 use sync_core::port::{
-    Alert, AlertHandler, ConditionAlert, ConditionState, DeadLetter, DeadLetters, Kept, LetterAlert, Origin, Severity,
+    Alert, AlertHandler, ConditionAlert, ConditionState, DeadLetter, DeadLetters, KeptLetter, LetterAlert, Origin,
+    Severity,
 };
 use sync_core::testkit::{HttpReply, HttpRequest, HttpResponder};
 use sync_core::{Error, ErrorKind};
@@ -150,7 +151,7 @@ async fn an_alert_has_a_length_that_chats_take_whatever_is_in_the_letters() {
     .await;
     let config = WebhookConfig::new(server.url()).timeout(Duration::from_secs(20));
     let long = |id| DeadLetter { key: Some("k".repeat(900_000)), error: "größer ".repeat(100_000), ..letter(id) };
-    let letters = (1..=100).map(|id| Kept { id, letter: long(id) }).collect();
+    let letters = (1..=100).map(|id| KeptLetter { id, letter: long(id) }).collect();
     Webhook::new(&config).unwrap().alert(&Alert::Letters(LetterAlert { letters })).await.unwrap();
     let request = seen.lock().unwrap().remove(0);
     assert!(request.body.len() < 40_000, "{} bytes", request.body.len());
@@ -172,7 +173,7 @@ async fn a_webhook_gets_the_letters_and_a_line_that_chats_show() {
         .headers(vec![("Authorization".to_owned(), "Bearer secret".to_owned())])
         .timeout(Duration::from_secs(20));
     let webhook = Webhook::new(&config).unwrap();
-    let kept = |id| Kept { id, letter: letter(id) };
+    let kept = |id| KeptLetter { id, letter: letter(id) };
     webhook.alert(&Alert::Letters(LetterAlert { letters: vec![kept(5), kept(6)] })).await.unwrap();
     let request = seen.lock().unwrap().remove(0);
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/hooks/secret"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_core::adapter::postgres::PostgresDeadLetters;
-use sync_core::port::{DeadLetters, Kept, Selection, Unannounced};
+use sync_core::port::{DeadLetters, KeptLetter, LetterSelection, Unannounced};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -41,11 +41,11 @@ async fn of_many_letters_with_large_values_a_list_fetches_everything_but_those()
 
     let (watched, received) = counted(&url).await;
     let letters = PostgresDeadLetters::new(database(&watched));
-    let listed = letters.list(&Selection::default(), 0, LETTERS).await.unwrap();
+    let listed = letters.list(&LetterSelection::default(), 0, LETTERS).await.unwrap();
     let claimed = letters.claim(LETTERS, Duration::from_secs(60)).await.unwrap();
     for found in [&listed, &claimed] {
         assert_eq!(found.len(), LETTERS);
-        let is_bare = |kept: &Kept| kept.letter.value.is_none() && kept.letter.key.is_some();
+        let is_bare = |kept: &KeptLetter| kept.letter.value.is_none() && kept.letter.key.is_some();
         assert!(found.iter().all(is_bare), "all but the value is told");
     }
     drop(letters);

@@ -8,7 +8,7 @@ use sync_core::adapter::postgres::{PostgresDeadLetters, ProjectionConfig, Source
 use sync_core::indexer::IndexerConfig;
 use sync_core::pipeline::Pipeline;
 use sync_core::policy::RetryPolicy;
-use sync_core::port::{DeadLetters, Selection, Sink};
+use sync_core::port::{DeadLetters, LetterSelection, Sink};
 use sync_core::repair::{BackfillConfig, BackfillEnd, ReconcileConfig, ReconcileEnd, ReconcileScope};
 use sync_core::testkit::faults::{Fault, Faulty, Script};
 use sync_core::{Error, ErrorKind};
@@ -77,7 +77,7 @@ impl Service {
     }
 
     async fn parked(&self) -> u64 {
-        PostgresDeadLetters::new(database(&self.url)).count(&Selection::default()).await.unwrap().letters
+        PostgresDeadLetters::new(database(&self.url)).count(&LetterSelection::default()).await.unwrap().letters
     }
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
-use sync_core::port::{Current, DeadLetters, History, Kept, Projection, Publisher, Selection, Sink, Subscriber};
+use sync_core::port::{
+    Current, DeadLetters, History, KeptLetter, LetterSelection, Projection, Publisher, Sink, Subscriber,
+};
 use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use sync_core::{Action, Encoding, Error, ErrorKind, Event};
 use tokio::time::timeout;
@@ -69,8 +71,9 @@ impl Bench {
 
     /// Keys in dead letters, with the kind of error and how often they were tried.
     async fn parked(&self) -> Vec<(Option<String>, String, u32)> {
-        let letters = self.letters.list(&Selection::default(), 0, 1_000).await.unwrap();
-        let letters = letters.into_iter().map(|Kept { letter, .. }| (letter.key, letter.error_kind, letter.attempts));
+        let letters = self.letters.list(&LetterSelection::default(), 0, 1_000).await.unwrap();
+        let letters =
+            letters.into_iter().map(|KeptLetter { letter, .. }| (letter.key, letter.error_kind, letter.attempts));
         letters.collect()
     }
 
@@ -612,7 +615,7 @@ async fn what_fails_three_times_for_no_known_reason_is_parked_with_its_origin() 
     bench.writing.then([ErrorKind::Unexplained; 3].map(Fault::Fail));
     with_retries(&bench, bench.until_done()).await;
     assert_eq!(bench.parked().await, [(Some("odd".to_owned()), "unexplained".to_owned(), 3)]);
-    let letter = bench.letters.list(&Selection::default(), 0, 1).await.unwrap().remove(0).letter;
+    let letter = bench.letters.list(&LetterSelection::default(), 0, 1).await.unwrap().remove(0).letter;
     assert_eq!((letter.origin.topic.as_str(), letter.origin.partition, letter.origin.offset), (TOPIC, 0, 0));
     let copies = bench.bus.messages("jobs-dlt");
     assert_eq!(copies.len(), 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_core::policy::RetryPolicy;
-use sync_core::port::{DeadLetters, Kept};
+use sync_core::port::{DeadLetters, KeptLetter};
 use tokio::time::sleep;
 
 use crate::support::pipeline::{Pipeline, Ran, Way};
@@ -14,7 +14,7 @@ select id as key, jsonb_build_object(case when title like 'bad%' then 'no_such_f
        as document
   from jobs";
 
-async fn until_parked(pipeline: &Pipeline, letters: usize) -> Vec<Kept> {
+async fn until_parked(pipeline: &Pipeline, letters: usize) -> Vec<KeptLetter> {
     loop {
         let parked = pipeline.dead_letters().await;
         if parked.len() >= letters {
@@ -43,7 +43,7 @@ async fn exactly_the_refused_are_parked(way: Way) {
             let mut keys: Vec<_> = parked.iter().filter_map(|kept| kept.letter.key.clone()).collect();
             keys.sort();
             assert_eq!(keys, bad, "exactly those the mapping refuses");
-            for Kept { letter, .. } in &parked {
+            for KeptLetter { letter, .. } in &parked {
                 assert_eq!((letter.error_kind.as_str(), letter.attempts), ("refused", 1));
                 assert!(letter.error.contains("no_such_field"), "{}", letter.error);
                 assert!(letter.event.is_some(), "the event is named");

@@ -13,7 +13,8 @@ use sync_core::adapter::memory::{MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, IndexerConfig, Parking};
 use sync_core::policy::{RetryPolicy, dead_letter_topic, retry_topic};
 use sync_core::port::{
-    Acknowledgement, DeadLetters, History, Kept, Outcome, Polled, Publisher, Selection, Sink, Stored, Subscriber, Write,
+    Acknowledgement, DeadLetters, History, KeptLetter, LetterSelection, Outcome, Polled, Publisher, Sink, Stored,
+    Subscriber, Write,
 };
 use sync_core::testkit::faults::{Fault, Faulty, Script};
 use sync_core::{Action, Encoding, Error, ErrorKind, Event, Outgoing};
@@ -160,8 +161,8 @@ impl Bench {
         }
     }
 
-    async fn letters(&self) -> Vec<Kept> {
-        self.letters.list(&Selection::default(), 0, 100).await.unwrap()
+    async fn letters(&self) -> Vec<KeptLetter> {
+        self.letters.list(&LetterSelection::default(), 0, 100).await.unwrap()
     }
 
     async fn behind(&self, place: usize) -> u64 {
@@ -235,7 +236,7 @@ async fn what_nobody_can_explain_waits_aside_without_a_broker_too() {
     what_fails_waits_aside(Way::Direct).await;
 }
 
-async fn what_fails_three_times_is_parked(way: Way) -> (Bench, Kept) {
+async fn what_fails_three_times_is_parked(way: Way) -> (Bench, KeptLetter) {
     let bench = Bench::new(way, SOON);
     bench.writing.then([ErrorKind::Unexplained; 3].map(Fault::Fail));
     let odd = bench.put("odd").await;

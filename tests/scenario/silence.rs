@@ -10,7 +10,7 @@ use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
 };
 use sync_core::indexer::{Indexer, Parking};
-use sync_core::port::{DeadLetters, Projection, Selection, Source};
+use sync_core::port::{DeadLetters, LetterSelection, Projection, Source};
 use sync_core::relay::Relay;
 use sync_core::{ErrorKind, Remedy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,7 +109,7 @@ async fn a_load_nobody_answers_is_asked_again_elsewhere_and_counts_no_try() {
     indexed.unwrap();
     let counts = progress.counts();
     assert_eq!((counts.retried, counts.parked), (0, 0), "{counts:?}");
-    assert!(letters().list(&Selection::default(), 0, 10).await.unwrap().is_empty());
+    assert!(letters().list(&LetterSelection::default(), 0, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, Post
 use sync_core::event::Encoding;
 use sync_core::indexer::{Indexer, IndexerConfig, IndexerProgress, Parking};
 use sync_core::policy::{RetryPolicy, retry_topic};
-use sync_core::port::{DeadLetters, Kept, Publisher, Selection, Source, Subscriber};
+use sync_core::port::{DeadLetters, KeptLetter, LetterSelection, Publisher, Source, Subscriber};
 use sync_core::relay::{Relay, RelayConfig, RelayProgress};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -113,8 +113,8 @@ impl Pipeline {
     }
 
     /// All dead letters.
-    pub async fn dead_letters(&self) -> Vec<Kept> {
-        self.letters().list(&Selection::default(), 0, 10_000).await.unwrap()
+    pub async fn dead_letters(&self) -> Vec<KeptLetter> {
+        self.letters().list(&LetterSelection::default(), 0, 10_000).await.unwrap()
     }
 
     pub fn letters(&self) -> PostgresDeadLetters {

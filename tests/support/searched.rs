@@ -10,7 +10,7 @@ use sync_core::Version;
 use sync_core::adapter::elasticsearch::{
     ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig, ElasticsearchSink, IndexConfig,
 };
-use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalSearcher, LocalSink};
 use sync_core::adapter::postgres::{PostgresConfig, PostgresSearcher, PostgresSearcherConfig};
 use sync_core::port::{Outcome, Searcher, Sink, Write};
 use sync_core::testkit::conformance::SearcherHarness;
@@ -81,7 +81,7 @@ impl Directory {
     /// Of its own.
     pub async fn new() -> Self {
         let files = TempDir::new().unwrap();
-        let indexes = LocalIndexes::new(files.path());
+        let indexes = LocalDirectory::new(files.path());
         let config = LocalIndexConfig::new("jobs", SEARCHED_MAPPING).alias("notes");
         let sink = LocalSink::new(&indexes, config.clone()).unwrap();
         sink.prepare().await.unwrap();

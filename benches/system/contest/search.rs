@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSearcher, ElasticsearchSearcherConfig};
-use sync_core::adapter::local_index::{LocalIndexConfig, LocalIndexes, LocalSearcher};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalSearcher};
 use sync_core::adapter::postgres::{
     Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, ProjectionConfig,
 };
@@ -115,7 +115,7 @@ impl Site {
         let rows = Arc::new(PostgresProjection::new(Postgres::new(&server)?, projection));
         let nowhere = format!("http://{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?);
         let index = LocalIndexConfig::new("jobs", MAPPING).alias(&stage.name);
-        let local = Arc::new(LocalSearcher::new(&LocalIndexes::new(directory), index, Arc::clone(&fields))?);
+        let local = Arc::new(LocalSearcher::new(&LocalDirectory::new(directory), index, Arc::clone(&fields))?);
         let (alias, elasticsearch) = (stage.name.clone(), stage.elasticsearch.clone());
         Ok(Self { fields, alias, elasticsearch, nowhere, local, database, rows })
     }

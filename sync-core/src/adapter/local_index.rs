@@ -24,8 +24,8 @@ mod store;
 mod words;
 mod writing;
 
-pub use self::alias::{LocalIndexConfig, LocalIndexes};
+pub use self::alias::{LocalDirectory, LocalIndexConfig};
 pub use self::check::LocalReport;
-pub use self::concrete_indexes::LocalConcreteIndexes;
+pub use self::concrete_indexes::LocalIndexes;
 pub use self::searcher::LocalSearcher;
 pub use self::sink::LocalSink;

@@ -10,7 +10,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{Alert, AlertHandler, ConditionAlert, Kept, LetterAlert};
+use crate::port::{Alert, AlertHandler, ConditionAlert, KeptLetter, LetterAlert};
 
 /// Where alerts are sent.
 #[derive(Clone)]
@@ -133,7 +133,7 @@ fn condition_of(alert: &ConditionAlert) -> Value {
     })
 }
 
-fn shown(Kept { id, letter }: &Kept) -> Value {
+fn shown(KeptLetter { id, letter }: &KeptLetter) -> Value {
     let was_published = letter.origin.partition >= 0;
     json!({
         "id": id,

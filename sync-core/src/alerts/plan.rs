@@ -1,9 +1,9 @@
 //! Which letters are told of together. Pure.
 
-use crate::port::{Kept, LetterAlert};
+use crate::port::{KeptLetter, LetterAlert};
 
 /// At most `free` alerts, at least one: each letter in one of its own while that suffices, the rest in the last one.
-pub(super) fn plan(letters: Vec<Kept>, free: usize) -> Vec<LetterAlert> {
+pub(super) fn plan(letters: Vec<KeptLetter>, free: usize) -> Vec<LetterAlert> {
     let alone = if letters.len() <= free { letters.len() } else { free.saturating_sub(1) };
     let mut letters = letters.into_iter();
     let mut alerts: Vec<_> = letters.by_ref().take(alone).map(|kept| LetterAlert { letters: vec![kept] }).collect();
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
     use crate::port::{DeadLetter, Origin};
 
-    fn kept(id: i64) -> Kept {
+    fn kept(id: i64) -> KeptLetter {
         let letter = DeadLetter {
             reader: "jobs".into(),
             origin: Origin { topic: "jobs".into(), partition: 0, offset: id },
@@ -33,7 +33,7 @@ mod tests {
             attempts: 1,
             parked_at: Timestamp::UNIX_EPOCH,
         };
-        Kept { id, letter }
+        KeptLetter { id, letter }
     }
 
     fn planned(letters: i64, free: usize) -> Vec<Vec<i64>> {

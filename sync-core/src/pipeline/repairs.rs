@@ -7,7 +7,7 @@ use super::builder::PipelineIndex;
 use crate::adapter::SystemClock;
 use crate::adapter::postgres::{PostgresDeadLetters, PostgresRuns, RunsConfig, this_process};
 use crate::error::{Error, ErrorKind};
-use crate::port::Kept;
+use crate::port::KeptLetter;
 use crate::repair::{Backfill, BackfillConfig, Reconcile, ReconcileConfig, RepairOf, Replayed, replay};
 
 impl Pipeline {
@@ -50,7 +50,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// `Configuration` when it is of no index of this pipeline. As [`replay`] otherwise.
-    pub async fn replay(&self, letter: &Kept) -> Result<Replayed, Error> {
+    pub async fn replay(&self, letter: &KeptLetter) -> Result<Replayed, Error> {
         let index = self.named(&letter.letter.reader)?;
         replay(letter, &*index.projection, &*index.sink, &*self.letters, &SystemClock).await
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::dead_letters::Kept;
+use super::dead_letters::KeptLetter;
 use crate::error::Error;
 
 /// What people are told at once.
@@ -100,12 +100,12 @@ impl fmt::Display for ConditionAlert {
 pub struct LetterAlert {
     /// One letter, or several that came faster than people want to be told. Never none; their
     /// [values](super::DeadLetter::value) are left out.
-    pub letters: Vec<Kept>,
+    pub letters: Vec<KeptLetter>,
 }
 
 impl fmt::Display for LetterAlert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Kept { id, letter }) = self.letters.first() else { return f.write_str("no dead letter") };
+        let Some(KeptLetter { id, letter }) = self.letters.first() else { return f.write_str("no dead letter") };
         match self.letters.len() - 1 {
             0 => write!(f, "dead letter {id} of {}: ", letter.reader)?,
             more => write!(f, "dead letter {id} of {} and {more} more, the first one: ", letter.reader)?,
@@ -137,7 +137,7 @@ pub trait Unannounced: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Kept>, Error>;
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<KeptLetter>, Error>;
 
     /// People know of these letters. May be repeated; ids that are not there are passed over.
     ///

@@ -91,7 +91,7 @@ fn shortened(text: &str, characters: usize) -> String {
 
 /// A letter that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptLetter {
     /// Names this letter; a later one about the same subject has a higher one.
     pub id: i64,
     /// The letter.
@@ -100,7 +100,7 @@ pub struct Kept {
 
 /// Which letters: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct LetterSelection {
     /// One of these.
     pub ids: Option<Vec<i64>>,
     /// About one of these keys.
@@ -137,19 +137,19 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error>;
+    async fn list(&self, selection: &LetterSelection, after: i64, limit: usize) -> Result<Vec<KeptLetter>, Error>;
 
     /// One letter, with all it holds; `None` when there is none with that id.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn get(&self, id: i64) -> Result<Option<Kept>, Error>;
+    async fn get(&self, id: i64) -> Result<Option<KeptLetter>, Error>;
 
     /// How many letters are selected.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
-    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error>;
+    async fn count(&self, selection: &LetterSelection) -> Result<LetterCount, Error>;
 
     /// Removes these letters and says how many of them there were. A letter that was parked anew has another id, and
     /// stays. Dropped half-way, all or none of them are gone.

@@ -1,6 +1,6 @@
 //! Every document of the projection against the index: key by key, version by version, content by content.
 
-use super::difference::{DifferenceKind, by_content};
+use super::difference::{Difference, by_content};
 use crate::error::Error;
 use crate::port::{Current, Projection, Sink, Stored};
 
@@ -23,15 +23,6 @@ pub struct Comparison {
     pub indexed: u64,
     /// The first differences, at most twenty.
     pub differences: Vec<Difference>,
-}
-
-/// One key whose document differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The key.
-    pub key: String,
-    /// In what.
-    pub kind: DifferenceKind,
 }
 
 impl Comparison {
@@ -73,7 +64,8 @@ impl Comparison {
         match by_content(current, stored) {
             None => self.equal += 1,
             Some(kind) if self.differences.len() < TOLD => {
-                self.differences.push(Difference { key: current.key.clone(), kind });
+                let index = stored.map(|stored| stored.version);
+                self.differences.push(Difference { key: current.key.clone(), kind, database: current.version, index });
             }
             Some(_) => {}
         }

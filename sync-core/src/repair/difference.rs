@@ -3,6 +3,20 @@
 use crate::port::{Current, Stored};
 use crate::version::Version;
 
+/// One key whose document differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// The key.
+    pub key: String,
+    /// In what.
+    pub kind: DifferenceKind,
+    /// Its version in the database.
+    pub database: Version,
+    /// The version the index holds.
+    pub index: Option<Version>,
+}
+
 /// In what a document differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

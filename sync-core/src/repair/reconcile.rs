@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::known_keys::KnownKeys;
 use self::limit::Limit;
 use self::page::Page;
-pub use self::progress::{Found, ReconcileCounts, ReconcileProgress};
+pub use self::progress::{ReconcileCounts, ReconcileProgress};
 use super::mender::{Ended, Mender, Patience, RepairOf, answered, is_over};
 use super::pace::Pace;
 use super::recording::{record, ticks};

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind};
-use crate::port::{DeadLetter, DeadLetters, Inventory, Kept, LetterCount, Selection, Versions};
+use crate::port::{DeadLetter, DeadLetters, Inventory, KeptLetter, LetterCount, LetterSelection, Versions};
 use crate::repair::difference::{DifferenceKind, by_version};
 
 /// The index that is searched may refuse the same key a moment later: so often, and so far apart, it is looked for.
@@ -51,7 +51,8 @@ impl Refusals {
             .zip(held.first())
             .and_then(|(state, held)| by_version(state.version, state.has_document, *held));
         let is_lacking = matches!(differs, Some(DifferenceKind::Missing | DifferenceKind::Stale));
-        let known = Selection { keys: Some(keys), reader: Some(self.reader.clone()), ..Selection::default() };
+        let known =
+            LetterSelection { keys: Some(keys), reader: Some(self.reader.clone()), ..LetterSelection::default() };
         Ok(is_lacking && self.letters.count(&known).await?.letters > 0)
     }
 
@@ -90,15 +91,15 @@ impl DeadLetters for Refusals {
     }
 
     /// None: what another index refused may well go into this one.
-    async fn list(&self, _: &Selection, _: i64, _: usize) -> Result<Vec<Kept>, Error> {
+    async fn list(&self, _: &LetterSelection, _: i64, _: usize) -> Result<Vec<KeptLetter>, Error> {
         Ok(Vec::new())
     }
 
-    async fn get(&self, _: i64) -> Result<Option<Kept>, Error> {
+    async fn get(&self, _: i64) -> Result<Option<KeptLetter>, Error> {
         Ok(None)
     }
 
-    async fn count(&self, _: &Selection) -> Result<LetterCount, Error> {
+    async fn count(&self, _: &LetterSelection) -> Result<LetterCount, Error> {
         Ok(LetterCount::default())
     }
 
@@ -156,6 +157,10 @@ mod tests {
         let refused = refusals.park(&letter("taken")).await.unwrap_err();
         assert!(refused.to_string().contains("\"taken\"") && refused.to_string().contains("no number"), "{refused}");
         assert_eq!(refusals.first().await.to_string(), refused.to_string());
-        assert_eq!(refusals.list(&Selection::default(), 0, 9).await.unwrap(), [], "each key is tried here as well");
+        assert_eq!(
+            refusals.list(&LetterSelection::default(), 0, 9).await.unwrap(),
+            [],
+            "each key is tried here as well"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A dead letter once more: the row as it is now, through the same guard.
 
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::port::{Clock, Current, DeadLetter, DeadLetters, Kept, Outcome, Projection, Sink, Write};
+use crate::port::{Clock, Current, DeadLetter, DeadLetters, KeptLetter, Outcome, Projection, Sink, Write};
 
 /// What became of a letter.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub enum Replayed {
 /// `Contract` for a letter without a key, which nobody can look up. Otherwise only what is not the letter's fault:
 /// [`Remedy::Retry`] and [`Remedy::Halt`] as the ports say; the letter is then as it was.
 pub async fn replay(
-    kept: &Kept,
+    kept: &KeptLetter,
     projection: &dyn Projection,
     sink: &dyn Sink,
     letters: &dyn DeadLetters,
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemorySink};
-    use crate::port::{History, Origin, Selection};
+    use crate::port::{History, LetterSelection, Origin};
     use crate::testkit::faults::{Fault, Faulty, Script};
 
     struct Bench {
@@ -107,7 +107,7 @@ mod tests {
             transaction.commit();
         }
 
-        async fn park(&self, key: Option<&str>) -> Kept {
+        async fn park(&self, key: Option<&str>) -> KeptLetter {
             let letter = DeadLetter {
                 reader: "jobs".into(),
                 origin: Origin { topic: "jobs".into(), partition: 0, offset: 4 },
@@ -123,11 +123,11 @@ mod tests {
             self.all().await.pop().unwrap()
         }
 
-        async fn all(&self) -> Vec<Kept> {
-            self.letters.list(&Selection::default(), 0, 10).await.unwrap()
+        async fn all(&self) -> Vec<KeptLetter> {
+            self.letters.list(&LetterSelection::default(), 0, 10).await.unwrap()
         }
 
-        async fn replay(&self, kept: &Kept) -> Result<Replayed, Error> {
+        async fn replay(&self, kept: &KeptLetter) -> Result<Replayed, Error> {
             let clock = Arc::new(ManualClock::new(Timestamp::from_second(60).unwrap()));
             replay(kept, &self.database, &self.sink, &self.letters, &*clock).await
         }

@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
 use crate::port::{
-    Acknowledgement, Changed, Current, DeadLetter, DeadLetters, History, Inventoried, Inventory, InventoryCursor, Kept,
-    KeyState, LetterCount, Mark, Outcome, Projection, Publisher, Selection, Sink, Stored, Transactions, Transactor,
-    Versions, Write,
+    Acknowledgement, Changed, Current, DeadLetter, DeadLetters, History, Inventoried, Inventory, InventoryCursor,
+    KeptLetter, KeyState, LetterCount, LetterSelection, Mark, Outcome, Projection, Publisher, Sink, Stored,
+    Transactions, Transactor, Versions, Write,
 };
 use crate::version::Version;
 
@@ -296,15 +296,15 @@ impl<P: DeadLetters> DeadLetters for Faulty<P> {
         if lose { Err(lost()) } else { Ok(()) }
     }
 
-    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
+    async fn list(&self, selection: &LetterSelection, after: i64, limit: usize) -> Result<Vec<KeptLetter>, Error> {
         self.inner.list(selection, after, limit).await
     }
 
-    async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
+    async fn get(&self, id: i64) -> Result<Option<KeptLetter>, Error> {
         self.inner.get(id).await
     }
 
-    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
+    async fn count(&self, selection: &LetterSelection) -> Result<LetterCount, Error> {
         self.inner.count(selection).await
     }
 

@@ -146,7 +146,12 @@ async fn tell(
     second.tick().await;
     loop {
         second.tick().await;
-        if let Err(error) = story.progress(began.elapsed(), tally, relay.map(RelayProgress::counts).unwrap_or_default(), indexer.counts()) {
+        if let Err(error) = story.progress(
+            began.elapsed(),
+            tally,
+            relay.map(RelayProgress::counts).unwrap_or_default(),
+            indexer.counts(),
+        ) {
             return error;
         }
     }

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use serde::Serialize;
 use sync_core::adapter::postgres::PostgresDeadLetters;
-use sync_core::port::{DeadLetters, Kept, Selection};
+use sync_core::port::{DeadLetters, KeptLetter, LetterSelection};
 use sync_core::{Error, ErrorKind};
 
 use self::show::Listed;
@@ -35,13 +35,13 @@ pub(super) async fn dlq(config: &Config, command: &DlqCommand) -> Result<Exit, F
     }
 }
 
-fn selected(selection: &DlqSelection) -> Result<Selection, Error> {
+fn selected(selection: &DlqSelection) -> Result<LetterSelection, Error> {
     let DlqSelection { id, key, reader, error, older_than, all: _ } = selection;
     let before = older_than.map(|age| {
         let age = SignedDuration::try_from(age).map_err(|error| too_old(error.into()))?;
         wire::clock().now().checked_sub(age).map_err(|error| too_old(error.into()))
     });
-    Ok(Selection {
+    Ok(LetterSelection {
         ids: (!id.is_empty()).then(|| id.clone()),
         keys: (!key.is_empty()).then(|| key.clone()),
         reader: reader.clone(),
@@ -86,8 +86,8 @@ async fn show(letters: &PostgresDeadLetters, args: &DlqShowArgs) -> Result<Exit,
 /// number and is left for the next time.
 async fn pages(
     letters: &PostgresDeadLetters,
-    selection: &Selection,
-    mut each: impl AsyncFnMut(Vec<Kept>) -> Result<(), Error>,
+    selection: &LetterSelection,
+    mut each: impl AsyncFnMut(Vec<KeptLetter>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut chosen = Vec::new();
     loop {
@@ -98,7 +98,7 @@ async fn pages(
         chosen.extend(page.iter().map(|kept| kept.id));
     }
     for ids in chosen.chunks(PAGE) {
-        let ids = Selection { ids: Some(ids.to_vec()), ..Selection::default() };
+        let ids = LetterSelection { ids: Some(ids.to_vec()), ..LetterSelection::default() };
         each(letters.list(&ids, 0, PAGE).await?).await?;
     }
     Ok(())
@@ -121,7 +121,7 @@ struct Failed {
 }
 
 impl Failed {
-    fn of(kept: Kept, kept_as: Option<i64>, error: &Error) -> Self {
+    fn of(kept: KeptLetter, kept_as: Option<i64>, error: &Error) -> Self {
         Self { id: kept.id, kept_as, key: kept.letter.key, error: error.to_string() }
     }
 
@@ -186,7 +186,7 @@ async fn missing(letters: &PostgresDeadLetters, selection: &DlqSelection) -> Res
     if selection.id.is_empty() {
         return Ok(Vec::new());
     }
-    let named = Selection { ids: Some(selection.id.clone()), ..Selection::default() };
+    let named = LetterSelection { ids: Some(selection.id.clone()), ..LetterSelection::default() };
     let there = letters.list(&named, 0, selection.id.len()).await?;
     let is_there = |id: &i64| there.iter().any(|kept| kept.id == *id);
     Ok(selection.id.iter().copied().filter(|id| !is_there(id)).collect())

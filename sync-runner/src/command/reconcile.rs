@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sync_core::repair::{DifferenceKind, Found, ReconcileCounts, ReconcileEnd, ReconcileScope};
+use sync_core::repair::{Difference, DifferenceKind, ReconcileCounts, ReconcileEnd, ReconcileScope};
 use sync_core::{Error, Version};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,7 @@ struct Example {
     database: u64,
     index: Option<u64>,
     #[serde(skip)]
-    found: Found,
+    found: Difference,
 }
 
 /// Compares the named indexes, or all, one after the other.
@@ -164,9 +164,9 @@ async fn one<'a>(
     })
 }
 
-impl From<Found> for Example {
-    fn from(found: Found) -> Self {
-        let Found { key, kind, database, index, .. } = found.clone();
+impl From<Difference> for Example {
+    fn from(found: Difference) -> Self {
+        let Difference { key, kind, database, index, .. } = found.clone();
         Self { key, kind: kind.name(), database: database.external(), index: index.map(Version::external), found }
     }
 }
@@ -214,7 +214,7 @@ fn lines(report: &Report<'_>) -> String {
     for (count, what) in apart.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!("\n  {count} {what}"));
     }
-    for Example { kind, found: Found { key, database, index, .. }, .. } in &report.examples {
+    for Example { kind, found: Difference { key, database, index, .. }, .. } in &report.examples {
         let held = index.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"));
         text.push_str(&format!("\n    {kind} {key:?}: version {database} in the database, {held} in the index"));
     }

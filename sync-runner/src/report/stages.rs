@@ -1,4 +1,4 @@
-//! The stages, and what each is asked. Kept from one question to the next, with their connections.
+//! The stages, and what each is asked. KeptLetter from one question to the next, with their connections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use sync_core::adapter::elasticsearch::ClusterStatus;
 use sync_core::alerts::Health;
-use sync_core::port::{DeadLetters, PartitionLag, ReindexOf, Reindexes, Reindexing, Selection, Source, Subscriber};
+use sync_core::port::{
+    DeadLetters, LetterSelection, PartitionLag, ReindexOf, Reindexes, Reindexing, Source, Subscriber,
+};
 use sync_core::telemetry::metrics::seconds_since;
 use sync_core::{Error, ErrorKind};
 use tokio::sync::OnceCell;
@@ -118,7 +120,7 @@ impl<'a> Stages<'a> {
     }
 
     pub(super) async fn letters(&self) -> Result<Letters, Error> {
-        let count = self.wire.dead_letters().count(&Selection::default()).await?;
+        let count = self.wire.dead_letters().count(&LetterSelection::default()).await?;
         Ok(Letters { letters: count.letters, oldest: count.oldest })
     }
 }

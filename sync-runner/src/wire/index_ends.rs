@@ -8,7 +8,7 @@ use sync_core::adapter::elasticsearch::{
     ElasticsearchConfig, ElasticsearchIndexes, ElasticsearchSearcher, ElasticsearchSearcherConfig, ElasticsearchSink,
     IndexConfig,
 };
-use sync_core::adapter::local_index::{LocalConcreteIndexes, LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
 use sync_core::port::{ConcreteIndexes, Inventory, Searcher};
 use sync_core::query::Fields;
 
@@ -20,7 +20,7 @@ pub(super) enum IndexEnds {
     /// In a cluster.
     Elasticsearch(Box<ElasticsearchConfig>),
     /// In a directory.
-    Local(LocalIndexes),
+    Local(LocalDirectory),
 }
 
 /// How long a search may take.
@@ -66,7 +66,7 @@ impl IndexEnds {
             }
             Self::Local(indexes) => {
                 let config = LocalIndexConfig::new(name, mapping).alias(&index.alias);
-                Arc::new(LocalConcreteIndexes::new(indexes, config)?)
+                Arc::new(LocalIndexes::new(indexes, config)?)
             }
         })
     }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use sync_core::adapter::postgres::PostgresDeadLetters;
-use sync_core::port::{Current, DeadLetters, Incoming, Kept, Origin, Partition, Projection, Selection, Sink, Stored};
+use sync_core::port::{
+    Current, DeadLetters, Incoming, KeptLetter, LetterSelection, Origin, Partition, Projection, Sink, Stored,
+};
 use sync_core::testkit::oracle::{Delivery, Oracle, Violation};
 use sync_core::{ErrorKind, Version};
 use tokio::task::spawn_blocking;
@@ -49,7 +51,7 @@ impl Evidence {
             rows.insert(stream.topic.clone(), current);
             documents_of(site, stream, &mut oracle).await;
         }
-        for Kept { letter, .. } in letters_of(site).await {
+        for KeptLetter { letter, .. } in letters_of(site).await {
             found.letters += 1;
             let key = letter.key.as_deref();
             // What was poisoned and is no longer must be in the index: its letter is a note, and excuses nothing.
@@ -176,8 +178,8 @@ async fn documents_of(site: &Site<'_>, stream: &Stream, oracle: &mut Oracle) {
     }
 }
 
-async fn letters_of(site: &Site<'_>) -> Vec<Kept> {
-    PostgresDeadLetters::new(database(&site.url)).list(&Selection::default(), 0, DOCUMENTS).await.unwrap()
+async fn letters_of(site: &Site<'_>) -> Vec<KeptLetter> {
+    PostgresDeadLetters::new(database(&site.url)).list(&LetterSelection::default(), 0, DOCUMENTS).await.unwrap()
 }
 
 fn is_poisoned(rows: &[Current], key: &str) -> bool {

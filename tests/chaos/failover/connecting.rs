@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use serde_json::Value;
 use sync_core::adapter::postgres::{Postgres, PostgresConfig, PostgresDeadLetters, PostgresSource, SourceConfig};
-use sync_core::port::{DeadLetters, Selection, Source};
+use sync_core::port::{DeadLetters, LetterSelection, Source};
 use sync_core::{ErrorKind, Remedy};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -104,7 +104,7 @@ async fn a_server_that_turns_read_only_is_an_outage_and_its_connections_are_give
     cluster.signal("HUP");
     let back = async { while letters.remove(&[1]).await.is_err() {} };
     timeout(BOUND, back).await.expect("it takes writes again");
-    assert!(letters.list(&Selection::default(), 0, 1).await.unwrap().is_empty());
+    assert!(letters.list(&LetterSelection::default(), 0, 1).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{FuzzTarget, wait};
 use sync_core::adapter::memory::{ManualClock, MemoryBus, MemoryDatabase, MemoryDeadLetters, MemorySink};
 use sync_core::indexer::{Indexer, Parking};
-use sync_core::port::{DeadLetters, Selection, Sink, Subscriber};
+use sync_core::port::{DeadLetters, LetterSelection, Sink, Subscriber};
 
 /// Key, value, and names and values of headers, in this order.
 const SEPARATOR: u8 = 0x1f;
@@ -80,7 +80,7 @@ async fn settles(topic: &str, key: Option<Bytes>, value: Option<Bytes>, headers:
     let ended = timeout(BOUND, async { tokio::join!(indexer.run(shutdown.clone()), settled) }).await;
     assert!(matches!(ended, Ok((Ok(()), ()))), "it stopped what is behind it: {ended:?}");
     assert_eq!(sink.count().await.ok(), Some(1), "the one behind it is not applied");
-    for kept in letters.list(&Selection::default(), 0, 10).await.unwrap_or_default() {
+    for kept in letters.list(&LetterSelection::default(), 0, 10).await.unwrap_or_default() {
         let letter = kept.letter;
         let texts = [Some(&letter.origin.topic), letter.key.as_ref(), letter.value.as_ref(), Some(&letter.error)];
         for text in texts.into_iter().flatten() {

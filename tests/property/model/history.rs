@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sync_core::adapter::memory::ManualClock;
-use sync_core::port::{DeadLetters, Incoming, Kept, Selection};
+use sync_core::port::{DeadLetters, Incoming, KeptLetter, LetterSelection};
 use sync_core::repair::{Replayed, replay};
 use sync_core::testkit::oracle::{Oracle, Violation};
 use tokio::runtime::Builder;
@@ -249,8 +249,8 @@ impl History {
             }
         }
         let mut afterwards = oracle.clone();
-        let kept = letters.list(&Selection::default(), 0, usize::MAX).await.unwrap();
-        for Kept { letter, .. } in &kept {
+        let kept = letters.list(&LetterSelection::default(), 0, usize::MAX).await.unwrap();
+        for KeptLetter { letter, .. } in &kept {
             oracle.letter(letter.origin.clone(), letter.key.as_deref());
         }
         self.tell_the_end(&mut oracle).await;

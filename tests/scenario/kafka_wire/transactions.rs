@@ -11,7 +11,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use sync_core::adapter::SystemClock;
 use sync_core::adapter::kafka::{KafkaTransactor, TransactorConfig, check_transactions};
 use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresSource, SourceConfig};
-use sync_core::port::{DeadLetters, Mark, Selection, Source, Transactions, Transactor};
+use sync_core::port::{DeadLetters, LetterSelection, Mark, Source, Transactions, Transactor};
 use sync_core::relay::Relay;
 use sync_core::{Error, ErrorKind};
 use tokio::time::sleep;
@@ -178,7 +178,7 @@ async fn a_backlog_with_events_too_large_for_their_topic_is_published_in_one_ses
         let sql = format!("select id from outbox.events where {condition} order by id");
         client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     };
-    let kept = letters.list(&Selection::default(), 0, 1_000).await.unwrap();
+    let kept = letters.list(&LetterSelection::default(), 0, 1_000).await.unwrap();
     let parked: Vec<_> = kept.iter().map(|kept| kept.letter.event.unwrap()).collect();
     assert_eq!((parked.len(), &parked), (20, &wanted("length(payload::text) > 1000000").await));
     let counts = relay.progress().counts();

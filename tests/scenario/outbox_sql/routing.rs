@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresSource, SourceConfig};
-use sync_core::port::{DeadLetter, DeadLetters, Origin, Selection, Source};
+use sync_core::port::{DeadLetter, DeadLetters, LetterSelection, Origin, Source};
 use tokio_postgres::Client;
 
 use super::permissions::{new_role, owned_by_nobody_special};
@@ -416,7 +416,7 @@ async fn an_event_written_anew_for_its_dead_letter_carries_the_same_text_and_hea
     };
     let emitted = async || {
         letters.park(&letter).await.unwrap();
-        let kept = letters.list(&Selection::default(), 0, 10).await.unwrap().remove(0);
+        let kept = letters.list(&LetterSelection::default(), 0, 10).await.unwrap().remove(0);
         letters.emit_again(&kept).await
     };
     assert!(emitted().await.unwrap());

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemorySource, MemoryTransactor};
-use sync_core::port::{Claim, DeadLetters, Feed, LedgerSource, Selection, Source, SourceLag, Transactions, Transactor};
+use sync_core::port::{
+    Claim, DeadLetters, Feed, LedgerSource, LetterSelection, Source, SourceLag, Transactions, Transactor,
+};
 use sync_core::relay::Relay;
 use sync_core::testkit::faults::{Fault, Faulty, Hold};
 use sync_core::{Error, ErrorKind};
@@ -63,7 +65,7 @@ async fn run_until(bench: &Bench, relay: &Relay, messages: usize) {
 
 /// Keys of the letters, in order, and the places of their events.
 async fn parked(letters: &MemoryDeadLetters) -> Vec<(String, i64)> {
-    let kept = letters.list(&Selection::default(), 0, 1_000).await.unwrap();
+    let kept = letters.list(&LetterSelection::default(), 0, 1_000).await.unwrap();
     kept.into_iter().map(|kept| (kept.letter.key.unwrap(), kept.letter.origin.offset)).collect()
 }
 

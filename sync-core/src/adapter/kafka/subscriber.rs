@@ -63,7 +63,7 @@ pub struct KafkaSubscriber {
     config: KafkaConfig,
     client: ClientConfig,
     topic: Arc<str>,
-    /// Kept from one question about lag to the next.
+    /// KeptLetter from one question about lag to the next.
     observer: Mutex<Option<Arc<Observer>>>,
 }
 

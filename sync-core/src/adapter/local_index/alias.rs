@@ -40,10 +40,10 @@ setters! {
     }
 }
 
-/// All indexes in one directory. Clones share what is open: in one process, let there be one for each directory.
+/// A directory of indexes. Clones share what is open: in one process, let there be one for each directory.
 #[derive(Clone, Debug)]
-pub struct LocalIndexes {
-    directory: Arc<Path>,
+pub struct LocalDirectory {
+    path: Arc<Path>,
     open: Arc<Mutex<HashMap<PathBuf, Arc<Opened>>>>,
 }
 
@@ -57,24 +57,24 @@ pub(super) struct Opened {
 const SEARCHED: &str = "searched";
 const LOCK: &str = "lock";
 
-impl LocalIndexes {
-    /// Those in this directory, which is made when the first of them is. Touches no disk.
+impl LocalDirectory {
+    /// This one, which is made when its first index is. Touches no disk.
     #[must_use]
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into().into(), open: Arc::default() }
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into().into(), open: Arc::default() }
     }
 
-    /// The directory.
+    /// Where it is.
     #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
 /// The indexes behind one name.
 #[derive(Clone, Debug)]
 pub(super) struct Alias {
-    indexes: LocalIndexes,
+    within: LocalDirectory,
     name: String,
     alias: String,
     mapping: Arc<str>,
@@ -83,7 +83,7 @@ pub(super) struct Alias {
 impl Alias {
     /// # Errors
     /// `Configuration`, naming the index: when the alias is no name of a directory, or the mapping is none.
-    pub(super) fn new(indexes: &LocalIndexes, config: LocalIndexConfig) -> Result<Self, Error> {
+    pub(super) fn new(within: &LocalDirectory, config: LocalIndexConfig) -> Result<Self, Error> {
         let LocalIndexConfig { name, alias, mapping } = config;
         let is_name =
             !alias.is_empty() && !alias.starts_with('.') && !alias.contains(['/', '\0', '\\']) && alias.len() <= 200;
@@ -92,11 +92,11 @@ impl Alias {
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         IndexFields::of_mapping(&mapping, &format!("indexes.{name}.mapping"))?;
-        Ok(Self { indexes: indexes.clone(), name, alias, mapping: mapping.into() })
+        Ok(Self { within: within.clone(), name, alias, mapping: mapping.into() })
     }
 
     pub(super) fn directory(&self) -> PathBuf {
-        self.indexes.directory.join(&self.alias)
+        self.within.path.join(&self.alias)
     }
 
     pub(super) fn alias(&self) -> &str {
@@ -157,7 +157,7 @@ impl Alias {
 
     fn open_here(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Arc<Opened>>> {
         // No insertion leaves the map half-changed.
-        self.indexes.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.within.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes an index of this name, of the configured mapping, unless there is one.
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn an_index_that_somebody_deleted_is_let_go_of() {
         let files = tempfile::TempDir::new().unwrap();
-        let indexes = LocalIndexes::new(files.path());
-        let alias = Alias::new(&indexes, LocalIndexConfig::new("jobs", "{}")).unwrap();
+        let directory = LocalDirectory::new(files.path());
+        let alias = Alias::new(&directory, LocalIndexConfig::new("jobs", "{}")).unwrap();
         let lock = alias.lock().unwrap();
         for concrete in ["jobs-000001", "jobs-000002"] {
             alias.make(&lock, concrete, None, None).unwrap();

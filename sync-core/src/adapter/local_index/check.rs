@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::alias::LocalIndexes;
+use super::alias::LocalDirectory;
 use super::files::{self, off_thread};
 use crate::error::Error;
 
@@ -16,13 +16,13 @@ pub struct LocalReport {
     pub is_there: bool,
 }
 
-impl LocalIndexes {
+impl LocalDirectory {
     /// Whether indexes can be written there. Leaves nothing behind; dropped half-way, it goes on to its end.
     ///
     /// # Errors
     /// `Configuration`, `Denied`, `Unavailable`, naming `local_index.directory`.
     pub async fn check(&self) -> Result<LocalReport, Error> {
-        let directory = self.directory().to_owned();
+        let directory = self.path().to_owned();
         off_thread(move || {
             // Whoever may write there may make what is not there yet.
             let existing = directory.ancestors().find(|path| path.exists()).map(PathBuf::from).unwrap_or_default();

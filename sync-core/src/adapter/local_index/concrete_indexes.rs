@@ -2,24 +2,24 @@
 
 use async_trait::async_trait;
 
-use super::alias::{Alias, LocalIndexConfig, LocalIndexes, Opened};
+use super::alias::{Alias, LocalDirectory, LocalIndexConfig, Opened};
 use super::files::{self, off_thread};
 use crate::error::{Error, ErrorKind};
 use crate::port::ConcreteIndexes;
 
 /// The indexes behind one name.
 #[derive(Clone, Debug)]
-pub struct LocalConcreteIndexes {
+pub struct LocalIndexes {
     alias: Alias,
 }
 
-impl LocalConcreteIndexes {
+impl LocalIndexes {
     /// Those of this name; new ones are made of the mapping. Touches no disk.
     ///
     /// # Errors
     /// `Configuration`, naming `indexes.<name>.alias` or `indexes.<name>.mapping`.
-    pub fn new(indexes: &LocalIndexes, config: LocalIndexConfig) -> Result<Self, Error> {
-        Ok(Self { alias: Alias::new(indexes, config)? })
+    pub fn new(directory: &LocalDirectory, config: LocalIndexConfig) -> Result<Self, Error> {
+        Ok(Self { alias: Alias::new(directory, config)? })
     }
 
     async fn with<T: Send + 'static>(
@@ -47,7 +47,7 @@ fn not_searched(alias: &Alias, name: &str) -> Result<(), Error> {
 }
 
 #[async_trait]
-impl ConcreteIndexes for LocalConcreteIndexes {
+impl ConcreteIndexes for LocalIndexes {
     async fn searched(&self) -> Result<Option<String>, Error> {
         self.with(Alias::searched).await
     }

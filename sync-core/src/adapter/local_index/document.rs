@@ -62,7 +62,7 @@ impl Reading {
                 None if properties.is_strict => {
                     return Err(format!("{prefix}{name} is not in the mapping, which is strict"));
                 }
-                None | Some(Property::Kept) => {}
+                None | Some(Property::KeptLetter) => {}
                 Some(Property::Object(inside)) => self.objects(value, inside, &format!("{prefix}{name}"))?,
                 Some(Property::Searched(searched)) => self.values(value, *searched, &format!("{prefix}{name}"))?,
             }

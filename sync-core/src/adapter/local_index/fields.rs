@@ -60,7 +60,7 @@ pub(super) enum Property {
     /// It has properties of its own.
     Object(Properties),
     /// It is of a type nobody searches here, and is only kept.
-    Kept,
+    KeptLetter,
 }
 
 /// The fields of one index.
@@ -170,7 +170,7 @@ fn properties(
             }
             Some(kind) => kind_of(kind)
                 .filter(|_| described.get("index") != Some(&Json::Bool(false)))
-                .map_or(Property::Kept, |kind| Property::Searched(add(&path, kind))),
+                .map_or(Property::KeptLetter, |kind| Property::Searched(add(&path, kind))),
         };
         found.known.insert(name.clone(), property);
     }

@@ -13,7 +13,7 @@ use tantivy::{DocAddress, Searcher as Segments};
 use self::matching::Matching;
 use self::ordered::{Ordered, Row, Sorting};
 use self::values::ValueCounts;
-use super::alias::{Alias, LocalIndexConfig, LocalIndexes, Opened};
+use super::alias::{Alias, LocalDirectory, LocalIndexConfig, Opened};
 use super::columns::Keys;
 use super::files::off_thread;
 use super::store::Store;
@@ -36,8 +36,8 @@ impl LocalSearcher {
     ///
     /// # Errors
     /// `Configuration`, naming `indexes.<name>.alias` or `indexes.<name>.mapping`.
-    pub fn new(indexes: &LocalIndexes, config: LocalIndexConfig, fields: Arc<Fields>) -> Result<Self, Error> {
-        Ok(Self { alias: Alias::new(indexes, config)?, fields })
+    pub fn new(directory: &LocalDirectory, config: LocalIndexConfig, fields: Arc<Fields>) -> Result<Self, Error> {
+        Ok(Self { alias: Alias::new(directory, config)?, fields })
     }
 
     async fn with<T: Send + 'static>(

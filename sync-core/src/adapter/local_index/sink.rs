@@ -9,7 +9,7 @@ use tantivy::collector::Count;
 use tantivy::query::TermQuery;
 use tantivy::schema::IndexRecordOption;
 
-use super::alias::{Alias, LocalIndexConfig, LocalIndexes, Opened};
+use super::alias::{Alias, LocalDirectory, LocalIndexConfig, Opened};
 use super::columns::Keys;
 use super::files::off_thread;
 use super::writing;
@@ -37,16 +37,16 @@ impl LocalSink {
     ///
     /// # Errors
     /// `Configuration`, naming `indexes.<name>.alias` or `indexes.<name>.mapping`.
-    pub fn new(indexes: &LocalIndexes, config: LocalIndexConfig) -> Result<Self, Error> {
-        Ok(Self { alias: Alias::new(indexes, config)?, place: Place::Searched(Arc::default()) })
+    pub fn new(directory: &LocalDirectory, config: LocalIndexConfig) -> Result<Self, Error> {
+        Ok(Self { alias: Alias::new(directory, config)?, place: Place::Searched(Arc::default()) })
     }
 
     /// The same for one concrete index, which is there, and which may be searched or not.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
-    pub fn of_concrete(indexes: &LocalIndexes, config: LocalIndexConfig, concrete: &str) -> Result<Self, Error> {
-        Ok(Self { alias: Alias::new(indexes, config)?, place: Place::Fixed(concrete.into()) })
+    pub fn of_concrete(directory: &LocalDirectory, config: LocalIndexConfig, concrete: &str) -> Result<Self, Error> {
+        Ok(Self { alias: Alias::new(directory, config)?, place: Place::Fixed(concrete.into()) })
     }
 
     /// The index that is written to and asked, made when there is none to be searched.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Selection, Unannounced};
+use crate::port::{DeadLetter, DeadLetters, KeptLetter, LetterCount, LetterSelection, Unannounced};
 
 /// Dead letters in memory, gone with it. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +42,8 @@ fn without_value(letter: &DeadLetter) -> DeadLetter {
     DeadLetter { value: None, ..letter.clone() }
 }
 
-fn is_selected(selection: &Selection, id: i64, letter: &DeadLetter) -> bool {
-    let Selection { ids, keys, reader, error_kind, before } = selection;
+fn is_selected(selection: &LetterSelection, id: i64, letter: &DeadLetter) -> bool {
+    let LetterSelection { ids, keys, reader, error_kind, before } = selection;
     ids.as_ref().is_none_or(|ids| ids.contains(&id))
         && keys.as_ref().is_none_or(|keys| letter.key.as_ref().is_some_and(|key| keys.contains(key)))
         && reader.as_ref().is_none_or(|reader| *reader == letter.reader)
@@ -64,18 +64,18 @@ impl DeadLetters for MemoryDeadLetters {
         Ok(())
     }
 
-    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
+    async fn list(&self, selection: &LetterSelection, after: i64, limit: usize) -> Result<Vec<KeptLetter>, Error> {
         let shelf = self.shelf();
         let selected = shelf.letters.iter().filter(|(id, letter)| **id > after && is_selected(selection, **id, letter));
-        let without_value = |(id, letter): (&i64, &DeadLetter)| Kept { id: *id, letter: without_value(letter) };
+        let without_value = |(id, letter): (&i64, &DeadLetter)| KeptLetter { id: *id, letter: without_value(letter) };
         Ok(selected.take(limit).map(without_value).collect())
     }
 
-    async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
-        Ok(self.shelf().letters.get(&id).map(|letter| Kept { id, letter: letter.clone() }))
+    async fn get(&self, id: i64) -> Result<Option<KeptLetter>, Error> {
+        Ok(self.shelf().letters.get(&id).map(|letter| KeptLetter { id, letter: letter.clone() }))
     }
 
-    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
+    async fn count(&self, selection: &LetterSelection) -> Result<LetterCount, Error> {
         let shelf = self.shelf();
         let selected = shelf.letters.iter().filter(|(id, letter)| is_selected(selection, **id, letter));
         Ok(selected.fold(LetterCount::default(), |count, (_, letter)| LetterCount {
@@ -92,14 +92,14 @@ impl DeadLetters for MemoryDeadLetters {
 
 #[async_trait]
 impl Unannounced for MemoryDeadLetters {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Kept>, Error> {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<KeptLetter>, Error> {
         let mut shelf = self.shelf();
         let now = Instant::now();
         let Shelf { letters, claimed, .. } = &mut *shelf;
         claimed.retain(|id, until| letters.contains_key(id) && until.is_none_or(|until| until > now));
         let free: Vec<_> = letters.keys().copied().filter(|id| !claimed.contains_key(id)).take(limit).collect();
         claimed.extend(free.iter().map(|id| (*id, Some(now + lease))));
-        let kept = |id: &i64| Some(Kept { id: *id, letter: without_value(letters.get(id)?) });
+        let kept = |id: &i64| Some(KeptLetter { id: *id, letter: without_value(letters.get(id)?) });
         Ok(free.iter().filter_map(kept).collect())
     }
 

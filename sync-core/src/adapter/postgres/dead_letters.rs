@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::connect::{Postgres, Timed};
 use super::error::from_postgres;
 use crate::error::{Error, ErrorKind};
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection, Unannounced};
+use crate::port::{DeadLetter, DeadLetters, KeptLetter, LetterCount, LetterSelection, Origin, Unannounced};
 
 /// Keeps dead letters in PostgreSQL.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl PostgresDeadLetters {
     /// # Errors
     /// `Contract` when the outbox no longer has the event, or when it has a payload and its key was changed since;
     /// `Unavailable`, `Denied`, `Configuration`.
-    pub async fn emit_again(&self, kept: &Kept) -> Result<bool, Error> {
+    pub async fn emit_again(&self, kept: &KeptLetter) -> Result<bool, Error> {
         let failed = |failure| from_postgres(EMITTING, failure);
         let client = self.database.timed().await?;
         client.begin().await.map_err(failed)?;
@@ -45,7 +45,7 @@ impl PostgresDeadLetters {
 }
 
 /// Inside a transaction, which is to be taken back unless it did so.
-async fn emit_instead(client: &Timed, kept: &Kept) -> Result<bool, Error> {
+async fn emit_instead(client: &Timed, kept: &KeptLetter) -> Result<bool, Error> {
     let failed = |failure| from_postgres(EMITTING, failure);
     let removed = client.execute(REMOVE, &[&[kept.id].as_slice()]).await.map_err(failed)?;
     if removed == 0 {
@@ -96,10 +96,10 @@ impl DeadLetters for PostgresDeadLetters {
         Ok(())
     }
 
-    async fn list(&self, selection: &Selection, after: i64, limit: usize) -> Result<Vec<Kept>, Error> {
+    async fn list(&self, selection: &LetterSelection, after: i64, limit: usize) -> Result<Vec<KeptLetter>, Error> {
         let client = self.database.timed().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let Selection { ids, keys, reader, error_kind, before } = selection;
+        let LetterSelection { ids, keys, reader, error_kind, before } = selection;
         let rows = client
             .query(LIST, &[ids, keys, reader, error_kind, before, &after, &limit])
             .await
@@ -107,15 +107,15 @@ impl DeadLetters for PostgresDeadLetters {
         rows.iter().map(|row| kept(row).map_err(unreadable)).collect()
     }
 
-    async fn get(&self, id: i64) -> Result<Option<Kept>, Error> {
+    async fn get(&self, id: i64) -> Result<Option<KeptLetter>, Error> {
         let client = self.database.timed().await?;
         let row = client.query_opt(GET, &[&id]).await.map_err(|error| from_postgres("reading a dead letter", error))?;
         row.map(|row| kept(&row).map_err(unreadable)).transpose()
     }
 
-    async fn count(&self, selection: &Selection) -> Result<LetterCount, Error> {
+    async fn count(&self, selection: &LetterSelection) -> Result<LetterCount, Error> {
         let client = self.database.timed().await?;
-        let Selection { ids, keys, reader, error_kind, before } = selection;
+        let LetterSelection { ids, keys, reader, error_kind, before } = selection;
         let row = client
             .query_one(COUNT, &[ids, keys, reader, error_kind, before])
             .await
@@ -132,7 +132,7 @@ impl DeadLetters for PostgresDeadLetters {
 
 #[async_trait]
 impl Unannounced for PostgresDeadLetters {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Kept>, Error> {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<KeptLetter>, Error> {
         let client = self.database.timed().await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = client
@@ -161,7 +161,7 @@ fn unreadable(error: tokio_postgres::Error) -> Error {
     Error::new(ErrorKind::Configuration, what).with_source(error)
 }
 
-fn kept(row: &Row) -> Result<Kept, tokio_postgres::Error> {
+fn kept(row: &Row) -> Result<KeptLetter, tokio_postgres::Error> {
     let attempts: i32 = row.try_get(9)?;
     let letter = DeadLetter {
         reader: row.try_get(1)?,
@@ -174,7 +174,7 @@ fn kept(row: &Row) -> Result<Kept, tokio_postgres::Error> {
         attempts: u32::try_from(attempts).unwrap_or_default(),
         parked_at: row.try_get(11)?,
     };
-    Ok(Kept { id: row.try_get(0)?, letter })
+    Ok(KeptLetter { id: row.try_get(0)?, letter })
 }
 
 const PARK: &str = "

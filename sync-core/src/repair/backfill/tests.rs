@@ -5,7 +5,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
-use crate::port::{Kept, RunState, Selection};
+use crate::port::{KeptLetter, LetterSelection, RunState};
 use crate::testkit::faults::{Fault, Faulty, Hold, Script};
 
 /// Everything a backfill meets, in memory.
@@ -75,8 +75,8 @@ impl Bench {
         self.sink.fetch(&[format!("{row:06}")]).await.unwrap().pop().flatten().map(|stored| stored.document)
     }
 
-    async fn parked(&self) -> Vec<Kept> {
-        self.letters.list(&Selection::default(), 0, 100).await.unwrap()
+    async fn parked(&self) -> Vec<KeptLetter> {
+        self.letters.list(&LetterSelection::default(), 0, 100).await.unwrap()
     }
 }
 

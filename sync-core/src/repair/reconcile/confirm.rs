@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::Reconcile;
 use super::page::Readings;
 use crate::error::{Error, Remedy};
-use crate::port::{Current, KeyState, Selection, Stored};
+use crate::port::{Current, KeyState, LetterSelection, Stored};
 use crate::repair::difference::{DifferenceKind, by_content, by_version};
 use crate::repair::mender::Ended;
 use crate::version::Version;
@@ -163,8 +163,11 @@ impl Reconcile {
             return Ok(findings);
         }
         let keys = findings.iter().map(|finding| finding.state.key.clone()).collect();
-        let selection =
-            Selection { keys: Some(keys), reader: Some(self.mender.of.index.clone()), ..Selection::default() };
+        let selection = LetterSelection {
+            keys: Some(keys),
+            reader: Some(self.mender.of.index.clone()),
+            ..LetterSelection::default()
+        };
         let list = || self.mender.letters.list(&selection, 0, findings.len());
         let letters = self.mender.patiently(shutdown, list).await?;
         let parked: HashSet<String> = letters.into_iter().filter_map(|kept| kept.letter.key).collect();

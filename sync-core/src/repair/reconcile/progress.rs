@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::confirm::Finding;
-use crate::repair::difference::DifferenceKind;
+use crate::repair::difference::{Difference, DifferenceKind};
 use crate::repair::mender::Waiting;
-use crate::version::Version;
 
 /// What a run calls the time since when changes were compared.
 const SINCE: &str = "since";
@@ -31,7 +30,7 @@ struct State {
     is_listing: bool,
     /// As they were when the listing began.
     before_listing: ReconcileCounts,
-    found: Vec<Found>,
+    found: Vec<Difference>,
 }
 
 /// What was compared, found and done. A key is counted as one kind.
@@ -86,20 +85,6 @@ impl ReconcileCounts {
     }
 }
 
-/// A key that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Found {
-    /// The key.
-    pub key: String,
-    /// In what.
-    pub kind: DifferenceKind,
-    /// Its version in the database.
-    pub database: Version,
-    /// The version the index holds.
-    pub index: Option<Version>,
-}
-
 impl ReconcileProgress {
     /// The counters now.
     #[must_use]
@@ -109,7 +94,7 @@ impl ReconcileProgress {
 
     /// Some of what differs, of each kind the first that were found.
     #[must_use]
-    pub fn found(&self) -> Vec<Found> {
+    pub fn found(&self) -> Vec<Difference> {
         self.lock().found.clone()
     }
 
@@ -183,7 +168,7 @@ impl ReconcileProgress {
         for Finding { kind, state: key, held } in findings {
             *state.counts.differences.entry(*kind).or_default() += 1;
             if state.counts.of(*kind) <= TOLD as u64 {
-                state.found.push(Found { key: key.key.clone(), kind: *kind, database: key.version, index: *held });
+                state.found.push(Difference { key: key.key.clone(), kind: *kind, database: key.version, index: *held });
             }
         }
     }

@@ -5,7 +5,7 @@ use tokio::time::{advance, timeout};
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
 use crate::error::ErrorKind;
-use crate::port::{DeadLetter, Origin, Outcome, Projection, RunState, Selection, Sink, Write};
+use crate::port::{DeadLetter, LetterSelection, Origin, Outcome, Projection, RunState, Sink, Write};
 use crate::repair::DifferenceKind;
 use crate::testkit::faults::{Fault, Faulty, Hold, Script};
 use crate::version::Version;
@@ -230,7 +230,7 @@ async fn outages_and_lost_answers_cost_delay_and_no_key() {
     let counts = bench.run(ALL).await;
     assert_eq!((counts.differences.clone(), counts.fixed), (EACH.into(), 6));
     assert!(bench.is_equal().await && bench.writing.is_used_up() && bench.reading.is_used_up());
-    assert_eq!(bench.letters.list(&Selection::default(), 0, 9).await.unwrap(), []);
+    assert_eq!(bench.letters.list(&LetterSelection::default(), 0, 9).await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::ErrorKind;
-use crate::port::{DeadLetter, DeadLetters, Kept, LetterCount, Origin, Selection, Unannounced};
+use crate::port::{DeadLetter, DeadLetters, KeptLetter, LetterCount, LetterSelection, Origin, Unannounced};
 
 /// Checks every promise of [`DeadLetters`]. Each call of `make` gives an empty store.
 ///
@@ -101,9 +101,9 @@ fn letter(offset: i64) -> DeadLetter {
 
 async fn all(letters: &dyn DeadLetters) -> Vec<DeadLetter> {
     let mut all = Vec::new();
-    for listed in letters.list(&Selection::default(), 0, 100).await.unwrap() {
+    for listed in letters.list(&LetterSelection::default(), 0, 100).await.unwrap() {
         let kept = letters.get(listed.id).await.unwrap().unwrap();
-        assert_eq!(listed, Kept { id: kept.id, letter: DeadLetter { value: None, ..kept.letter.clone() } });
+        assert_eq!(listed, KeptLetter { id: kept.id, letter: DeadLetter { value: None, ..kept.letter.clone() } });
         all.push(kept.letter);
     }
     assert_eq!(letters.get(i64::MAX).await.unwrap(), None);
@@ -111,7 +111,7 @@ async fn all(letters: &dyn DeadLetters) -> Vec<DeadLetter> {
 }
 
 async fn ids(letters: &dyn DeadLetters) -> Vec<i64> {
-    letters.list(&Selection::default(), 0, 100).await.unwrap().iter().map(|kept| kept.id).collect()
+    letters.list(&LetterSelection::default(), 0, 100).await.unwrap().iter().map(|kept| kept.id).collect()
 }
 
 async fn a_letter_comes_back_as_it_was_parked(letters: &dyn DeadLetters) {
@@ -156,8 +156,8 @@ async fn letters_are_listed_in_the_order_they_were_parked_and_page_by_page(lette
     for offset in [4, 1, 3, 2] {
         letters.park(&letter(offset)).await.unwrap();
     }
-    let everything = Selection::default();
-    let offsets = |list: &[Kept]| list.iter().map(|kept| kept.letter.origin.offset).collect::<Vec<_>>();
+    let everything = LetterSelection::default();
+    let offsets = |list: &[KeptLetter]| list.iter().map(|kept| kept.letter.origin.offset).collect::<Vec<_>>();
     let first = letters.list(&everything, 0, 3).await.unwrap();
     assert_eq!(offsets(&first), [4, 1, 3]);
     assert!(first.is_sorted_by_key(|kept| kept.id));
@@ -168,7 +168,7 @@ async fn letters_are_listed_in_the_order_they_were_parked_and_page_by_page(lette
 }
 
 async fn letters_are_selected_by_everything_that_is_said(letters: &dyn DeadLetters) {
-    assert_eq!(letters.count(&Selection::default()).await.unwrap(), LetterCount::default());
+    assert_eq!(letters.count(&LetterSelection::default()).await.unwrap(), LetterCount::default());
     let people = DeadLetter { reader: "people".into(), error_kind: "contract".into(), ..letter(3) };
     let keyless = DeadLetter { key: None, ..letter(4) };
     for letter in [&letter(1), &letter(2), &people, &keyless] {
@@ -176,17 +176,17 @@ async fn letters_are_selected_by_everything_that_is_said(letters: &dyn DeadLette
     }
     let ids = ids(letters).await;
     let text = |text: &str| Some(text.to_owned());
-    let everything = Selection::default;
+    let everything = LetterSelection::default;
     let selections = [
         (everything(), vec![1, 2, 3, 4]),
-        (Selection { ids: Some(vec![ids[1], ids[3], i64::MAX]), ..everything() }, vec![2, 4]),
-        (Selection { ids: Some(vec![]), ..everything() }, vec![]),
-        (Selection { keys: Some(vec!["job-1".into(), "job-3".into()]), ..everything() }, vec![1, 3]),
-        (Selection { reader: text("people"), ..everything() }, vec![3]),
-        (Selection { error_kind: text("refused"), ..everything() }, vec![1, 2, 4]),
-        (Selection { before: Some(letter(3).parked_at), ..everything() }, vec![1, 2]),
-        (Selection { reader: text("jobs"), before: Some(letter(3).parked_at), ..everything() }, vec![1, 2]),
-        (Selection { reader: text("people"), error_kind: text("refused"), ..everything() }, vec![]),
+        (LetterSelection { ids: Some(vec![ids[1], ids[3], i64::MAX]), ..everything() }, vec![2, 4]),
+        (LetterSelection { ids: Some(vec![]), ..everything() }, vec![]),
+        (LetterSelection { keys: Some(vec!["job-1".into(), "job-3".into()]), ..everything() }, vec![1, 3]),
+        (LetterSelection { reader: text("people"), ..everything() }, vec![3]),
+        (LetterSelection { error_kind: text("refused"), ..everything() }, vec![1, 2, 4]),
+        (LetterSelection { before: Some(letter(3).parked_at), ..everything() }, vec![1, 2]),
+        (LetterSelection { reader: text("jobs"), before: Some(letter(3).parked_at), ..everything() }, vec![1, 2]),
+        (LetterSelection { reader: text("people"), error_kind: text("refused"), ..everything() }, vec![]),
     ];
     for (selection, expected) in selections {
         let listed = letters.list(&selection, 0, 10).await.unwrap();

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
-use sync_core::port::{DeadLetters as _, Kept, Selection};
+use sync_core::port::{DeadLetters as _, KeptLetter, LetterSelection};
 use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
@@ -35,7 +35,7 @@ pub(super) async fn list(Shared(state): Shared<Arc<State>>, RawQuery(query): Raw
     }
 }
 
-async fn page(desk: &LetterDesk, query: &str) -> Result<(Vec<Kept>, bool), Error> {
+async fn page(desk: &LetterDesk, query: &str) -> Result<(Vec<KeptLetter>, bool), Error> {
     let (mut after, mut limit) = (0, 50);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let wrong = |what: &str| Error::new(ErrorKind::Refused, format!("{name}: {value:?} is {what}"));
@@ -48,7 +48,7 @@ async fn page(desk: &LetterDesk, query: &str) -> Result<(Vec<Kept>, bool), Error
             _ => return Err(wrong("not known; there are after and limit")),
         }
     }
-    let mut letters = desk.letters.list(&Selection::default(), after, limit + 1).await?;
+    let mut letters = desk.letters.list(&LetterSelection::default(), after, limit + 1).await?;
     let more = letters.len() > limit;
     letters.truncate(limit);
     Ok((letters, more))
@@ -71,7 +71,7 @@ fn closed() -> Error {
     Error::new(ErrorKind::Internal, "no more letters are shown")
 }
 
-async fn found(desk: &LetterDesk, id: &str) -> Result<Kept, (StatusCode, Error)> {
+async fn found(desk: &LetterDesk, id: &str) -> Result<KeptLetter, (StatusCode, Error)> {
     let missing = || {
         let what = format!("there is no dead letter {id:?}; it may have been tried again, or discarded");
         (StatusCode::NOT_FOUND, Error::new(ErrorKind::Refused, what))
@@ -104,7 +104,7 @@ async fn decide(
     Shared(state): Shared<Arc<State>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    decision: impl AsyncFnOnce(&LetterDesk, Kept) -> Result<(), Error>,
+    decision: impl AsyncFnOnce(&LetterDesk, KeptLetter) -> Result<(), Error>,
 ) -> Response {
     if let Err((status, error)) = authorize(&state, &headers) {
         return refuse(status, &error);
