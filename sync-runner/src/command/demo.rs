@@ -18,7 +18,6 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::scene::Scene;
-use self::story::Story;
 use self::workload::Tally;
 use crate::cli::{DemoArgs, RoleName};
 use crate::config::Config;
@@ -40,8 +39,7 @@ pub(super) async fn demo(config: &Config, args: &DemoArgs) -> Result<Exit, Failu
 }
 
 async fn play(scene: &Scene, args: &DemoArgs, began: Instant) -> Result<Exit, Failure> {
-    let mut story = Story;
-    story.scene(scene)?;
+    story::scene(scene)?;
     let wire = Wire::new(&scene.config)?;
     let roles: &[_] = if args.stay {
         &[RoleName::Relay, RoleName::Indexer, RoleName::Search]
@@ -51,14 +49,14 @@ async fn play(scene: &Scene, args: &DemoArgs, began: Instant) -> Result<Exit, Fa
     let (roles, progress) = super::run::start(&wire, &scene.config, roles)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone())?;
-    story.running(scene)?;
+    story::running(scene)?;
     let acts = async {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Err(Error::new(ErrorKind::Unavailable, "stopped before the end").into()),
-            outcome = act(&wire, scene, args, &progress, &mut story) => outcome,
+            outcome = act(&wire, scene, args, &progress) => outcome,
         };
         if args.stay && matches!(outcome, Ok(true)) {
-            story.staying(scene)?;
+            story::staying(scene)?;
             let writing = workload::go_on(&scene.database);
             shutdown.run_until_cancelled(writing).await.unwrap_or(Ok(()))?;
         }
@@ -68,32 +66,26 @@ async fn play(scene: &Scene, args: &DemoArgs, began: Instant) -> Result<Exit, Fa
     let (ended, outcome) = tokio::join!(tasks::run_all(roles, &shutdown), acts);
     let equal = outcome?;
     ended?;
-    story.end(scene, began.elapsed())?;
+    story::end(scene, began.elapsed())?;
     Ok(if equal { Exit::Success } else { Exit::Failed })
 }
 
 /// What happens while the runner runs. Says whether the index agreed in the end.
-async fn act(
-    wire: &Wire<'_>,
-    scene: &Scene,
-    args: &DemoArgs,
-    progress: &Progress,
-    story: &mut Story,
-) -> Result<bool, Failure> {
+async fn act(wire: &Wire<'_>, scene: &Scene, args: &DemoArgs, progress: &Progress) -> Result<bool, Failure> {
     let tally = Tally::default();
     let began = Instant::now();
     let relay = progress.relay.as_ref().map(|(relay, _)| relay);
     let indexer = progress.indexers.first().map(|(_, indexer, _)| indexer.clone()).unwrap_or_default();
     let written = {
         let writing = workload::write(&scene.database, args.jobs, &tally);
-        let telling = tell(story, &tally, relay, &indexer, began);
+        let telling = tell(&tally, relay, &indexer, began);
         tokio::select! {
             written = writing => written,
             error = telling => Err(error),
         }
     };
     written?;
-    story.written(&tally, began.elapsed())?;
+    story::written(&tally, began.elapsed())?;
 
     let committed = Instant::now();
     let projection = wire.projection(scene::INDEX, scene.index());
@@ -107,46 +99,40 @@ async fn act(
             }
         }
     };
-    let telling = tell(story, &tally, relay, &indexer, began);
+    let telling = tell(&tally, relay, &indexer, began);
     let agreed: Result<Option<Comparison>, Error> = tokio::select! {
         agreed = timeout(PATIENCE, agree) => agreed.map_or(Ok(None), |agreed| agreed.map(Some)),
         error = telling => Err(error),
     };
     let Some(comparison) = agreed? else {
         let comparison = compare(&projection, &*sink).await?;
-        story.differs(scene, &comparison, PATIENCE)?;
+        story::differs(scene, &comparison, PATIENCE)?;
         return Ok(false);
     };
-    story.equal(scene, &comparison, committed.elapsed(), sink.count().await?)?;
-    search(wire, scene, story).await?;
+    story::equal(scene, &comparison, committed.elapsed(), sink.count().await?)?;
+    search(wire, scene).await?;
     Ok(true)
 }
 
 /// Asks the index and, as if that were away, the database.
-async fn search(wire: &Wire<'_>, scene: &Scene, story: &mut Story) -> Result<(), Error> {
+async fn search(wire: &Wire<'_>, scene: &Scene) -> Result<(), Error> {
     let (name, index) = (scene::INDEX, scene.index());
     let Some(searchable) = &index.search else { return Ok(()) };
     let text = "invoice workspace.status:RUNNING priority:>=2";
     let query = Query { limit: 3, order: Some(Order::parse("-created_at")), ..Query::parse(text, &searchable.fields)? };
     let answer = wire.search(name, index, searchable)?.search(&query).await?;
-    story.found(text, answer.source, &answer.found)?;
+    story::found(text, answer.source, &answer.found)?;
     let rows = wire.searched_rows(name, index, searchable)?;
-    story.found(text, rows.name(), &rows.search(&query).await?)
+    story::found(text, rows.name(), &rows.search(&query).await?)
 }
 
 /// One line a second; ends only with an error.
-async fn tell(
-    story: &mut Story,
-    tally: &Tally,
-    relay: Option<&RelayProgress>,
-    indexer: &IndexerProgress,
-    began: Instant,
-) -> Error {
+async fn tell(tally: &Tally, relay: Option<&RelayProgress>, indexer: &IndexerProgress, began: Instant) -> Error {
     let mut second = interval(Duration::from_secs(1));
     second.tick().await;
     loop {
         second.tick().await;
-        if let Err(error) = story.progress(
+        if let Err(error) = story::progress(
             began.elapsed(),
             tally,
             relay.map(RelayProgress::counts).unwrap_or_default(),
