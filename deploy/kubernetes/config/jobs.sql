@@ -1,7 +1,7 @@
 -- The document of a job. `key` is a plain column, so that asking for some keys uses its index; the version comes from
 -- outbox.versions, because the document is made of two tables.
 select job.id as key,
-       jsonb_build_object(
+       json_build_object(
            'id', job.id,
            'title', job.title,
            'description', job.description,
@@ -13,7 +13,7 @@ select job.id as key,
            'created_at', job.created_at,
            'updated_at', job.updated_at,
            'completed_at', job.completed_at,
-           'workspace', case when workspace.id is not null then jsonb_build_object(
+           'workspace', case when workspace.id is not null then json_build_object(
                'id', workspace.id,
                'name', workspace.name,
                'status', workspace.status,

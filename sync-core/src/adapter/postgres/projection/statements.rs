@@ -41,7 +41,7 @@ impl Statements {
         };
         if !matches!(*document.type_(), Type::JSON | Type::JSONB) {
             return Err(config.wrong(format!(
-                "its column `document` is of type {}, but must be json or jsonb: jsonb_build_object(…) makes one",
+                "its column `document` is of type {}, but must be json or jsonb: json_build_object(…) makes one",
                 document.type_()
             )));
         }
@@ -76,11 +76,12 @@ impl Statements {
                  where key = any ($1::text[]::{key_type}[])) as p on p.key::text = w.key\n{versions} w.key"
             )
         };
+        // `offset 0` keeps the condition outside, where the document that was made is looked at and none made for it.
         let in_order = |of_key: &str| {
             format!(
-                "from (select key{of_key} from (\n{sql}\n) as projection\n\
-                 where ($1::text is null or key > $1::text::{key_type}) and document is not null\n\
-                 order by key limit $4) as p\n{versions} p.key::text\norder by p.key"
+                "from (select key{of_key} from (select key, document from (\n{sql}\n) as projection\n\
+                 where $1::text is null or key > $1::text::{key_type} order by key offset 0) as made\n\
+                 where document is not null limit $4) as p\n{versions} p.key::text\norder by p.key"
             )
         };
         let (document, has_document) = ("p.document::text", "coalesce(p.has_document, false)");
