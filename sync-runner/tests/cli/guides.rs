@@ -1,6 +1,7 @@
 //! The first steps, and the guides from what there was before: their blocks, one after the other, as somebody does who follows
 //! them.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sync_core::adapter::postgres::{Postgres, PostgresConfig};
@@ -53,6 +54,7 @@ struct Follower {
     database: Postgres,
     /// Where searches are answered.
     search: u16,
+    cluster: Option<String>,
     running: Option<Running>,
 }
 
@@ -69,13 +71,14 @@ impl Follower {
             .variable("SYNC__POSTGRES__URL", &url)
             .variable("SYNC__SEARCH__LISTEN", &format!("127.0.0.1:{search}"))
             .variable("SYNC__ADMIN__LISTEN", &format!("127.0.0.1:{admin}"));
-        Self { runner, database: connect(&url), search, running: None }
+        Self { runner, database: connect(&url), search, cluster: None, running: None }
     }
 
     /// With the reference domain as an application has it that knows no outbox yet, and a cluster.
     async fn of_an_application(cluster: &str) -> Self {
         let mut follower = Self::new().await;
         follower.runner = follower.runner.variable("SYNC__ELASTICSEARCH__URL", cluster);
+        follower.cluster = Some(cluster.to_owned());
         follower.sql(SCHEMA.split_once("select outbox.watch").unwrap().0).await;
         follower.sql(ROWS).await;
         follower.runner.write("projection.sql", include_str!("../../reference/projection.sql"));
@@ -130,6 +133,14 @@ impl Follower {
         }
     }
 
+    /// What people ask the cluster themselves is answered without an error.
+    fn ask(&self, script: &str) {
+        let cluster = self.cluster.as_deref().expect("a cluster");
+        let asked = Command::new("sh").args(["-ec", script]).env("ELASTICSEARCH", cluster).output().unwrap();
+        let answer = String::from_utf8_lossy(&asked.stdout);
+        assert!(asked.status.success() && answer.contains('{') && !answer.contains("\"error\""), "{script}: {asked:?}");
+    }
+
     async fn command(&mut self, line: &str) {
         let line = line.split(" #").next().unwrap();
         let arguments: Vec<_> = line.split_whitespace().skip(1).collect();
@@ -167,6 +178,7 @@ impl Follower {
                     self.sql(text).await;
                 }
             },
+            "sh" if text.contains("$ELASTICSEARCH") => self.ask(text),
             "sh" => {
                 for line in text.lines() {
                     if line.starts_with("sync-runner ") {
@@ -181,10 +193,24 @@ impl Follower {
     }
 }
 
-async fn follow(guide: &str, of_kafka: &str, of_index: &str, with_kafka: bool) {
+async fn follow(guide: &str, of_kafka: &str, of_index: &str, of_before: &str, with_kafka: bool) {
     let scratch = ElasticsearchScratch::new();
     let topic = format!("guide-{:016x}", rand::random::<u64>());
-    let names = [(of_kafka, topic), (of_index, scratch.name("guide"))];
+    // The index of before has a name that means a table, too.
+    let before = scratch.name("before");
+    assert_eq!(scratch.request("PUT", &format!("/{before}"), "{}").0, 200);
+    let [asked, removed, alias] = [
+        format!("ELASTICSEARCH/{of_before}/"),
+        format!(r#""index": "{of_before}""#),
+        format!(r#""alias": "{of_before}""#),
+    ];
+    let names = [
+        (of_kafka, topic),
+        (of_index, scratch.name("guide")),
+        (&*asked, format!("ELASTICSEARCH/{before}/")),
+        (&*removed, format!(r#""index": "{before}""#)),
+        (&*alias, format!(r#""alias": "{before}""#)),
+    ];
     let mut follower = Follower::of_an_application(&scratch.url()).await;
     if with_kafka {
         follower.runner = follower.runner.variable("SYNC__KAFKA__BROKERS", &given("SYNC__KAFKA__BROKERS"));
@@ -209,10 +235,11 @@ async fn the_first_steps_of_the_readme_lead_to_a_table_that_is_searched() {
 
 #[tokio::test]
 async fn the_guide_from_a_listener_and_a_poller_leads_there_and_back_as_it_is_written() {
-    follow(include_str!("../../../docs/from-listener.md"), "job-es-sync", "job-search", true).await;
+    follow(include_str!("../../../docs/from-listener.md"), "job-es-sync", "job-search", "jobs", true).await;
 }
 
 #[tokio::test]
 async fn the_guide_from_pgsync_leads_there_and_back_as_it_is_written() {
-    follow(include_str!("../../../docs/from-pgsync.md"), "workspace-changes", "workspace-search", false).await;
+    follow(include_str!("../../../docs/from-pgsync.md"), "workspace-changes", "workspace-search", "workspaces", false)
+        .await;
 }
