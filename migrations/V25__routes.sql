@@ -66,7 +66,7 @@ begin
     if type <> all (also)
        and (type in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'time'::regtype, 'timetz'::regtype,
                      'interval'::regtype, 'float4'::regtype, 'float8'::regtype, 'money'::regtype, 'bytea'::regtype)
-            or exists (select from pg_type t where t.oid = type and (t.typtype in ('c', 'm', 'r') or t.typcategory = 'A'))) then
+            or exists (select from pg_type t where t.oid = type and (t.typtype in ('c', 'm', 'r') or t.typcategory in ('A', 'G')))) then
         raise exception 'outbox.route: % names %, of type %, which cannot be sent as text', argument, quote_literal(name), type using
             errcode = 'feature_not_supported',
             detail = 'How such a value is written depends on the settings of the session.',
@@ -124,6 +124,9 @@ begin
         raise exception 'outbox.route: headers must be a flat JSON object of strings, not %', left(r.headers::text, 200) using
             errcode = 'invalid_parameter_value',
             hint = 'Each column with the name of its header: {"type": "eventType"}.';
+    elsif (select count(*) from jsonb_object_keys(r.headers)) > 49 then
+        raise exception 'outbox.route: headers names % columns; it can be 49 at most', (select count(*) from jsonb_object_keys(r.headers))
+            using errcode = 'too_many_arguments', hint = 'Put some of them into the payload.';
     end if;
     for header in select h.key as column, h.value as name from jsonb_each_text(r.headers) h order by h.key loop
         -- These three are written as Debezium writes them.
@@ -154,9 +157,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                 format($sql$to_char(new.%%I at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS%s"Z"')$sql$,
                        case when a.atttypmod = 0 then '' when a.atttypmod < 0 then '.US' else '.FF' || a.atttypmod end)
             when 'timestamp'::regtype then
-                format('(extract(epoch from new.%%I) * %s)::bigint::text',
+                format('case when isfinite(new.%%1$I) then trunc((extract(epoch from new.%%1$I) * %s)::numeric)::text end',
                        case when a.atttypmod between 0 and 3 then 1000 else 1000000 end)
-            when 'date'::regtype then $sql$(new.%I - date '1970-01-01')::text$sql$
+            when 'date'::regtype then $sql$case when isfinite(new.%1$I) then (new.%1$I - date '1970-01-01')::text end$sql$
             else 'new.%I::text' end, name)
       from pg_attribute a where a.attrelid = relation and a.attname = name
 $$;

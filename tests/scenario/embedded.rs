@@ -1,15 +1,19 @@
 //! All of it in one process of a service, without a broker.
 
+use std::io::ErrorKind::NotFound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalSink};
 use sync_core::adapter::memory::MemorySink;
 use sync_core::adapter::postgres::{PostgresDeadLetters, ProjectionConfig, SourceConfig, migrate};
 use sync_core::indexer::IndexerConfig;
 use sync_core::pipeline::Pipeline;
 use sync_core::policy::RetryPolicy;
-use sync_core::port::{DeadLetters, LetterSelection, Sink};
+use sync_core::port::{DeadLetters, Inventory, LetterSelection, Sink};
 use sync_core::repair::{BackfillConfig, BackfillEnd, ReconcileConfig, ReconcileEnd, ReconcileScope};
+use sync_core::testkit::ElasticsearchScratch;
 use sync_core::testkit::faults::{Fault, Faulty, Script};
 use sync_core::{Error, ErrorKind};
 use tokio::task::JoinHandle;
@@ -47,6 +51,10 @@ impl Service {
 
     /// As each of its processes makes one.
     fn pipeline(&self, process: &str) -> Arc<Pipeline> {
+        self.pipeline_into(process, Faulty::new(self.index.clone(), self.writing.clone()))
+    }
+
+    fn pipeline_into(&self, process: &str, sink: impl Inventory) -> Arc<Pipeline> {
         let rows = ProjectionConfig::new(
             "books",
             "books",
@@ -54,7 +62,7 @@ impl Service {
         );
         let retries = RetryPolicy::new(3, Duration::from_millis(200), 2);
         let pipeline = Pipeline::builder(&database(&self.url))
-            .index(rows, Faulty::new(self.index.clone(), self.writing.clone()))
+            .index(rows, sink)
             .source(SourceConfig::default().holder(process).lease(Duration::from_secs(2)))
             .indexer(IndexerConfig::default().retries(retries));
         Arc::new(pipeline.build().unwrap())
@@ -197,4 +205,59 @@ async fn a_pipeline_whose_schema_is_missing_says_so_and_runs_once_it_is_there() 
     service.write(1..=5).await;
     service.until_indexed(5).await;
     end(running).await;
+}
+
+/// Deletes the index of a pipeline at work, and wants the changes of then in the new one at once, and all of it after a backfill.
+async fn deleted_at_work(index: impl Inventory, seen: &dyn Sink, delete: impl Fn()) {
+    let service = Service::new().await;
+    let pipeline = service.pipeline_into("first", index);
+    let running = run(&pipeline);
+    let until = async |documents: u64| {
+        let counted = async {
+            while seen.count().await.ok() != Some(documents) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(BOUND, counted).await.expect("the documents come into the index");
+    };
+    service.write(1..=20).await;
+    until(20).await;
+    delete();
+    service.write(21..=30).await;
+    until(10).await;
+    // For as long as nobody looks at the history.
+    sleep(Duration::from_secs(6)).await;
+    service.write(31..=40).await;
+    until(20).await;
+    let backfill = pipeline.backfill("books", BackfillConfig::default()).unwrap();
+    assert_eq!(backfill.run(CancellationToken::new()).await.unwrap(), BackfillEnd::Finished);
+    until(40).await;
+    assert_eq!(service.parked().await, 0);
+    end(running).await;
+}
+
+const MAPPING: &str = r#"{"mappings":{"properties":{"isbn":{"type":"keyword"},"title":{"type":"text"}}}}"#;
+
+#[tokio::test]
+async fn a_directory_that_is_deleted_at_work_is_made_again_and_filled_by_a_backfill() {
+    let files = tempfile::TempDir::new().unwrap();
+    let path = files.path().join("indexes");
+    let sink = LocalSink::new(&LocalDirectory::new(&path), LocalIndexConfig::new("books", MAPPING)).unwrap();
+    // It is written to meanwhile.
+    let delete = || while std::fs::remove_dir_all(&path).is_err_and(|error| error.kind() != NotFound) {};
+    deleted_at_work(sink.clone(), &sink, delete).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_elasticsearch_that_is_deleted_at_work_is_made_again_and_filled_by_a_backfill() {
+    let scratch = ElasticsearchScratch::new();
+    let alias = scratch.name("books");
+    let sink = || {
+        let config = IndexConfig::new("books", MAPPING).alias(&alias);
+        ElasticsearchSink::new(&ElasticsearchConfig::new([scratch.url()]), config).unwrap()
+    };
+    deleted_at_work(sink(), &sink(), || {
+        assert_eq!(scratch.request("DELETE", &format!("/{alias}-000001"), "").0, 200);
+    })
+    .await;
 }

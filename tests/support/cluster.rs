@@ -127,7 +127,7 @@ impl Cluster {
     /// Adds a line to the configuration; the last one of a name counts. Read at the next start or `reload`.
     pub fn set(&self, setting: &str) {
         let file = self.data().join("postgresql.auto.conf");
-        // KeptLetter through `alter system` and copied with a backup, as that file is.
+        // Kept through `alter system` and copied with a backup, as that file is.
         let text = fs::read_to_string(&file).unwrap_or_default() + setting + "\n";
         fs::write(&file, text).unwrap();
     }

@@ -30,8 +30,8 @@ impl Agreement {
         let is_down = matches!(&recorded, Err(error) if error.kind() == ErrorKind::Unavailable);
         pass.leave(if is_down { Condition::Overloaded } else { Condition::Well });
         let recorded = recorded?;
-        if recorded.is_none() {
-            refuse_foreign(sink.count().await?)?;
+        if recorded.is_none() && sink.is_foreign().await? {
+            return Err(foreign());
         }
         let present = projection.agree(recorded.as_ref()).await?;
         if recorded.as_ref() != Some(&present) {
@@ -52,13 +52,8 @@ impl Agreement {
 
 /// An index records a history before its first document. What is in one that has none was written by something else, under
 /// versions that mean nothing here: whatever changes would be taken for older, and nobody would be told.
-fn refuse_foreign(documents: u64) -> Result<(), Error> {
-    if documents == 0 {
-        return Ok(());
-    }
-    let what = format!(
-        "the index holds {documents} documents that something else wrote, whose versions cannot be compared with the outbox's: \
-         `sync-runner reindex` makes it anew, or name another alias and run a backfill"
-    );
-    Err(Error::new(ErrorKind::Configuration, what))
+fn foreign() -> Error {
+    let what = "the index holds documents that something else wrote, whose versions cannot be compared with the outbox's: \
+                `sync-runner reindex` makes it anew, or name another alias and run a backfill";
+    Error::new(ErrorKind::Configuration, what)
 }

@@ -88,7 +88,10 @@ fn attributes(event: &Event, epoch: i32, source: &str) -> Vec<Header> {
         ("version", event.version.to_string().into()),
         ("epoch", epoch.to_string().into()),
     ];
-    attributes.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    // The specification has no room for such a subject, nor its binding for such a key.
+    let has_subject = !event.key.is_empty() && !event.key.contains(char::is_control);
+    let is_said = |name: &str| has_subject || !matches!(name, "subject" | "partitionkey");
+    attributes.into_iter().filter(|(name, _)| is_said(name)).map(|(name, value)| (name.into(), value)).collect()
 }
 
 /// Whether a header of this name is an attribute too: letters and digits, and no more of them than every intermediary takes.

@@ -45,7 +45,7 @@ impl Worker {
         keys.sort_unstable();
         self.progress.begun(keys.len());
         let (mut failed, mut unnoted) = (Vec::new(), Vec::new());
-        let (mut taken, mut is_second_look) = (0, false);
+        let (mut taken, mut was_everything, mut is_second_look) = (0, false, false);
         let mut permit = Some(permit);
         let mut patience = Patience::new(&self.config, &self.progress, &batch.partition, batch.next);
         while !keys.is_empty() {
@@ -55,12 +55,13 @@ impl Worker {
             unnoted.extend(attempt.unnoted);
             keys = attempt.waiting;
             let Some(error) = attempt.error else {
-                let verdict = triage(taken, failed.len(), suspicious, is_second_look);
+                let verdict = triage(taken, failed.len(), suspicious, was_everything, is_second_look);
                 if verdict == Triage::Poison {
                     break;
                 }
                 let again = std::mem::take(&mut failed);
                 if verdict == Triage::Everything {
+                    was_everything = true;
                     sleep(patience.after(&alike(&again))).await;
                 } else {
                     is_second_look = true;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Pipeline;
 use crate::adapter::direct::DirectBus;
 use crate::adapter::postgres::{
-    Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+    Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, this_process,
 };
 use crate::adapter::{LogAlerts, SystemClock};
 use crate::alerts::{Alerts, AlertsConfig};
@@ -135,7 +135,11 @@ impl PipelineBuilder {
         }
         let topics = indexes.iter().map(|index| index.topic.clone()).collect();
         let subscription = source.subscription.clone();
-        let source = SourceConfig { topics: Some(topics), ..source };
+        // Another pipeline of this process is another holder.
+        let is_default = source.holder == this_process();
+        let holder =
+            if is_default { format!("{}/{:04x}", source.holder, rand::random::<u16>()) } else { source.holder };
+        let source = SourceConfig { topics: Some(topics), holder, ..source };
         let source = Arc::new(PostgresSource::new(database.clone(), source));
         let parked: Arc<PostgresDeadLetters> = Arc::clone(&letters);
         let relay = Relay::builder(subscription, Arc::<PostgresSource>::clone(&source), Arc::new(bus))

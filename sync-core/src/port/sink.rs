@@ -76,6 +76,15 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn record(&self, history: &History) -> Result<(), Error>;
 
+    /// Whether there are documents in it that something else wrote, under versions that mean nothing here. Asked where no history
+    /// is recorded, which is before the first document; an index of our own that was made again at work may have some already.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
+    async fn is_foreign(&self) -> Result<bool, Error> {
+        Ok(self.count().await? > 0)
+    }
+
     /// How many documents there are; sees every applied write.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use self::page::{Done, Page};
 pub use self::progress::{BackfillCounts, BackfillProgress};
 use super::mender::{Ended, Mender, Patience, RepairOf};
 use super::pace::Pace;
-use super::recording::{record, ticks};
+use super::recording::{record, release, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::policy::Backoff;
@@ -158,7 +158,11 @@ impl Backfill {
         loop {
             tokio::select! {
                 biased;
-                _ = ticks.tick() => record(&*self.runs, run).await?,
+                _ = ticks.tick() => {
+                    record(&*self.runs, run, shutdown).await?;
+                    // The next one is due a while after this one, however long it took.
+                    ticks.reset();
+                }
                 done = done.next() => {
                     let Some(done) = done.transpose()? else { return Ok(()) };
                     self.progress.add(&done);
@@ -228,7 +232,7 @@ impl Backfill {
     }
 
     async fn let_go(&self, run: &Run) {
-        if let Err(error) = self.runs.release(run).await {
+        if let Err(error) = release(&*self.runs, run).await {
             tracing::warn!(index = self.mender.of.index, %error, "where the backfill was is not recorded; a part is done again");
         }
     }

@@ -1,6 +1,7 @@
 //! What every repair does alike: puts keys right through the guard, waits out outages, parks what is refused.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,22 @@ impl Patience {
     }
 }
 
+/// How long what is in flight is waited for once a repair was told to stop.
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
+
+/// Ends what is in flight, also when it was told to stop meanwhile, but then waits for it no longer than [`DRAIN`].
+pub(super) async fn ended<T>(shutdown: &CancellationToken, doing: impl Future<Output = T>) -> Result<T, Ended> {
+    let late = async {
+        shutdown.cancelled().await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        biased;
+        done = doing => Ok(done),
+        () = late => Err(Ended::Stopped),
+    }
+}
+
 /// What became of keys that were put right.
 #[derive(Debug, Default)]
 pub(super) struct Mended {
@@ -131,7 +148,7 @@ impl Mender {
 
     /// Loads these keys and applies them as they are now.
     pub(super) async fn mend(&self, keys: Vec<String>, shutdown: &CancellationToken) -> Result<Mended, Ended> {
-        let first = self.applier.load_and_apply(keys).await;
+        let first = ended(shutdown, self.applier.load_and_apply(keys)).await?;
         self.settle(first, shutdown).await
     }
 
@@ -149,19 +166,19 @@ impl Mender {
                 tracing::debug!(keys = ?unnoted, "held by a transaction: not noted as being in the index");
             }
             match error {
-                None => match triage(taken, failed.len(), self.suspicious, is_second_look) {
+                None => match triage(taken, failed.len(), self.suspicious, false, is_second_look) {
                     Triage::Poison => break,
                     Triage::Everything => return Err(alike(&failed).into()),
                     Triage::LookAgain => {
                         is_second_look = true;
                         let again = failed.drain(..).map(|(key, _)| key).collect();
-                        attempt = self.applier.load_and_apply(again).await;
+                        attempt = ended(shutdown, self.applier.load_and_apply(again)).await?;
                     }
                 },
                 Some(error) if error.remedy() == Remedy::Retry => {
                     failures += 1;
                     self.patience.wait_out(failures, &error, shutdown).await?;
-                    attempt = self.applier.load_and_apply(waiting).await;
+                    attempt = ended(shutdown, self.applier.load_and_apply(waiting)).await?;
                 }
                 Some(error) => return Err(error.into()),
             }

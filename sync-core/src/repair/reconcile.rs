@@ -30,7 +30,7 @@ use self::page::Page;
 pub use self::progress::{ReconcileCounts, ReconcileProgress};
 use super::mender::{Ended, Mender, Patience, RepairOf, answered, is_over};
 use super::pace::Pace;
-use super::recording::{record, ticks};
+use super::recording::{record, release, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, Remedy};
 use crate::policy::Backoff;
@@ -198,7 +198,7 @@ impl Reconcile {
         match compared {
             Ok(()) => Ok(self.mender.patiently(shutdown, || answered(is_over, self.runs.finish(&run))).await??),
             Err(ended) => {
-                if let Err(error) = self.runs.release(&run).await {
+                if let Err(error) = release(&*self.runs, &run).await {
                     tracing::warn!(index = self.mender.of.index, %error, "the run is left to its lease");
                 }
                 Err(ended)
@@ -231,11 +231,11 @@ impl Reconcile {
         self.progress.begin(scope.since, expected);
         let known = KnownKeys::default();
         let pass = Pass { scope, known: &known, shutdown };
-        self.pages(self.rows(pass), run.as_deref_mut()).await?;
+        self.pages(self.rows(pass), run.as_deref_mut(), shutdown).await?;
         if scope.since.is_none() {
             known.sort();
             self.progress.list(self.inventory.count().await.ok());
-            self.pages(self.listed(pass), run).await?;
+            self.pages(self.listed(pass), run, shutdown).await?;
         }
         Ok(())
     }
@@ -263,7 +263,12 @@ impl Reconcile {
     }
 
     /// Sees to it that all of these are done.
-    async fn pages(&self, mut done: BoxStream<'_, Result<(), Ended>>, mut run: Option<&mut Run>) -> Result<(), Ended> {
+    async fn pages(
+        &self,
+        mut done: BoxStream<'_, Result<(), Ended>>,
+        mut run: Option<&mut Run>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Ended> {
         let mut ticks = ticks();
         loop {
             tokio::select! {
@@ -271,7 +276,9 @@ impl Reconcile {
                 _ = ticks.tick() => {
                     if let Some(run) = run.as_deref_mut() {
                         run.counts = self.progress.counts().into();
-                        record(&*self.runs, run).await?;
+                        record(&*self.runs, run, shutdown).await?;
+                        // The next one is due a while after this one, however long it took.
+                        ticks.reset();
                     }
                 }
                 done = done.next() => match done {

@@ -210,6 +210,10 @@ impl<P: Sink> Sink for Faulty<P> {
         self.inner.record(history).await
     }
 
+    async fn is_foreign(&self) -> Result<bool, Error> {
+        self.inner.is_foreign().await
+    }
+
     async fn count(&self) -> Result<u64, Error> {
         self.inner.count().await
     }

@@ -80,9 +80,9 @@ async fn the_history_is_kept_beside_what_others_keep_in_the_mapping() {
     };
     let first = with(r#"{"owner":"search"}"#);
     first.prepare().await.unwrap();
-    assert_eq!(held(), json!({ "owner": "search" }));
+    assert_eq!(held(), json!({ "owner": "search", "sync-core": { "made": true } }));
     first.record(&History { epoch: 2, token: "t".to_owned() }).await.unwrap();
-    let ours = json!({ "epoch": 2, "history": "t" });
+    let ours = json!({ "made": true, "epoch": 2, "history": "t" });
     assert_eq!(held(), json!({ "owner": "search", "sync-core": ours }));
 
     let by_hand = json!({ "_meta": { "owner": "search", "sync-core": ours, "by_hand": [1] } });
@@ -98,7 +98,7 @@ async fn the_history_is_kept_beside_what_others_keep_in_the_mapping() {
     assert_eq!(scratch.request("DELETE", &format!("/{alias}-000001"), "").0, 200);
     assert_eq!(second.history().await.unwrap(), None);
     second.record(&History { epoch: 3, token: "u".to_owned() }).await.unwrap();
-    assert_eq!(held()["sync-core"], json!({ "epoch": 3, "history": "u" }));
+    assert_eq!(held()["sync-core"], json!({ "made": true, "epoch": 3, "history": "u" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

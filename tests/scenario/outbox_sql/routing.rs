@@ -189,6 +189,38 @@ async fn columns_of_other_names_and_types_are_named_and_moments_are_written_alik
 }
 
 #[tokio::test]
+async fn a_day_and_a_moment_that_never_come_make_no_header_and_more_headers_than_a_row_can_make_are_refused() {
+    let (client, _) = fresh_outbox().await;
+    client
+        .batch_execute(
+            "create table never (id int, aggregateid text, payload json, day date, local timestamp, at timestamptz);
+             select outbox.route('never', topic => 'orders', headers => '{\"day\": \"d\", \"local\": \"l\", \"at\": \"a\"}');
+             insert into never values (1, 'a', '{}', 'infinity', '-infinity', 'infinity');
+             insert into never values (2, 'a', '{}', '2026-01-02', '294276-12-31T23:59:59', '2026-01-02T00:00:00Z')",
+        )
+        .await
+        .unwrap();
+    let headers = "select string_agg(headers::text, ' ' order by id) from outbox.events";
+    let expected =
+        r#"{"id": "1"} {"a": "2026-01-02T00:00:00.000000Z", "d": "20455", "l": "9224318015999000000", "id": "2"}"#;
+    assert_eq!(word(&client, headers).await, expected);
+    let columns: Vec<_> = (0..50).map(|number| format!("c{number} int")).collect();
+    client
+        .batch_execute(&format!("create table many (id int, aggregateid text, payload json, {})", columns.join(", ")))
+        .await
+        .unwrap();
+    let named = |count| (0..count).map(|number| format!("\"c{number}\": \"h{number}\"")).collect::<Vec<_>>().join(", ");
+    let route = |count| format!("select outbox.route('many', topic => 'orders', headers => '{{{}}}')", named(count));
+    let (code, said, _) = refused(&client, &route(50)).await;
+    assert_eq!(
+        (code.as_str(), said.as_str()),
+        ("54023", "outbox.route: headers names 50 columns; it can be 49 at most")
+    );
+    client.batch_execute(&route(49)).await.unwrap();
+    client.batch_execute("insert into many (id, aggregateid, payload, c7) values (1, 'a', '{}', 7)").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_table_whose_events_go_to_one_topic_needs_no_column_to_route_by() {
     let (client, _) = fresh_outbox().await;
     client
@@ -224,7 +256,7 @@ async fn what_cannot_be_routed_is_refused_by_argument_with_what_mends_it() {
         .batch_execute(&format!(
             "{TABLE}; create view v as table orders_outbox; create temp table gone (id int);
              create table b (id int, aggregatetype text, aggregateid text, payload bytea, payload_of_int int, at timestamptz,
-                             list text[])"
+                             list text[], place point)"
         ))
         .await
         .unwrap();
@@ -248,6 +280,7 @@ async fn what_cannot_be_routed_is_refused_by_argument_with_what_mends_it() {
         ("'b'", "0A000", "payload names 'payload', of type bytea; it has to be jsonb, json or text", "Keep Debezium"),
         ("'b', payload => 'payload_of_int'", "0A000", "of type integer; it has to be", "another column"),
         ("'b', event_key => 'at'", "0A000", "event_key names 'at', of type timestamp with time zone", "another column"),
+        ("'b', event_key => 'place'", "0A000", "event_key names 'place', of type point", "another column"),
         ("'b', route_by => 'list'", "0A000", "route_by names 'list', of type text[]", "another column"),
         (
             "'orders_outbox', headers => '[]'",

@@ -177,7 +177,7 @@ impl Index {
     async fn create(&self, client: &Client, index: &str) -> Result<bool, Error> {
         let body = json!({
             "settings": self.settings,
-            "mappings": self.mappings,
+            "mappings": self.noted(meta::made()),
             "aliases": { self.alias.as_str(): { "is_write_index": true } },
         });
         self.create_as(client, index, &body).await
@@ -192,11 +192,16 @@ impl Index {
         noted: Value,
     ) -> Result<bool, Error> {
         self.protect(client, &[index, searched]).await?;
+        let body = json!({ "settings": self.settings, "mappings": self.noted(noted) });
+        self.create_as(client, index, &body).await
+    }
+
+    /// The configured mappings with this at our place in `_meta`.
+    fn noted(&self, noted: Value) -> Map<String, Value> {
         let mut mappings = self.mappings.clone();
         let theirs = mappings.get("_meta").and_then(Value::as_object).cloned().unwrap_or_default();
         mappings.insert("_meta".to_owned(), Value::Object(meta::with(theirs, noted)));
-        let body = json!({ "settings": self.settings, "mappings": mappings });
-        self.create_as(client, index, &body).await
+        mappings
     }
 
     async fn create_as(&self, client: &Client, index: &str, body: &Value) -> Result<bool, Error> {

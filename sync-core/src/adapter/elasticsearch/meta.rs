@@ -13,6 +13,7 @@ use crate::port::History;
 /// Our place in `_meta`.
 pub(super) const KEY: &str = "sync-core";
 
+const MADE: &str = "made";
 const EPOCH: &str = "epoch";
 const HISTORY: &str = "history";
 const REINDEX: &str = "reindex";
@@ -70,8 +71,8 @@ pub(super) fn merged(held: &Map<String, Value>, configured: Map<String, Value>) 
 /// The history that was recorded.
 pub(super) fn history(meta: &Map<String, Value>, doing: &str) -> Result<Option<History>, Error> {
     let Some(noted) = meta.get(KEY) else { return Ok(None) };
-    // A re-index has noted something, before there was a history.
-    if [REINDEX, INSTEAD_OF].iter().any(|name| noted.get(name).is_some()) && noted.get(EPOCH).is_none() {
+    // What was noted before there was a history.
+    if [MADE, REINDEX, INSTEAD_OF].iter().any(|name| noted.get(name).is_some()) && noted.get(EPOCH).is_none() {
         return Ok(None);
     }
     let Noted { epoch, history } = Noted::deserialize(noted).map_err(|error| {
@@ -91,6 +92,11 @@ pub(super) fn with_history(meta: Map<String, Value>, history: &History) -> Map<S
 fn note(ours: &mut Map<String, Value>, history: &History) {
     ours.insert(EPOCH.to_owned(), history.epoch.into());
     ours.insert(HISTORY.to_owned(), history.token.as_str().into());
+}
+
+/// What stands at our place of an index that was made by us, from the beginning.
+pub(super) fn made() -> Value {
+    serde_json::json!({ MADE: true })
 }
 
 /// The same `_meta` with this at our place.

@@ -302,6 +302,13 @@ impl Sink for ElasticsearchSink {
         acknowledged(&answer, &doing)
     }
 
+    async fn is_foreign(&self) -> Result<bool, Error> {
+        let doing = format!("indexes.{}: reading by whom the index was made", self.index.name());
+        let answer = self.ask(Method::Get, meta::PATH, None, &doing).await?;
+        let is_ours = meta::Held::read(&answer, &doing)?.meta.contains_key(meta::KEY);
+        Ok(!is_ours && self.count().await? > 0)
+    }
+
     async fn count(&self) -> Result<u64, Error> {
         #[derive(Deserialize)]
         struct Counted {

@@ -149,6 +149,11 @@ impl Sink for LocalSink {
         self.with(|Opened { store, .. }| store.change(|state| state.recorded(history)).map(drop)).await
     }
 
+    /// Nobody else makes such an index.
+    async fn is_foreign(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     async fn count(&self) -> Result<u64, Error> {
         self.with(Opened::count).await
     }

@@ -22,12 +22,12 @@ pub struct MemoryContainers {
 #[derive(Debug, Default)]
 struct Engine {
     /// By their names, which are those of their workspaces.
-    containers: BTreeMap<String, KeptLetter>,
+    containers: BTreeMap<String, Kept>,
     made: u64,
 }
 
 #[derive(Debug)]
-struct KeptLetter {
+struct Kept {
     id: String,
     owner: String,
     saga: i64,
@@ -101,7 +101,7 @@ impl Containers for MemoryContainers {
         engine.made += 1;
         let id = format!("container-{}", engine.made);
         let (owner, saga) = (self.owner.clone(), spec.saga);
-        let kept = KeptLetter { id: id.clone(), owner, saga, made_at: Instant::now(), attached: None };
+        let kept = Kept { id: id.clone(), owner, saga, made_at: Instant::now(), attached: None };
         engine.containers.insert(spec.workspace.clone(), kept);
         Ok(id)
     }
@@ -142,7 +142,7 @@ impl Containers for MemoryContainers {
     async fn list(&self) -> Result<Vec<Container>, Error> {
         let engine = self.engine();
         let ours = engine.containers.iter().filter(|(_, kept)| kept.owner == self.owner);
-        let container = |(workspace, kept): (&String, &KeptLetter)| Container {
+        let container = |(workspace, kept): (&String, &Kept)| Container {
             id: kept.id.clone(),
             workspace: workspace.clone(),
             age: kept.made_at.elapsed(),

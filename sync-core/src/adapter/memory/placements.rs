@@ -12,10 +12,10 @@ use crate::port::{AddressRange, Placement, Placements};
 
 /// What workspaces occupy, in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryPlacements(Arc<Mutex<BTreeMap<String, KeptLetter>>>);
+pub struct MemoryPlacements(Arc<Mutex<BTreeMap<String, Kept>>>);
 
 #[derive(Debug)]
-struct KeptLetter {
+struct Kept {
     host: String,
     address: Option<IpAddr>,
     host_name: Option<String>,
@@ -23,12 +23,12 @@ struct KeptLetter {
 }
 
 impl MemoryPlacements {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, KeptLetter>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
         // No change leaves it half-done, so what a panicking holder left is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, workspace: &str, change: impl FnOnce(&mut KeptLetter)) {
+    fn change(&self, workspace: &str, change: impl FnOnce(&mut Kept)) {
         if let Some(kept) = self.all().get_mut(workspace) {
             change(kept);
         }
@@ -39,7 +39,7 @@ fn not_placed(workspace: &str) -> Error {
     Error::new(ErrorKind::Refused, format!("workspace {workspace} is not placed"))
 }
 
-fn placement(workspace: &str, kept: &KeptLetter) -> Placement {
+fn placement(workspace: &str, kept: &Kept) -> Placement {
     Placement {
         workspace: workspace.to_owned(),
         host: kept.host.clone(),
@@ -53,7 +53,7 @@ fn placement(workspace: &str, kept: &KeptLetter) -> Placement {
 impl Placements for MemoryPlacements {
     async fn place(&self, workspace: &str, host: &str) -> Result<String, Error> {
         let mut all = self.all();
-        let placed = all.entry(workspace.to_owned()).or_insert_with(|| KeptLetter {
+        let placed = all.entry(workspace.to_owned()).or_insert_with(|| Kept {
             host: host.to_owned(),
             address: None,
             host_name: None,
@@ -79,8 +79,7 @@ impl Placements for MemoryPlacements {
 
     async fn take_host_name(&self, workspace: &str, name: &str) -> Result<(), Error> {
         let mut all = self.all();
-        let is_taken =
-            |(other, kept): (&String, &KeptLetter)| other != workspace && kept.host_name.as_deref() == Some(name);
+        let is_taken = |(other, kept): (&String, &Kept)| other != workspace && kept.host_name.as_deref() == Some(name);
         if all.iter().any(is_taken) {
             return Err(Error::new(ErrorKind::Refused, format!("the host name {name} belongs to another workspace")));
         }

@@ -14,13 +14,13 @@ use crate::port::{PastRun, Run, RunKind, RunState, Runs};
 /// Runs in memory, gone with it. Clones share them, and are one holder.
 #[derive(Clone, Debug)]
 pub struct MemoryRuns {
-    shelf: Arc<Mutex<Vec<KeptLetter>>>,
+    shelf: Arc<Mutex<Vec<Kept>>>,
     holder: u64,
     lease: Duration,
 }
 
 #[derive(Debug)]
-struct KeptLetter {
+struct Kept {
     past: PastRun,
     held: Option<(u64, Instant)>,
 }
@@ -38,14 +38,14 @@ impl MemoryRuns {
         Self { holder: rand::random(), ..self.clone() }
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Vec<KeptLetter>> {
+    fn shelf(&self) -> MutexGuard<'_, Vec<Kept>> {
         // No change leaves the shelf half-done, so what a panicking holder left is whole.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, run: &Run, change: impl FnOnce(&mut KeptLetter)) -> Result<(), Error> {
+    fn change(&self, run: &Run, change: impl FnOnce(&mut Kept)) -> Result<(), Error> {
         let mut shelf = self.shelf();
-        let is_ours = |kept: &&mut KeptLetter| kept.held.is_some_and(|(holder, _)| holder == self.holder);
+        let is_ours = |kept: &&mut Kept| kept.held.is_some_and(|(holder, _)| holder == self.holder);
         let open = shelf.iter_mut().filter(|kept| kept.past.ended_at.is_none());
         let Some(kept) = open.filter(is_ours).find(|kept| kept.past.run.id == run.id) else {
             return Err(Error::new(ErrorKind::Fenced, format!("run {} is over, or somebody else's", run.id)));
@@ -61,7 +61,7 @@ impl Runs for MemoryRuns {
     async fn begin(&self, kind: RunKind, index: &str) -> Result<Run, Error> {
         let mut shelf = self.shelf();
         let held = Some((self.holder, Instant::now() + self.lease));
-        let unfinished = |kept: &&mut KeptLetter| kept.past.ended_at.is_none() && is_of(kept, kind, index);
+        let unfinished = |kept: &&mut Kept| kept.past.ended_at.is_none() && is_of(kept, kind, index);
         if let Some(kept) = shelf.iter_mut().find(unfinished) {
             let is_others = |(holder, until): (u64, Instant)| holder != self.holder && until > Instant::now();
             if kept.held.is_some_and(is_others) {
@@ -80,7 +80,7 @@ impl Runs for MemoryRuns {
             ended_at: None,
             state: RunState::Running,
         };
-        shelf.push(KeptLetter { past, held });
+        shelf.push(Kept { past, held });
         Ok(run)
     }
 
@@ -98,7 +98,7 @@ impl Runs for MemoryRuns {
 
     async fn abandon(&self, kind: RunKind, index: &str) -> Result<bool, Error> {
         let mut shelf = self.shelf();
-        let unfinished = |kept: &&mut KeptLetter| kept.past.ended_at.is_none() && is_of(kept, kind, index);
+        let unfinished = |kept: &&mut Kept| kept.past.ended_at.is_none() && is_of(kept, kind, index);
         let Some(kept) = shelf.iter_mut().find(unfinished) else { return Ok(false) };
         (kept.past.ended_at, kept.past.state) = (Some(Timestamp::now()), RunState::GivenUp);
         Ok(true)
@@ -107,7 +107,7 @@ impl Runs for MemoryRuns {
     async fn list(&self, index: Option<&str>, limit: usize) -> Result<Vec<PastRun>, Error> {
         let shelf = self.shelf();
         let of = shelf.iter().rev().filter(|kept| index.is_none_or(|index| kept.past.index == index));
-        let past = |kept: &KeptLetter| {
+        let past = |kept: &Kept| {
             let is_held = kept.held.is_some_and(|(_, until)| until > Instant::now());
             let state = RunState::of(is_held, kept.past.ended_at.is_some(), kept.past.state == RunState::GivenUp);
             PastRun { state, ..kept.past.clone() }
@@ -116,7 +116,7 @@ impl Runs for MemoryRuns {
     }
 }
 
-fn is_of(kept: &KeptLetter, kind: RunKind, index: &str) -> bool {
+fn is_of(kept: &Kept, kind: RunKind, index: &str) -> bool {
     kept.past.kind == kind.name() && kept.past.index == index
 }
 

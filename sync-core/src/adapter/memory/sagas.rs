@@ -17,7 +17,7 @@ type Ending = Arc<dyn Fn(&Saga, &SagaEnding) -> Result<(), Error> + Send + Sync>
 /// Sagas in memory, gone with it. Clones share them, and are one holder.
 #[derive(Clone)]
 pub struct MemorySagas {
-    shelf: Arc<Mutex<Vec<KeptLetter>>>,
+    shelf: Arc<Mutex<Vec<Kept>>>,
     ids: Arc<AtomicI64>,
     ending: Ending,
     holder: String,
@@ -25,7 +25,7 @@ pub struct MemorySagas {
 }
 
 #[derive(Debug)]
-struct KeptLetter {
+struct Kept {
     past: PastSaga,
     term: i64,
     begun_at: Instant,
@@ -67,18 +67,14 @@ impl MemorySagas {
         Self { holder: rand::random::<u64>().to_string(), ..self.clone() }
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Vec<KeptLetter>> {
+    fn shelf(&self) -> MutexGuard<'_, Vec<Kept>> {
         // No change leaves the shelf half-done, so what a panicking holder left is whole.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(
-        &self,
-        claim: SagaClaim,
-        change: impl FnOnce(&mut KeptLetter) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    fn change<T>(&self, claim: SagaClaim, change: impl FnOnce(&mut Kept) -> Result<T, Error>) -> Result<T, Error> {
         let mut shelf = self.shelf();
-        let held = |kept: &&mut KeptLetter| {
+        let held = |kept: &&mut Kept| {
             (kept.past.saga.id, kept.term) == (claim.id, claim.term)
                 && kept.past.holder.as_ref() == Some(&self.holder)
                 && !kept.is_over()
@@ -90,7 +86,7 @@ impl MemorySagas {
     }
 }
 
-impl KeptLetter {
+impl Kept {
     fn is_over(&self) -> bool {
         self.past.outcome.is_some()
     }
@@ -129,7 +125,7 @@ impl Sagas for MemorySagas {
             log: Vec::new(),
         };
         let past = PastSaga { saga, outcome: None, holder: None, began_at: Timestamp::now(), ended_at: None };
-        shelf.push(KeptLetter {
+        shelf.push(Kept {
             past,
             term: 0,
             begun_at: Instant::now(),
@@ -151,7 +147,7 @@ impl Sagas for MemorySagas {
 
     async fn end_untold(&self, kind: &str, subject: &str) -> Result<bool, Error> {
         let mut shelf = self.shelf();
-        let is_refused = |kept: &&mut KeptLetter| {
+        let is_refused = |kept: &&mut Kept| {
             let is_last = matches!(kept.past.saga.log.last(), Some(SagaEvent::EndFailed { .. }));
             let goes_back = kept.past.saga.log.iter().any(|event| {
                 matches!(event, SagaEvent::Compensating { .. } | SagaEvent::Undone { .. } | SagaEvent::Left { .. })
@@ -177,7 +173,7 @@ impl Sagas for MemorySagas {
         let mut shelf = self.shelf();
         let before = shelf.len();
         let is_kept = |ended: Timestamp| Timestamp::now().duration_since(ended).unsigned_abs() < keep;
-        let is_other = |kept: &KeptLetter| !kinds.contains(&kept.past.saga.kind.as_str());
+        let is_other = |kept: &Kept| !kinds.contains(&kept.past.saga.kind.as_str());
         shelf.retain(|kept| is_other(kept) || kept.past.ended_at.is_none_or(is_kept));
         Ok((before - shelf.len()) as u64)
     }
@@ -191,7 +187,7 @@ impl SagaLog for MemorySagas {
         let is_wanted = |place: &usize| {
             let kept = &shelf[*place];
             let Saga { kind, subject: about, .. } = &kept.past.saga;
-            let is_first = |earlier: &KeptLetter| earlier.is_over() || earlier.past.saga.subject != *about;
+            let is_first = |earlier: &Kept| earlier.is_over() || earlier.past.saga.subject != *about;
             !kept.is_over()
                 && kinds.contains(&kind.as_str())
                 && subject.is_none_or(|subject| subject == about)

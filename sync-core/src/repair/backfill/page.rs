@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Backfill;
 use crate::port::Current;
-use crate::repair::mender::{Ended, Mended};
+use crate::repair::mender::{Ended, Mended, ended};
 
 /// What was scanned.
 pub(super) enum Page {
@@ -46,7 +46,7 @@ impl Backfill {
     pub(super) async fn finish(&self, page: Page, shutdown: &CancellationToken) -> Result<Done, Ended> {
         let (last, rows) = (page.last().unwrap_or_default().to_owned(), page.len() as u64);
         let first = match page {
-            Page::Rows(rows) => self.mender.applier.apply_rows(rows).await,
+            Page::Rows(rows) => ended(shutdown, self.mender.applier.apply_rows(rows)).await?,
             Page::Keys(keys) => self.mender.applier.load_and_apply(keys).await,
         };
         let Mended { written, parked } = self.mender.settle(first, shutdown).await?;

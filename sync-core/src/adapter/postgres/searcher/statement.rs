@@ -27,7 +27,12 @@ impl Parameters {
             Value::Double(number) => self.add(*number, Type::FLOAT8),
             // Microseconds: a timestamp of PostgreSQL may be later than a calendar here goes.
             Value::Date(micros) => {
-                format!("(timestamptz 'epoch' + {} * interval '1 microsecond')", self.add(*micros, Type::INT8))
+                // An interval is multiplied as a double, which cannot tell the microseconds of later centuries.
+                let micros = self.add(*micros, Type::INT8);
+                format!(
+                    "(timestamptz 'epoch' + {micros} / 1000000 * interval '1 second' \
+                     + {micros} % 1000000 * interval '1 microsecond')"
+                )
             }
             Value::Boolean(is) => self.add(*is, Type::BOOL),
         }
