@@ -1,6 +1,7 @@
 //! All of it in one process of a service, without a broker.
 
 use std::io::ErrorKind::NotFound;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::postgres::{database, fresh_database, fresh_outbox};
+use crate::support::proxy::{Link, Proxy};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -260,4 +262,32 @@ async fn an_index_of_elasticsearch_that_is_deleted_at_work_is_made_again_and_fil
         assert_eq!(scratch.request("DELETE", &format!("/{alias}-000001"), "").0, 200);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_and_its_repairs_end_soon_when_they_are_told_to_while_the_database_says_nothing() {
+    let mut service = Service::new().await;
+    service.write(1..=2_000).await;
+    let proxy = Proxy::to_database(&service.url).await;
+    service.url = proxy.url(&service.url);
+    let pipeline = service.pipeline("first");
+    let (shutdown, running) = run(&pipeline);
+    service.until_indexed(2_000).await;
+    let slowly = NonZeroU32::new(50);
+    let backfill = pipeline.backfill("books", BackfillConfig::default().per_second(slowly)).unwrap();
+    let reconcile = pipeline.reconcile("books", ReconcileConfig::default().per_second(slowly)).unwrap();
+    let scope = ReconcileScope::default();
+    let told = async {
+        while backfill.progress().counts().rows == 0 || reconcile.progress().counts().compared == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        proxy.set(Link::Silent);
+        // So that what is recorded once a second is under way.
+        sleep(Duration::from_secs(2)).await;
+        shutdown.cancel();
+    };
+    let repairs = async { tokio::join!(backfill.run(shutdown.clone()), reconcile.run(&scope, shutdown.clone()), told) };
+    let (filled, compared, ()) = timeout(BOUND, repairs).await.expect("the repairs end");
+    assert_eq!((filled.unwrap(), compared.unwrap()), (BackfillEnd::Stopped, ReconcileEnd::Stopped));
+    timeout(BOUND, running).await.expect("the pipeline ends").unwrap().unwrap();
 }
