@@ -1,5 +1,6 @@
 //! Searching when nodes fail, and rows of all kinds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -241,6 +242,37 @@ async fn columns_of_other_types_are_compared_as_the_index_does_and_a_row_without
         client.batch_execute(&index.sql).await.unwrap_or_else(|error| panic!("{}: {error:?}", index.sql));
     }
     assert!(searcher.indexes().await.unwrap().indexes.iter().all(|index| index.is_there));
+}
+
+#[tokio::test]
+async fn pages_in_the_order_of_moments_that_are_far_away_end_and_lose_no_row() {
+    let (client, url) = fresh_outbox().await;
+    client
+        .batch_execute(
+            "create table far (id text primary key, at timestamptz);
+             select outbox.watch('far', 'far');
+             insert into far select 'end-' || n, '9999-12-31 23:59:59.999+00' from generate_series(10, 39) n;
+             insert into far select 'odd-' || n, '2300-01-01 00:00:00.123457+00' from generate_series(10, 29) n;",
+        )
+        .await
+        .unwrap();
+    let mapping = r#"{"mappings":{"properties":{"id":{"type":"keyword"},"at":{"type":"date"}}}}"#;
+    let fields = Arc::new(Fields::of_mapping(mapping, &FieldNames::new("id").fields(["at"])).unwrap());
+    let sql = "select id as key, json_build_object('id', id, 'at', at) as document, at from far";
+    let config = PostgresSearcherConfig::new("far", "far", sql);
+    let searcher = PostgresSearcher::new(&PostgresConfig::new(url), &[], &config, Arc::clone(&fields)).unwrap();
+    for order in ["at", "-at"] {
+        let mut query = Query { order: Some(Order::parse(order)), limit: 10, ..Query::default() };
+        let mut keys = BTreeSet::new();
+        for _ in 0..5 {
+            let found = searcher.search(&query).await.unwrap();
+            keys.extend(found.hits.into_iter().map(|hit| hit.key));
+            query.after = found.next;
+        }
+        assert_eq!((keys.len(), query.after), (50, None), "{order}");
+    }
+    let query = Query::parse("at:9999-12-31T23:59:59.999Z", &fields).unwrap();
+    assert_eq!(searcher.search(&query).await.unwrap().total.value, 30);
 }
 
 #[tokio::test]
