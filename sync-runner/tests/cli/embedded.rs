@@ -219,7 +219,7 @@ fn a_demo_that_is_interrupted_ends_its_server_and_leaves_nothing() {
     let path = std::env::var("PATH").unwrap();
     let runner = runner.variable("PATH", &path).variable("TMPDIR", temporary.to_str().unwrap());
     let by = Instant::now() + BOUND;
-    let running = runner.start(&["demo", "--stay"]);
+    let running = runner.start(&["demo", "--stay", "--set", "search.listen=127.0.0.1:0"]);
     let log = |name: &str| fs::read_dir(&temporary).unwrap().flatten().next().map(|made| made.path().join(name));
     while !log("indexes").is_some_and(|indexes| indexes.exists()) {
         assert!(Instant::now() < by, "it did not begin");
@@ -229,4 +229,20 @@ fn a_demo_that_is_interrupted_ends_its_server_and_leaves_nothing() {
     let (code, told) = running.end();
     assert!(matches!(code, Some(0 | 1)), "{told}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{told}");
+}
+
+#[test]
+fn a_demo_whose_searches_cannot_be_answered_says_where_before_anything_is_made() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let runner = Runner::new("");
+    let temporary = runner.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let runner = runner.variable("PATH", &path).variable("TMPDIR", temporary.to_str().unwrap());
+    let ended = runner.run(&["demo", "--stay", "--set", &format!("search.listen={address}")]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all());
+    assert!(ended.err.contains(&format!("cannot listen on {address}")), "{}", ended.all());
+    assert!(ended.err.contains("--set search.listen="), "{}", ended.all());
+    assert_eq!(ended.out, "");
 }
