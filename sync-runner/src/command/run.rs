@@ -23,6 +23,8 @@ use crate::signals;
 use crate::tasks::{self, Role};
 use crate::wire::{IndexerOf, Wire};
 
+pub(super) use self::schema::older;
+
 /// How often sagas that ended long ago are forgotten.
 const FORGET: Duration = Duration::from_secs(3_600);
 
