@@ -1,4 +1,4 @@
-//! The stages, and what each is asked. KeptLetter from one question to the next, with their connections.
+//! The stages, and what each is asked. Kept from one question to the next, with their connections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

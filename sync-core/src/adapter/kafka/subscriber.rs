@@ -63,7 +63,7 @@ pub struct KafkaSubscriber {
     config: KafkaConfig,
     client: ClientConfig,
     topic: Arc<str>,
-    /// KeptLetter from one question about lag to the next.
+    /// Kept from one question about lag to the next.
     observer: Mutex<Option<Arc<Observer>>>,
 }
 
