@@ -24,6 +24,7 @@ mod parking;
 mod patience;
 mod progress;
 mod session;
+#[cfg_attr(not(feature = "testkit"), expect(unreachable_pub, reason = "only the suites reach it from outside"))]
 mod settle;
 mod traces;
 mod work;

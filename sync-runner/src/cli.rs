@@ -230,7 +230,9 @@ pub(crate) struct SearchIndexesArgs {
 
 /// For `demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sync-runner demo\n  sync-runner demo --jobs 10000 --stay")]
+#[command(
+    after_help = "Examples:\n  sync-runner demo\n  sync-runner demo --jobs 10000 --stay\n  sync-runner demo --stay --set search.listen=127.0.0.1:8095"
+)]
 pub(crate) struct DemoArgs {
     /// About how many jobs to write.
     #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

@@ -109,7 +109,10 @@ pub(crate) struct Documents {
     pub(crate) alias: String,
     /// None while there is no index.
     pub(crate) documents: Option<u64>,
-    /// Of the cluster.
+    /// What the health is that of: the cluster, or the index.
+    #[serde(skip)]
+    pub(crate) of: &'static str,
+    /// Of the cluster, or of the directory.
     #[serde(serialize_with = "shown")]
     pub(crate) health: Health,
 }

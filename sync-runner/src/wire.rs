@@ -290,6 +290,14 @@ impl<'a> Wire<'a> {
         self.local.check().await
     }
 
+    /// Whether an index in the directory, if it is there, can be read and is of the configured mapping.
+    ///
+    /// # Errors
+    /// `Configuration`, `Denied`, `Unavailable`.
+    pub(crate) async fn local_index(&self, name: &str, index: &Index) -> Result<(), Error> {
+        self.local.check_index(index_ends::in_directory(name, index)).await
+    }
+
     /// How the cluster is.
     ///
     /// # Errors

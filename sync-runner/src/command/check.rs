@@ -16,6 +16,7 @@ use sync_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
 use self::finding::{Finding, Verdict};
+use super::run::without_broker;
 use crate::cli::{CheckArgs, RoleName};
 use crate::config::{Bus, Config, show_duration};
 use crate::exit::{Exit, Failure};
@@ -51,7 +52,7 @@ pub(super) async fn check(config: &Config, args: &CheckArgs) -> Result<Exit, Fai
                 Bus::Kafka if any(roles, &ON_THE_BUS) => in_time("kafka", kafka::check(config, &wire, roles)).await,
                 Bus::Kafka => Vec::new(),
                 Bus::Direct if !any(roles, &ON_THE_BUS) => Vec::new(),
-                Bus::Direct => vec![Finding::ok("relay", "bus", "direct: relay and indexer in one process")],
+                Bus::Direct => vec![direct(roles)],
             }
         },
         async {
@@ -77,6 +78,17 @@ pub(super) async fn check(config: &Config, args: &CheckArgs) -> Result<Exit, Fai
 /// Whether one of these is among the roles.
 fn any(roles: &[RoleName], of: &[RoleName]) -> bool {
     roles.iter().any(|role| of.contains(role))
+}
+
+/// Whether these roles can be one process's where there is no broker.
+fn direct(roles: &[RoleName]) -> Finding {
+    match without_broker(roles) {
+        Ok(()) => Finding::ok("relay", "bus", "direct: relay and indexer in one process"),
+        Err(what) => {
+            let error = Error::new(ErrorKind::Configuration, format!("relay.bus: {what}"));
+            Finding::failed("relay", "bus", &error)
+        }
+    }
 }
 
 fn settings(config: &Config) -> Finding {

@@ -6,6 +6,7 @@ mod scene;
 mod story;
 mod workload;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sync_core::indexer::IndexerProgress;
@@ -14,6 +15,7 @@ use sync_core::query::{Order, Query};
 use sync_core::relay::RelayProgress;
 use sync_core::repair::{Comparison, compare};
 use sync_core::{Error, ErrorKind, Remedy};
+use tokio::net::TcpListener;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -32,10 +34,28 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Writes, watches, compares and searches.
 pub(super) async fn demo(config: &Config, args: &DemoArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
+    if args.stay {
+        refuse_taken(config.search.listen).await?;
+    }
     let scene = Scene::set(config).await?;
     let played = play(&scene, args, began).await;
+    if played.is_err() {
+        // Why it failed matters more than that this cannot be told.
+        drop(story::cut_short(&scene));
+    }
     scene.close().await;
     played
+}
+
+/// Sees that searches can be answered there, before anything is made.
+async fn refuse_taken(listen: SocketAddr) -> Result<(), Error> {
+    TcpListener::bind(listen).await.map(drop).map_err(|error| {
+        let what = format!(
+            "search.listen: cannot listen on {listen}; give the demo an address of its own, such as --set \
+             search.listen=127.0.0.1:8095"
+        );
+        Error::new(ErrorKind::Configuration, what).with_source(error)
+    })
 }
 
 async fn play(scene: &Scene, args: &DemoArgs, began: Instant) -> Result<Exit, Failure> {
@@ -60,12 +80,17 @@ async fn play(scene: &Scene, args: &DemoArgs, began: Instant) -> Result<Exit, Fa
             let writing = workload::go_on(&scene.database);
             shutdown.run_until_cancelled(writing).await.unwrap_or(Ok(()))?;
         }
+        outcome
+    };
+    let acts = async {
+        let outcome = acts.await;
         shutdown.cancel();
         outcome
     };
     let (ended, outcome) = tokio::join!(tasks::run_all(roles, &shutdown), acts);
-    let equal = outcome?;
+    // A role that ended is why the rest was stopped.
     ended?;
+    let equal = outcome?;
     story::end(scene, began.elapsed())?;
     Ok(if equal { Exit::Success } else { Exit::Failed })
 }

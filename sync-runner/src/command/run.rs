@@ -23,6 +23,8 @@ use crate::signals;
 use crate::tasks::{self, Role};
 use crate::wire::{IndexerOf, Wire};
 
+pub(super) use self::schema::older;
+
 /// How often sagas that ended long ago are forgotten.
 const FORGET: Duration = Duration::from_secs(3_600);
 
@@ -72,16 +74,25 @@ pub(super) async fn run(config: &Config, args: &RunArgs) -> Result<Exit, Failure
     }
 }
 
-fn refuse_what_cannot_work(config: &Config, roles: &[RoleName]) -> Result<(), Problems> {
-    let [relays, indexes] = [RoleName::Relay, RoleName::Indexer].map(|role| roles.contains(&role));
-    if config.relay.bus == Bus::Direct && relays != indexes {
-        return Err(Problems::one(
-            "relay.bus",
-            "there is no broker between relay and indexer (relay.bus is \"direct\"), so they run in one process: leave out \
-             --roles, or set kafka.brokers",
-        ));
+/// Refuses what would hand on to nobody, or wait for nobody, where there is no broker.
+///
+/// # Errors
+/// What is wrong with these roles.
+pub(super) fn without_broker(roles: &[RoleName]) -> Result<(), &'static str> {
+    if roles.contains(&RoleName::Relay) == roles.contains(&RoleName::Indexer) {
+        return Ok(());
     }
-    if indexes && config.indexes.is_empty() {
+    Err(
+        "there is no broker between relay and indexer (relay.bus is \"direct\"), so they run in one process: leave out --roles, or \
+         set kafka.brokers",
+    )
+}
+
+fn refuse_what_cannot_work(config: &Config, roles: &[RoleName]) -> Result<(), Problems> {
+    if config.relay.bus == Bus::Direct {
+        without_broker(roles).map_err(|what| Problems::one("relay.bus", what))?;
+    }
+    if roles.contains(&RoleName::Indexer) && config.indexes.is_empty() {
         return Err(Problems::one(
             "indexes",
             "no index is configured, so there is nothing for the indexer to do: add a section [indexes.NAME], or run \

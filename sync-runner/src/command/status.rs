@@ -113,7 +113,7 @@ impl Documents {
         let health = match self.health {
             Health::Untold => String::new(),
             Health::Green | Health::Yellow | Health::Red | Health::Silent => {
-                format!(", the cluster is {}", self.health.name())
+                format!(", {} is {}", self.of, self.health.name())
             }
         };
         let state = match self.documents {

@@ -153,6 +153,11 @@ impl QueueStage {
 impl IndexStage {
     /// Without the health, which is the cluster's.
     pub(super) async fn ask(&self) -> Result<Documents, Error> {
-        Ok(Documents { alias: self.alias.clone(), documents: self.sink.documents().await?, health: Health::Untold })
+        let of = match &self.sink {
+            IndexSink::Elasticsearch(_) => "the cluster",
+            IndexSink::Local(_) => "the index",
+        };
+        let documents = self.sink.documents().await?;
+        Ok(Documents { alias: self.alias.clone(), documents, of, health: Health::Untold })
     }
 }

@@ -94,7 +94,7 @@ fn in_cluster(name: &str, index: &Index) -> IndexConfig {
     IndexConfig::new(name, index.mapping_text()).alias(&index.alias)
 }
 
-fn in_directory(name: &str, index: &Index) -> LocalIndexConfig {
+pub(super) fn in_directory(name: &str, index: &Index) -> LocalIndexConfig {
     LocalIndexConfig::new(name, index.mapping_text()).alias(&index.alias)
 }
 

@@ -171,6 +171,55 @@ async fn a_directory_whose_writer_is_killed_at_random_moments_lacks_nothing_and_
     assert_eq!(running.end().0, Some(0));
 }
 
+/// The line of `check` that failed, and how the process ended.
+fn failed(place: &Place, arguments: &[&str]) -> (Option<i32>, Value) {
+    let ended = place.runner.run(&[&["check", "--json"], arguments].concat());
+    let failed = ended.json()["checks"].as_array().unwrap().iter().find(|one| one["verdict"] == "failed").cloned();
+    (ended.code, failed.unwrap_or_else(|| panic!("{}", ended.all())))
+}
+
+#[tokio::test]
+async fn a_check_refuses_of_a_directory_what_a_run_refuses() {
+    let place = Place::new().await;
+    place.sql("insert into jobs values (1, 'invoice', 1)").await;
+    let (running, port) = place.run();
+    until_found(port, "/search?q=invoice", 1);
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+
+    let other = MAPPING.replace(r#""n":{"type":"integer"}"#, r#""n":{"type":"long"}"#);
+    place.runner.write("jobs.json", &other);
+    let (code, told) = failed(&place, &[]);
+    let why = "indexes.jobs.mapping: jobs-000001 was made of other fields";
+    assert_eq!((code, told["part"].as_str()), (Some(2), Some("indexes.jobs")), "{told}");
+    assert!(told["found"].to_string().contains(why), "{told}");
+    let (code, log) = place.runner.start(&["run"]).end();
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains(why), "{log}");
+
+    place.runner.write("jobs.json", MAPPING);
+    let files = place.runner.path().join("sync-indexes/jobs/jobs-000001");
+    assert_eq!(place.told(&["check"])["ok"], true);
+    for entry in fs::read_dir(&files).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        fs::remove_dir_all(entry.path()).unwrap();
+    }
+    let (code, told) = failed(&place, &[]);
+    assert_eq!((code, told["part"].as_str()), (Some(1), Some("indexes.jobs")), "{told}");
+    assert!(told["found"].to_string().contains("opening the index in"), "{told}");
+}
+
+#[tokio::test]
+async fn a_check_refuses_half_of_what_is_one_process_without_a_broker() {
+    let place = Place::new().await;
+    for role in ["relay", "indexer"] {
+        let (code, told) = failed(&place, &["--roles", role]);
+        assert_eq!((code, told["part"].as_str()), (Some(2), Some("relay")), "{told}");
+        assert!(told["found"].to_string().contains("there is no broker between relay and indexer"), "{told}");
+    }
+    assert_eq!(place.told(&["check", "--roles", "relay,indexer"])["ok"], true);
+    assert_eq!(place.told(&["check", "--roles", "search"])["ok"], true);
+}
+
 #[tokio::test]
 async fn a_document_the_directory_refuses_is_parked_and_can_be_replayed() {
     let place = Place::new().await;
@@ -219,7 +268,7 @@ fn a_demo_that_is_interrupted_ends_its_server_and_leaves_nothing() {
     let path = std::env::var("PATH").unwrap();
     let runner = runner.variable("PATH", &path).variable("TMPDIR", temporary.to_str().unwrap());
     let by = Instant::now() + BOUND;
-    let running = runner.start(&["demo", "--stay"]);
+    let running = runner.start(&["demo", "--stay", "--set", "search.listen=127.0.0.1:0"]);
     let log = |name: &str| fs::read_dir(&temporary).unwrap().flatten().next().map(|made| made.path().join(name));
     while !log("indexes").is_some_and(|indexes| indexes.exists()) {
         assert!(Instant::now() < by, "it did not begin");
@@ -229,4 +278,20 @@ fn a_demo_that_is_interrupted_ends_its_server_and_leaves_nothing() {
     let (code, told) = running.end();
     assert!(matches!(code, Some(0 | 1)), "{told}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{told}");
+}
+
+#[test]
+fn a_demo_whose_searches_cannot_be_answered_says_where_before_anything_is_made() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let runner = Runner::new("");
+    let temporary = runner.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let runner = runner.variable("PATH", &path).variable("TMPDIR", temporary.to_str().unwrap());
+    let ended = runner.run(&["demo", "--stay", "--set", &format!("search.listen={address}")]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all());
+    assert!(ended.err.contains(&format!("cannot listen on {address}")), "{}", ended.all());
+    assert!(ended.err.contains("--set search.listen="), "{}", ended.all());
+    assert_eq!(ended.out, "");
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::alias::LocalDirectory;
+use super::alias::{Alias, LocalDirectory, LocalIndexConfig};
 use super::files::{self, off_thread};
 use crate::error::Error;
 
@@ -29,6 +29,20 @@ impl LocalDirectory {
             let is_there = existing == directory;
             files::try_writing(if existing.as_os_str().is_empty() { ".".as_ref() } else { &existing })?;
             Ok(LocalReport { directory, is_there })
+        })
+        .await
+    }
+
+    /// Whether the index that is searched there, if there is one, can be read and is of the configured mapping: what is asked
+    /// before anything is written to it. Makes no index; dropped half-way, it goes on to its end.
+    ///
+    /// # Errors
+    /// `Configuration` when it is of another mapping, or damaged; `Denied`, `Unavailable`.
+    pub async fn check_index(&self, config: LocalIndexConfig) -> Result<(), Error> {
+        let alias = Alias::new(self, config)?;
+        off_thread(move || match alias.searched()? {
+            Some(concrete) if alias.open(&concrete)?.is_some() => alias.prepare().map(drop),
+            Some(_) | None => Ok(()),
         })
         .await
     }

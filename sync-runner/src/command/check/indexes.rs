@@ -23,7 +23,7 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
     }];
     for (name, index) in &config.indexes {
         let part = format!("indexes.{name}");
-        findings.push(match self::index(wire, name, index, writes).await {
+        findings.push(match self::index(config, wire, name, index, writes).await {
             Ok(found) => Finding::ok(part.as_str(), "mapping", found),
             Err(error) => Finding::failed(part.as_str(), "mapping", &error),
         });
@@ -34,17 +34,26 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
     findings
 }
 
-async fn index(wire: &Wire<'_>, name: &str, index: &Index, writes: bool) -> Result<String, Error> {
+async fn index(config: &Config, wire: &Wire<'_>, name: &str, index: &Index, writes: bool) -> Result<String, Error> {
     let mapping = index.mapping.as_ref().map_or_else(
         || "no mapping: fields are guessed, or not searched".to_owned(),
         |mapping| mapping.path.display().to_string(),
     );
     let sink = wire.sink(name, index)?;
-    // That the cluster cannot be reached has a line of its own.
-    let unless_away =
-        |error: Error| if error.remedy() == Remedy::Retry { Ok("not seen".to_owned()) } else { Err(error) };
+    // That the cluster cannot be reached has a line of its own. What is on this machine is never only away.
+    let may_be_away = match config.indexer.sink {
+        Sink::Elasticsearch => true,
+        Sink::Local => false,
+    };
+    let unless_away = |error: Error| {
+        if may_be_away && error.remedy() == Remedy::Retry { Ok("not seen".to_owned()) } else { Err(error) }
+    };
     if writes {
-        sink.check_mapping().await.or_else(|error| unless_away(error).map(drop))?;
+        let checked = match config.indexer.sink {
+            Sink::Elasticsearch => sink.check_mapping().await,
+            Sink::Local => wire.local_index(name, index).await,
+        };
+        checked.or_else(|error| unless_away(error).map(drop))?;
     }
     let state = match sink.documents().await {
         Ok(Some(documents)) => render::counted(documents, "document"),

@@ -4,6 +4,7 @@ use serde_json::Value;
 use sync_core::adapter::postgres::{Postgres, SearchIndexes, pending};
 use sync_core::{Error, ErrorKind, Remedy};
 
+use super::super::run::older;
 use super::any;
 use super::document::{has_field, refused_fields};
 use super::finding::Finding;
@@ -177,10 +178,7 @@ async fn outbox(database: &Postgres, user: &str, config: &Config, roles: &[RoleN
     drop(client);
     let unread = match pending {
         Ok(pending) if pending.is_empty() => None,
-        Ok(pending) => {
-            let what = format!("not applied: {}; run `sync-runner migrate`", pending.join(", "));
-            return Err(Error::new(ErrorKind::Configuration, what));
-        }
+        Ok(pending) => return Err(older(&pending)),
         // What is missing says it better, in most cases.
         Err(error) if error.kind() == ErrorKind::Denied => Some(error),
         Err(error) => return Err(error),

@@ -114,11 +114,18 @@ pub(super) fn staying(scene: &Scene) -> Result<(), Error> {
 }
 
 pub(super) fn end(scene: &Scene, elapsed: Duration) -> Result<(), Error> {
-    let left = match &scene.stays()[..] {
+    render::text(&format!("\nDone in {:.1} s. {}", elapsed.as_secs_f64(), left(scene)))
+}
+
+pub(super) fn cut_short(scene: &Scene) -> Result<(), Error> {
+    render::text(&format!("\nNot done. {}", left(scene)))
+}
+
+fn left(scene: &Scene) -> String {
+    match &scene.stays()[..] {
         [] => "Nothing of it stays.".to_owned(),
         some => format!("What stays on your servers is called {}: {}.", scene.name, some.join(", ")),
-    };
-    render::text(&format!("\nDone in {:.1} s. {left}", elapsed.as_secs_f64()))
+    }
 }
 
 fn index_word(scene: &Scene) -> &'static str {

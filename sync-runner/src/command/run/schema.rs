@@ -7,6 +7,7 @@ use sync_core::policy::Backoff;
 use sync_core::{Error, ErrorKind, Remedy};
 use tokio::time::{sleep, timeout};
 
+use crate::render;
 use crate::tasks::Role;
 
 /// How long the roles are held up for the answer: an outage must not keep them from starting.
@@ -39,10 +40,7 @@ async fn look(database: Postgres) -> Result<(), Error> {
     loop {
         match missing(&database).await {
             Ok(missing) if missing.is_empty() => return Ok(()),
-            Ok(missing) => {
-                let what = format!("postgres.url: not applied: {}; run `sync-runner migrate`", missing.join(", "));
-                return Err(Error::new(ErrorKind::Configuration, what));
-            }
+            Ok(missing) => return Err(older(&missing)),
             Err(error) if error.remedy() == Remedy::Retry => {
                 failures += 1;
                 let delay = BETWEEN.delay(failures, rand::random());
@@ -56,6 +54,14 @@ async fn look(database: Postgres) -> Result<(), Error> {
             }
         }
     }
+}
+
+/// That the outbox lacks these migrations.
+pub(crate) fn older(missing: &[String]) -> Error {
+    let lacks = render::counted(missing.len() as u64, "migration");
+    let last = missing.last().map_or("", String::as_str);
+    let what = format!("the outbox in the database lacks {lacks}, up to {last}; run `sync-runner migrate`");
+    Error::new(ErrorKind::Configuration, what)
 }
 
 async fn missing(database: &Postgres) -> Result<Vec<String>, Error> {

@@ -57,6 +57,7 @@ pub(super) fn size(event: &Event) -> usize {
 ///
 /// # Errors
 /// `Contract` when they are anything else.
+#[cfg_attr(not(feature = "testkit"), expect(unreachable_pub, reason = "only the suites reach it from outside"))]
 pub fn read_headers(id: i64, text: &str) -> Result<Vec<(String, String)>, Error> {
     let parsed: std::collections::BTreeMap<String, String> = serde_json::from_str(text).map_err(|error| {
         Error::new(
