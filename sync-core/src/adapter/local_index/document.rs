@@ -1,13 +1,13 @@
 //! A document as it is written: what is searched of it, and itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tantivy::TantivyDocument;
 use tantivy::schema::Field;
 
-use super::fields::{IndexFields, Kind, Properties, Property, Searched};
+use super::fields::{IndexFields, Kind, Named, Properties, Property, Searched};
 use crate::error::{Error, ErrorKind};
 use crate::port::Write;
 use crate::query::moment;
@@ -17,6 +17,9 @@ const MAX_KEY_BYTES: usize = 512;
 
 /// The longest keyword, in bytes; as in Elasticsearch.
 const MAX_KEYWORD_BYTES: usize = 32_766;
+
+/// In so many lists and objects a value may be.
+const MAX_DEPTH: usize = 100;
 
 /// One write as the index keeps it: a document, or a tombstone of this moment (seconds since 1970 began).
 ///
@@ -41,8 +44,8 @@ pub(super) fn of_write(write: &Write, fields: &IndexFields, now: i64) -> Result<
     let refused = |what: String| Error::new(ErrorKind::Refused, format!("the document of key {:?}: {what}", write.key));
     let no_object = |error: serde_json::Error| refused("it is not a JSON object".to_owned()).with_source(error);
     let object: Object<'_> = serde_json::from_str(document).map_err(no_object)?;
-    let mut reading = Reading { made, held: Vec::new() };
-    reading.object(&object, &fields.properties, "").map_err(refused)?;
+    let mut reading = Reading { made, held: HashSet::new() };
+    reading.object(&object, &fields.properties, "", 0).map_err(refused)?;
     Ok(reading.made)
 }
 
@@ -52,26 +55,32 @@ type Object<'a> = HashMap<String, &'a RawValue>;
 struct Reading {
     made: TantivyDocument,
     /// Keywords this document has already: a value counts once.
-    held: Vec<(Field, String)>,
+    held: HashSet<(Field, String)>,
 }
 
 impl Reading {
-    fn object(&mut self, object: &Object<'_>, properties: &Properties, prefix: &str) -> Result<(), String> {
+    fn object(
+        &mut self,
+        object: &Object<'_>,
+        properties: &Properties,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<(), String> {
         for (name, value) in object {
-            match properties.known.get(name) {
-                None if properties.is_strict => {
-                    return Err(format!("{prefix}{name} is not in the mapping, which is strict"));
-                }
-                None | Some(Property::KeptLetter) => {}
-                Some(Property::Object(inside)) => self.objects(value, inside, &format!("{prefix}{name}"))?,
-                Some(Property::Searched(searched)) => self.values(value, *searched, &format!("{prefix}{name}"))?,
+            let path = format!("{prefix}{name}");
+            match properties.named(name) {
+                Named::Refused => return Err(format!("{path} is not in the mapping, which is strict")),
+                Named::Unknown | Named::Known(Property::KeptLetter) => {}
+                Named::Known(Property::Object(inside)) => self.objects(value, inside, &path, depth)?,
+                Named::Known(Property::Searched(searched)) => self.values(value, *searched, &path, depth)?,
             }
         }
         Ok(())
     }
 
     /// An object, or several of them.
-    fn objects(&mut self, value: &RawValue, properties: &Properties, path: &str) -> Result<(), String> {
+    fn objects(&mut self, value: &RawValue, properties: &Properties, path: &str, depth: usize) -> Result<(), String> {
+        let inside = deeper(depth, path)?;
         let text = value.get();
         if text == "null" {
             return Ok(());
@@ -79,17 +88,18 @@ impl Reading {
         let no_object = || format!("{path} is an object in the mapping, and no object here");
         if text.starts_with('[') {
             let several: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| no_object())?;
-            return several.into_iter().try_for_each(|value| self.objects(value, properties, path));
+            return several.into_iter().try_for_each(|value| self.objects(value, properties, path, inside));
         }
         let object: Object<'_> = serde_json::from_str(text).map_err(|_| no_object())?;
-        self.object(&object, properties, &format!("{path}."))
+        self.object(&object, properties, &format!("{path}."), inside)
     }
 
-    fn values(&mut self, value: &RawValue, searched: Searched, path: &str) -> Result<(), String> {
+    fn values(&mut self, value: &RawValue, searched: Searched, path: &str, depth: usize) -> Result<(), String> {
         let text = value.get();
         if text.starts_with('[') {
+            let inside = deeper(depth, path)?;
             let several: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| format!("{path}: {error}"))?;
-            return several.into_iter().try_for_each(|value| self.values(value, searched, path));
+            return several.into_iter().try_for_each(|value| self.values(value, searched, path, inside));
         }
         let value: Json = serde_json::from_str(text).map_err(|error| format!("{path}: {error}"))?;
         if value.is_null() || self.add(&value, searched, path)? {
@@ -108,9 +118,8 @@ impl Reading {
                 if text.len() > MAX_KEYWORD_BYTES {
                     return Err(format!("{path}: a keyword of {} bytes, more than {MAX_KEYWORD_BYTES}", text.len()));
                 }
-                if !self.held.iter().any(|(other, held)| *other == field && *held == text) {
+                if self.held.insert((field, text.clone())) {
                     made.add_text(field, &text);
-                    self.held.push((field, text));
                 }
                 true
             }
@@ -120,6 +129,11 @@ impl Reading {
             Kind::Boolean => boolean(value).map(|is| made.add_bool(field, is)).is_some(),
         })
     }
+}
+
+/// One list or object further in.
+fn deeper(depth: usize, path: &str) -> Result<usize, String> {
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(format!("{path}: nested too deeply")) }
 }
 
 const fn word_for(kind: Kind) -> &'static str {
@@ -221,5 +235,32 @@ mod tests {
         }
         let long = format!(r#"{{"k":"{}"}}"#, "x".repeat(MAX_KEYWORD_BYTES + 1));
         assert!(made(&long).unwrap_err().to_string().contains("k: a keyword of 32767 bytes"));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused_and_ends_no_process() {
+        let nested = |name: &str, open: &str, close: &str, depth| {
+            format!(r#"{{"{name}":{}1{}}}"#, open.repeat(depth), close.repeat(depth))
+        };
+        made(&nested("k", "[", "]", 100)).unwrap();
+        made(&nested("ip", "[", "]", 14_000)).unwrap();
+        made(&nested("loose", r#"{"a":"#, "}", 14_000)).unwrap();
+        for (name, open, close) in [("k", "[", "]"), ("o", "[", "]"), ("k", "{\"a\":", "}"), ("t", "[{\"a\":", "}]")] {
+            for depth in [101, 14_000] {
+                let Err(error) = made(&nested(name, open, close, depth)) else { panic!("{name} {depth}") };
+                assert_eq!(error.kind(), ErrorKind::Refused, "{name} {depth}");
+            }
+        }
+        let error = made(&nested("k", "[", "]", 101)).unwrap_err();
+        assert!(error.to_string().contains("k: nested too deeply"), "{error}");
+    }
+
+    #[test]
+    fn a_name_with_dots_is_a_path_into_objects() {
+        for document in [r#"{"o.k":"x"}"#, r#"{"ip.of":1,"loose.other":1}"#] {
+            made(document).unwrap();
+        }
+        let error = made(r#"{"o.other":"x"}"#).unwrap_err();
+        assert!(error.to_string().contains("o.other is not in the mapping"), "{error}");
     }
 }

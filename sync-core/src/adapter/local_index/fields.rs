@@ -1,6 +1,6 @@
 //! What of a document can be searched, as the mapping of its index says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value as Json};
 use tantivy::schema::{
@@ -16,6 +16,9 @@ const VERSION: &str = "version";
 const LIVE: &str = "live";
 const DELETED_AT: &str = "deleted_at";
 const DOCUMENT: &str = "document";
+
+/// The one format dates are read in; what Elasticsearch takes when none is given.
+const DATE_FORMAT: &str = "strict_date_optional_time||epoch_millis";
 
 /// What the value of a field has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,33 @@ pub(super) struct Properties {
     pub(super) known: BTreeMap<String, Property>,
     /// Others are refused.
     pub(super) is_strict: bool,
+}
+
+/// What the mapping says of a name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Named<'a> {
+    /// This.
+    Known(&'a Property),
+    /// Nothing; it may be there.
+    Unknown,
+    /// Nothing; it must not be there.
+    Refused,
+}
+
+impl Properties {
+    /// What is said of a name; one with dots is a path into objects.
+    pub(super) fn named(&self, name: &str) -> Named<'_> {
+        if let Some(property) = self.known.get(name) {
+            return Named::Known(property);
+        }
+        let begun = name.split_once('.').and_then(|(first, rest)| Some((self.known.get(first)?, rest)));
+        match begun {
+            Some((Property::Object(inside), rest)) => inside.named(rest),
+            Some((kept @ Property::KeptLetter, _)) => Named::Known(kept),
+            Some((Property::Searched(_), _)) | None if self.is_strict => Named::Refused,
+            Some((Property::Searched(_), _)) | None => Named::Unknown,
+        }
+    }
 }
 
 /// What a name of a mapping stands for.
@@ -102,8 +132,12 @@ impl IndexFields {
         let deleted_at = schema.add_i64_field(DELETED_AT, FAST);
         let document = schema.add_text_field(DOCUMENT, STORED);
         let mut by_path = BTreeMap::new();
+        let mut names = HashSet::new();
         let mut add = |path: &str, kind: Kind| {
             let name = in_index(path);
+            if !names.insert(name.clone()) {
+                return Err(twice(path));
+            }
             let field = match kind {
                 Kind::Text => schema.add_text_field(&name, text()),
                 Kind::Keyword => schema.add_text_field(&name, STRING | FAST),
@@ -113,7 +147,7 @@ impl IndexFields {
             };
             let searched = Searched { field, kind };
             by_path.insert(path.to_owned(), searched);
-            searched
+            Ok(searched)
         };
         let properties = properties(mappings, "", false, &mut add).map_err(|what| wrong(&what))?;
         Ok(Self { schema: schema.build(), key, version, live, deleted_at, document, properties, by_path })
@@ -145,13 +179,20 @@ fn numbers() -> NumericOptions {
     NumericOptions::default().set_indexed().set_fast()
 }
 
+fn twice(path: &str) -> String {
+    format!("{path} is there twice")
+}
+
+/// Adds a field to the index.
+type Add<'a> = dyn FnMut(&str, Kind) -> Result<Searched, String> + 'a;
+
 fn properties(
     object: &Map<String, Json>,
     prefix: &str,
     is_strict: bool,
-    add: &mut impl FnMut(&str, Kind) -> Searched,
+    add: &mut Add<'_>,
 ) -> Result<Properties, String> {
-    if object.get("enabled") == Some(&Json::Bool(false)) {
+    if is_off(object) {
         return Ok(Properties::default());
     }
     let is_strict = match object.get("dynamic") {
@@ -161,20 +202,65 @@ fn properties(
     let mut found = Properties { known: BTreeMap::new(), is_strict };
     let Some(listed) = object.get("properties") else { return Ok(found) };
     let Some(listed) = listed.as_object() else { return Err(format!("`properties` of {prefix:?} is not an object")) };
+    let mut listed: Vec<_> = listed.iter().collect();
+    // What is described as an object first, and then what a path leads into it.
+    listed.sort_by_key(|(name, _)| name.split('.').count());
     for (name, described) in listed {
         let path = format!("{prefix}{name}");
         let Some(described) = described.as_object() else { return Err(format!("{path} is not an object")) };
-        let property = match described.get("type").and_then(Json::as_str) {
-            None | Some("object" | "nested") => {
-                Property::Object(properties(described, &format!("{path}."), is_strict, add)?)
-            }
-            Some(kind) => kind_of(kind)
-                .filter(|_| described.get("index") != Some(&Json::Bool(false)))
-                .map_or(Property::KeptLetter, |kind| Property::Searched(add(&path, kind))),
-        };
-        found.known.insert(name.clone(), property);
+        if name.split('.').any(str::is_empty) {
+            return Err(format!("{path:?} is no name of a field"));
+        }
+        place(&mut found, name, &path, described, add)?;
     }
     Ok(found)
+}
+
+/// Puts what is described where its name leads: one with dots into objects, which it makes.
+fn place(
+    within: &mut Properties,
+    name: &str,
+    path: &str,
+    described: &Map<String, Json>,
+    add: &mut Add<'_>,
+) -> Result<(), String> {
+    let is_strict = within.is_strict;
+    if let Some((first, rest)) = name.split_once('.') {
+        let made = || Property::Object(Properties { known: BTreeMap::new(), is_strict });
+        return match within.known.entry(first.to_owned()).or_insert_with(made) {
+            Property::Object(inside) => place(inside, rest, path, described, add),
+            Property::Searched(_) | Property::KeptLetter => {
+                Err(format!("{path} is in something that is no object in the mapping"))
+            }
+        };
+    }
+    let property = property(path, described, is_strict, add)?;
+    match within.known.insert(name.to_owned(), property) {
+        None => Ok(()),
+        Some(_) => Err(twice(path)),
+    }
+}
+
+fn property(path: &str, described: &Map<String, Json>, is_strict: bool, add: &mut Add<'_>) -> Result<Property, String> {
+    let kind = match described.get("type").and_then(Json::as_str) {
+        None | Some("object" | "nested") if is_off(described) => None,
+        None | Some("object" | "nested") => {
+            return properties(described, &format!("{path}."), is_strict, add).map(Property::Object);
+        }
+        Some(kind) => kind_of(kind).filter(|_| described.get("index") != Some(&Json::Bool(false))),
+    };
+    let Some(kind) = kind else { return Ok(Property::KeptLetter) };
+    match described.get("format") {
+        Some(other) if kind == Kind::Date && other != DATE_FORMAT => {
+            Err(format!("{path}: the format {other} is not read here, only {DATE_FORMAT:?}, as if none was given"))
+        }
+        Some(_) | None => add(path, kind).map(Property::Searched),
+    }
+}
+
+/// Nothing of it is searched, whatever it is.
+fn is_off(object: &Map<String, Json>) -> bool {
+    object.get("enabled") == Some(&Json::Bool(false))
 }
 
 fn kind_of(kind: &str) -> Option<Kind> {
@@ -223,5 +309,45 @@ mod tests {
         assert!(IndexFields::of_mapping("{}", "here").unwrap().properties.known.is_empty());
         let nothing = r#"{"mappings":{"enabled":false,"properties":{"a":{"type":"text"}}}}"#;
         assert!(IndexFields::of_mapping(nothing, "here").unwrap().properties.known.is_empty());
+    }
+
+    #[test]
+    fn a_name_with_dots_is_a_path_into_objects_and_none_is_there_twice() {
+        let of = |properties: &str| {
+            let mapping = format!(r#"{{"mappings":{{"dynamic":"strict","properties":{{{properties}}}}}}}"#);
+            IndexFields::of_mapping(&mapping, "here")
+        };
+        let keyword = r#"{"type":"keyword"}"#;
+        let fields = of(&format!(r#""o.k":{keyword},"o":{{"properties":{{"n":{keyword}}}}}"#)).unwrap();
+        assert!(fields.at("o.k").is_some() && fields.at("o.n").is_some());
+        let Some(Property::Object(o)) = fields.properties.known.get("o") else { panic!("{:?}", fields.properties) };
+        assert!(o.is_strict && o.known.contains_key("k") && o.known.contains_key("n"));
+        for (properties, told) in [
+            (format!(r#""o.k":{keyword},"o":{{"properties":{{"k":{keyword}}}}}"#), "here: o.k is there twice"),
+            (format!(r#""o":{keyword},"o.k":{keyword}"#), "here: o.k is in something that is no object"),
+            (format!(r#""a/.b":{keyword},"a./b":{keyword}"#), "is there twice"),
+            (format!(r#""a..b":{keyword}"#), "\"a..b\" is no name of a field"),
+        ] {
+            let error = of(&properties).unwrap_err();
+            assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_date_of_another_format_is_refused_rather_than_misread() {
+        let of = |format: &str| {
+            let mapping = format!(r#"{{"mappings":{{"properties":{{"d":{{"type":"date","format":"{format}"}}}}}}}}"#);
+            IndexFields::of_mapping(&mapping, "here")
+        };
+        of(DATE_FORMAT).unwrap();
+        let error = of("epoch_second").unwrap_err();
+        assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains(DATE_FORMAT), "{error}");
+    }
+
+    #[test]
+    fn an_object_that_is_not_enabled_may_be_anything() {
+        let mapping = r#"{"mappings":{"properties":{"o":{"type":"object","enabled":false}}}}"#;
+        let fields = IndexFields::of_mapping(mapping, "here").unwrap();
+        assert!(matches!(fields.properties.known.get("o"), Some(Property::KeptLetter)));
     }
 }
