@@ -174,8 +174,7 @@ impl Applier {
         let mut waiting = split_by_size(writes, self.config.batch_bytes);
         while let Some(mut writes) = waiting.pop() {
             let pass = self.gate.enter().await;
-            if read_at.elapsed() > FRESH {
-                let error = Error::new(ErrorKind::Unavailable, "rows that waited long for the index are read again");
+            if let Some(error) = self.outdated(read_at) {
                 attempt.wait(waiting.drain(..).flatten().chain(writes).map(|write| write.key), error);
                 break;
             }
@@ -203,6 +202,20 @@ impl Applier {
     }
 }
 
+impl Applier {
+    /// Why rows that were read then are not written any more.
+    fn outdated(&self, read_at: Instant) -> Option<Error> {
+        if read_at.elapsed() > FRESH {
+            let what = "rows that waited long for the index are read again";
+            return Some(Error::new(ErrorKind::Unavailable, what));
+        }
+        let has_moved = self.sink.moved_at().is_some_and(|moved_at| read_at <= moved_at);
+        has_moved.then(|| {
+            Error::new(ErrorKind::Blocked, "rows that were read before another index took its place are read again")
+        })
+    }
+}
+
 fn size(current: &Current) -> usize {
     current.key.len() + current.document.as_ref().map_or(0, String::len)
 }
@@ -226,10 +239,14 @@ fn short(port: &str, answers: usize, asked: usize) -> Error {
 #[cfg(feature = "testkit")]
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
     use tokio::time::sleep;
 
     use super::*;
     use crate::adapter::memory::{MemoryDatabase, MemorySink};
+    use crate::port::{History, Stored};
     use crate::testkit::faults::{Fault, Faulty, Hold, Script};
 
     #[tokio::test(start_paused = true)]
@@ -255,5 +272,60 @@ mod tests {
         let (first, late) = tokio::join!(applier.apply_rows(rows.clone()), late);
         assert_eq!((first.written.applied, late.written, late.waiting), (1, Written::default(), vec!["a".to_owned()]));
         assert_eq!(applier.load_and_apply(vec!["a".to_owned()]).await.written.stale, 1, "read again");
+    }
+
+    /// An index whose place another one takes.
+    #[derive(Debug)]
+    struct Moving(MemorySink, Mutex<Option<Instant>>);
+
+    #[async_trait]
+    impl Sink for Moving {
+        async fn prepare(&self) -> Result<(), Error> {
+            self.0.prepare().await
+        }
+
+        async fn apply(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
+            self.0.apply(writes).await
+        }
+
+        async fn fetch(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+            self.0.fetch(keys).await
+        }
+
+        async fn history(&self) -> Result<Option<History>, Error> {
+            self.0.history().await
+        }
+
+        async fn record(&self, history: &History) -> Result<(), Error> {
+            self.0.record(history).await
+        }
+
+        fn moved_at(&self) -> Option<Instant> {
+            *self.1.lock().unwrap()
+        }
+
+        async fn count(&self) -> Result<u64, Error> {
+            self.0.count().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_were_read_before_another_index_took_the_place_are_read_again_by_whoever_has_them() {
+        let database = MemoryDatabase::default();
+        let mut transaction = database.begin("jobs");
+        transaction.put("a", "{}");
+        transaction.commit();
+        let config =
+            ApplierConfig { page_keys: 10, batch_bytes: 1_000, in_flight: 1, breaker: BreakerConfig::default() };
+        let sink = Arc::new(Moving(MemorySink::new(), Mutex::default()));
+        let applier = Applier::new(Arc::new(database), Arc::<Moving>::clone(&sink), config);
+        let rows = applier.scan(None, 10).await.unwrap().0;
+        let mut attempt = Attempt::default();
+        let read_at = Instant::now();
+        *sink.1.lock().unwrap() = Some(read_at);
+        applier.apply_page(rows, read_at, &mut attempt).await;
+        assert_eq!((attempt.waiting, sink.count().await.unwrap()), (vec!["a".to_owned()], 0));
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(applier.load_and_apply(vec!["a".to_owned()]).await.written.applied, 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::port::history::History;
@@ -75,6 +76,12 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
     async fn record(&self, history: &History) -> Result<(), Error>;
+
+    /// When another index was last seen to have taken the place of the one that was written to, on tokio's clock; `None` for never.
+    /// That one has other memories of deletes: what was read before must not be written to it.
+    fn moved_at(&self) -> Option<Instant> {
+        None
+    }
 
     /// Whether there are documents in it that something else wrote, under versions that mean nothing here. Asked where no history
     /// is recorded, which is before the first document; an index of our own that was made again at work may have some already.

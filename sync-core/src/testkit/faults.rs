@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::event::Outgoing;
@@ -212,6 +213,10 @@ impl<P: Sink> Sink for Faulty<P> {
 
     async fn is_foreign(&self) -> Result<bool, Error> {
         self.inner.is_foreign().await
+    }
+
+    fn moved_at(&self) -> Option<Instant> {
+        self.inner.moved_at()
     }
 
     async fn count(&self) -> Result<u64, Error> {

@@ -35,6 +35,7 @@ pub struct ElasticsearchSink {
     client: Client,
     index: Index,
     place: Place,
+    moved_at: RwLock<Option<Instant>>,
 }
 
 /// Which concrete index is written to. Writes never name the alias: were it missing, a delete would create an index in
@@ -70,7 +71,7 @@ impl ElasticsearchSink {
     }
 
     fn at(config: &ElasticsearchConfig, index: IndexConfig, place: Place) -> Result<Self, Error> {
-        Ok(Self { client: Client::new(config)?, index: Index::new(index)?, place })
+        Ok(Self { client: Client::new(config)?, index: Index::new(index)?, place, moved_at: RwLock::default() })
     }
 
     /// Whether Elasticsearch understands the configured settings and mapping. Nothing is made of them, and an index that is
@@ -146,7 +147,11 @@ impl ElasticsearchSink {
     fn know(&self, name: String) -> Arc<str> {
         let name: Arc<str> = name.into();
         if let Place::BehindAlias(known) = &self.place {
-            *known.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&name), Instant::now()));
+            let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+            if known.as_ref().is_some_and(|(before, _)| *before != name) {
+                *self.moved_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
+            *known = Some((Arc::clone(&name), Instant::now()));
         }
         name
     }
@@ -300,6 +305,10 @@ impl Sink for ElasticsearchSink {
         let body = held.with_meta(meta).to_string();
         let answer = self.ask(Method::Put, "/_mapping", Some(body.into()), &doing).await?;
         acknowledged(&answer, &doing)
+    }
+
+    fn moved_at(&self) -> Option<Instant> {
+        *self.moved_at.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn is_foreign(&self) -> Result<bool, Error> {

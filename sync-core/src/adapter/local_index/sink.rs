@@ -8,6 +8,7 @@ use tantivy::Term;
 use tantivy::collector::Count;
 use tantivy::query::TermQuery;
 use tantivy::schema::IndexRecordOption;
+use tokio::time::Instant;
 
 use super::alias::{Alias, LocalDirectory, LocalIndexConfig, Opened};
 use super::columns::Keys;
@@ -26,10 +27,18 @@ pub struct LocalSink {
 /// Which concrete index is written to.
 #[derive(Clone, Debug)]
 enum Place {
-    /// The one that is searched; this one was the last.
-    Searched(Arc<Mutex<Option<String>>>),
+    /// The one that is searched.
+    Searched(Arc<Mutex<Last>>),
     /// This one, whoever is searched.
     Fixed(Arc<str>),
+}
+
+/// What was searched when it was looked last.
+#[derive(Debug, Default)]
+struct Last {
+    name: Option<String>,
+    /// When that was another one than before.
+    moved_at: Option<Instant>,
 }
 
 impl LocalSink {
@@ -61,8 +70,10 @@ impl LocalSink {
                     Some(searched) => searched,
                     None => self.alias.prepare()?,
                 };
-                let before = last.lock().unwrap_or_else(PoisonError::into_inner).replace(searched.clone());
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = last.name.replace(searched.clone());
                 if before.is_some_and(|before| before != searched) {
+                    last.moved_at = Some(Instant::now());
                     return Err(self.alias.moved(&searched));
                 }
                 searched
@@ -147,6 +158,13 @@ impl Sink for LocalSink {
     async fn record(&self, history: &History) -> Result<(), Error> {
         let history = history.clone();
         self.with(|Opened { store, .. }| store.change(|state| state.recorded(history)).map(drop)).await
+    }
+
+    fn moved_at(&self) -> Option<Instant> {
+        match &self.place {
+            Place::Fixed(_) => None,
+            Place::Searched(last) => last.lock().unwrap_or_else(PoisonError::into_inner).moved_at,
+        }
     }
 
     /// Nobody else makes such an index.
