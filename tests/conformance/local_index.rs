@@ -1,10 +1,12 @@
 //! The index in a directory.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalIndexes, LocalSink};
-use sync_core::port::{Inventory, Outcome, Sink, Write};
+use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
+use sync_core::port::{Inventory, Outcome, Searcher, Sink, Write};
+use sync_core::query::{FieldNames, Fields, Query};
 use sync_core::testkit::conformance::{self, Behind};
 use sync_core::{ErrorKind, Version};
 use tempfile::TempDir;
@@ -115,11 +117,126 @@ async fn a_directory_that_cannot_be_made_or_read_is_told_by_its_setting() {
     let index = sink(files.path(), "garbled");
     index.prepare().await.unwrap();
     std::fs::write(files.path().join("garbled/garbled-000001/index/meta.json"), "{").unwrap();
-    let error = sink(files.path(), "garbled").prepare().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("backfill"), "{error}");
+    told_as_damaged(&sink(files.path(), "garbled").prepare().await.unwrap_err(), files.path(), "garbled");
     for alias in ["", "..", "a/b", ".hidden"] {
         let error = LocalSink::new(&LocalDirectory::new(files.path()), config(alias, MAPPING)).unwrap_err();
         assert!(error.to_string().starts_with("indexes.jobs.alias: "), "{error}");
+    }
+}
+
+/// What to delete and what to run then is in the error.
+fn told_as_damaged(error: &sync_core::Error, directory: &Path, alias: &str) {
+    let told = error.to_string();
+    let delete = format!("delete {}", directory.join(alias).join(format!("{alias}-000001")).display());
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{alias}: {error:?}");
+    assert!(told.contains(&delete) && told.contains("`sync-runner backfill jobs`"), "{told}");
+}
+
+/// The names of the files of segments in an index: those that are there, and those of the segments it is of.
+fn segments(index: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let there = std::fs::read_dir(index).unwrap().filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let segment = name.split('.').next()?;
+        (segment.len() == 32 && segment.chars().all(|sign| sign.is_ascii_hexdigit())).then(|| segment.to_owned())
+    });
+    let meta = std::fs::read_to_string(index.join("meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    let known = meta["segments"].as_array().unwrap().iter();
+    let known = known.map(|segment| segment["segment_id"].as_str().unwrap().replace('-', ""));
+    (there.collect(), known.collect())
+}
+
+#[tokio::test]
+async fn what_two_processes_write_by_turns_leaves_no_files_behind() {
+    let files = TempDir::new().unwrap();
+    let processes = [sink(files.path(), "turns"), sink(files.path(), "turns")];
+    for version in 1..=40 {
+        for (process, turn) in processes.iter().zip(0..) {
+            process.apply(&[write("a", version * 2 + turn, Some("{}"))]).await.unwrap();
+        }
+    }
+    let (there, known) = segments(&files.path().join("turns/turns-000001/index"));
+    assert_eq!(there, known);
+}
+
+#[tokio::test]
+async fn a_part_of_an_index_that_is_missing_or_broken_is_told_with_what_to_do() {
+    let files = TempDir::new().unwrap();
+    for (alias, part) in [("mapping", "mapping.json"), ("meta", "index/meta.json"), ("all", "index")] {
+        sink(files.path(), alias).apply(&[write("a", 1, Some("{}"))]).await.unwrap();
+        let part = files.path().join(alias).join(format!("{alias}-000001")).join(part);
+        if part.is_dir() {
+            std::fs::remove_dir_all(part).unwrap()
+        } else {
+            std::fs::remove_file(part).unwrap()
+        }
+        for error in [
+            sink(files.path(), alias).prepare().await.unwrap_err(),
+            sink(files.path(), alias).count().await.unwrap_err(),
+            sink(files.path(), alias).apply(&[write("a", 2, Some("{}"))]).await.unwrap_err(),
+        ] {
+            told_as_damaged(&error, files.path(), alias);
+        }
+    }
+    for (alias, broken) in [("empty", ""), ("garbled", "x".repeat(1_000).as_str())] {
+        sink(files.path(), alias).apply(&[write("a", 1, Some("{}"))]).await.unwrap();
+        let index = files.path().join(alias).join(format!("{alias}-000001/index"));
+        let (there, _) = segments(&index);
+        std::fs::write(index.join(format!("{}.term", there.first().unwrap())), broken).unwrap();
+        told_as_damaged(&sink(files.path(), alias).count().await.unwrap_err(), files.path(), alias);
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_the_index_that_is_searched_has_to_be_one_of_ours() {
+    let files = TempDir::new().unwrap();
+    sink(files.path(), "named").apply(&[write("a", 1, Some("{}"))]).await.unwrap();
+    let searched = files.path().join("named/searched");
+    std::fs::write(&searched, "named-000001\n").unwrap();
+    assert_eq!(sink(files.path(), "named").count().await.unwrap(), 1);
+    for name in ["", "../other", "other-000001", "named"] {
+        std::fs::write(&searched, name).unwrap();
+        let error = sink(files.path(), "named").count().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        let told = format!("local_index.directory: {} names no index of named", searched.display());
+        assert!(error.to_string().starts_with(&told), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn who_opens_the_files_and_stands_still_holds_up_nobody_for_ever() {
+    let files = TempDir::new().unwrap();
+    let index = sink(files.path(), "stopped");
+    index.apply(&[write("a", 1, Some("{}"))]).await.unwrap();
+    let lock = files.path().join("stopped/stopped-000001/index/.tantivy-meta.lock");
+    let held = std::fs::File::options().create(true).append(true).open(lock).unwrap();
+    held.lock().unwrap();
+    let error = sink(files.path(), "stopped").count().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let error = index.apply(&[write("a", 2, Some("{}"))]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    drop(held);
+    index.apply(&[write("a", 2, Some("{}"))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_phrase_in_one_text_field_can_be_excluded() {
+    let files = TempDir::new().unwrap();
+    let mapping = r#"{"mappings":{"properties":{"id":{"type":"keyword"},"t":{"type":"text"}}}}"#;
+    let directory = LocalDirectory::new(files.path());
+    let index = LocalSink::new(&directory, config("one", mapping)).unwrap();
+    let texts = ["the first draft", "the draft, first of all", "first", "a draft", "nothing"];
+    let documents: Vec<_> = (0..40).map(|key| format!(r#"{{"id":"{key}","t":"{}"}}"#, texts[key % 5])).collect();
+    let writes: Vec<_> =
+        documents.iter().enumerate().map(|(key, document)| write(&key.to_string(), 1, Some(document))).collect();
+    index.apply(&writes).await.unwrap();
+    let fields = Arc::new(Fields::of_mapping(mapping, &FieldNames::new("id").text(["t"])).unwrap());
+    let searcher = LocalSearcher::new(&directory, config("one", mapping), Arc::clone(&fields)).unwrap();
+    for (text, found) in
+        [(r#"-"first draft""#, 32), (r#"first -"first draft""#, 16), (r#"-"the first" -"draft first""#, 24)]
+    {
+        let answer = searcher.search(&Query::parse(text, &fields).unwrap()).await.unwrap();
+        assert_eq!(answer.total.value, found, "{text}");
     }
 }
 

@@ -104,8 +104,23 @@ impl Alias {
     }
 
     /// The index that is searched; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Configuration` when what says so names none of ours; what the file system says.
     pub(super) fn searched(&self) -> Result<Option<String>, Error> {
-        files::read(&self.directory().join(SEARCHED))
+        let place = self.directory().join(SEARCHED);
+        let Some(read) = files::read(&place)? else { return Ok(None) };
+        let concrete = read.trim();
+        if self.number(concrete).is_none() {
+            let what = format!(
+                "local_index.directory: {} names no index of {}: write the name of a directory beside it into it, such as {}",
+                place.display(),
+                self.alias,
+                self.numbered(1)
+            );
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        Ok(Some(concrete.to_owned()))
     }
 
     /// Has this one be searched. Only with the lock.
@@ -147,7 +162,7 @@ impl Alias {
         {
             return Ok(Some(known));
         }
-        let opened = Store::open(&path)?.map(|store| Arc::new(Opened { store, forgot: Forgot::default() }));
+        let opened = Store::open(&path, &self.name)?.map(|store| Arc::new(Opened { store, forgot: Forgot::default() }));
         match &opened {
             Some(opened) => drop(self.open_here().insert(path, Arc::clone(opened))),
             None => drop(self.open_here().remove(&path)),
@@ -170,7 +185,9 @@ impl Alias {
     ) -> Result<(), Error> {
         match self.open(concrete)? {
             Some(_) => Ok(()),
-            None => Store::make(&self.directory().join(concrete), &self.mapping, &State::new(reindex, history)),
+            None => {
+                Store::make(&self.directory().join(concrete), &self.name, &self.mapping, &State::new(reindex, history))
+            }
         }
     }
 

@@ -15,10 +15,12 @@ pub(super) fn of_files(error: io::Error, doing: &str, path: &Path) -> Error {
 }
 
 fn kind_of(error: &io::Error) -> ErrorKind {
-    use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    use io::ErrorKind::{
+        InvalidData, InvalidFilename, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem, UnexpectedEof,
+    };
     if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
         ErrorKind::Denied
-    } else if matches!(error.kind(), NotADirectory | IsADirectory | InvalidFilename) {
+    } else if matches!(error.kind(), NotADirectory | IsADirectory | InvalidFilename | InvalidData | UnexpectedEof) {
         ErrorKind::Configuration
     } else {
         // A disk that is full or does not answer is an outage.
@@ -26,8 +28,13 @@ fn kind_of(error: &io::Error) -> ErrorKind {
     }
 }
 
-/// What the index in this directory said.
-pub(super) fn of_index(error: TantivyError, doing: &str, directory: &Path) -> Error {
+/// What helps an index that is damaged.
+pub(super) fn mend(directory: &Path, name: &str) -> String {
+    format!(": it cannot be read; delete {}, and run `sync-runner backfill {name}`", directory.display())
+}
+
+/// What the index in this directory said, which is called so in the configuration.
+pub(super) fn of_index(error: TantivyError, doing: &str, directory: &Path, name: &str) -> Error {
     let kind = match &error {
         TantivyError::IoError(error) => kind_of(error),
         TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. })
@@ -35,12 +42,13 @@ pub(super) fn of_index(error: TantivyError, doing: &str, directory: &Path) -> Er
         | TantivyError::OpenDirectoryError(
             OpenDirectoryError::IoError { io_error, .. } | OpenDirectoryError::FailedToCreateTempDir(io_error),
         ) => kind_of(io_error),
-        TantivyError::LockFailure(..)
-        | TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_))
-        | TantivyError::OpenDirectoryError(OpenDirectoryError::DoesNotExist(_))
-        | TantivyError::OpenWriteError(OpenWriteError::FileAlreadyExists(_)) => ErrorKind::Unavailable,
-        TantivyError::OpenReadError(OpenReadError::IncompatibleIndex(_))
-        | TantivyError::OpenDirectoryError(OpenDirectoryError::NotADirectory(_))
+        TantivyError::LockFailure(..) | TantivyError::OpenWriteError(OpenWriteError::FileAlreadyExists(_)) => {
+            ErrorKind::Unavailable
+        }
+        TantivyError::OpenReadError(OpenReadError::IncompatibleIndex(_) | OpenReadError::FileDoesNotExist(_))
+        | TantivyError::OpenDirectoryError(
+            OpenDirectoryError::NotADirectory(_) | OpenDirectoryError::DoesNotExist(_),
+        )
         | TantivyError::DataCorruption(_)
         | TantivyError::IncompatibleIndex(_)
         | TantivyError::IndexAlreadyExists
@@ -58,8 +66,7 @@ pub(super) fn of_index(error: TantivyError, doing: &str, directory: &Path) -> Er
         | TantivyError::ConflictingPlugins(_)
         | TantivyError::UnexpectedPlugin(_) => ErrorKind::Internal,
     };
-    let mend =
-        if kind == ErrorKind::Configuration { ": it cannot be read; delete it, and fill it by a backfill" } else { "" };
+    let mend = if kind == ErrorKind::Configuration { mend(directory, name) } else { String::new() };
     let what = format!("local_index.directory: {doing} {}{mend}", directory.display());
     Error::new(kind, what).with_source(error)
 }

@@ -29,7 +29,8 @@ impl Lock {
         Self::wait_for(path, PATIENCE)
     }
 
-    fn wait_for(path: &Path, patience: Duration) -> Result<Self, Error> {
+    /// The same with so much patience.
+    pub(super) fn wait_for(path: &Path, patience: Duration) -> Result<Self, Error> {
         let failed = |error| of_files(error, "waiting to write, by", path);
         let file = File::options().create(true).append(true).open(path).map_err(failed)?;
         let by = Instant::now() + patience;
@@ -40,7 +41,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) if Instant::now() < by => sleep(NAP),
                 Err(TryLockError::WouldBlock) => {
                     let what = format!(
-                        "local_index.directory: another process of this machine has been writing for {patience:?}, and holds {}",
+                        "local_index.directory: another process of this machine has been at work for {patience:?}, and holds {}",
                         path.display()
                     );
                     return Err(Error::new(ErrorKind::Unavailable, what));

@@ -1,5 +1,6 @@
 //! Searching an index in a directory.
 
+mod excluded;
 mod matching;
 mod ordered;
 mod values;

@@ -4,14 +4,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tantivy::directory::MmapDirectory;
+use tantivy::directory::{META_LOCK, MmapDirectory};
 use tantivy::schema::{Field, Value};
-use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, TantivyDocument, TantivyError};
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError};
 
 use super::columns::{Held, Keys};
-use super::error::of_index;
+use super::error::{mend, of_index};
 use super::fields::IndexFields;
 use super::files::{self, Lock};
 use super::words::{WORDS, Words};
@@ -64,10 +66,10 @@ struct Seen {
 #[derive(Debug)]
 pub(super) struct Store {
     directory: PathBuf,
+    name: String,
     id: String,
     pub(super) mapping: String,
     pub(super) fields: IndexFields,
-    pub(super) index: Index,
     reader: Reader,
 }
 
@@ -87,43 +89,69 @@ const MAPPING: &str = "mapping.json";
 const LOCK: &str = "lock";
 const FILES: &str = "index";
 
+/// For so long somebody may be deleting an index.
+const DELETING: Duration = Duration::from_millis(100);
+
+/// For so long somebody may be opening its files.
+const READING: Duration = Duration::from_secs(1);
+
 impl Store {
     /// Makes an index where there is none. Its state is written last: without it there is no index.
     ///
     /// # Errors
     /// `Configuration` when the mapping is none; what the file system says.
-    pub(super) fn make(directory: &Path, mapping: &str, state: &State) -> Result<(), Error> {
+    pub(super) fn make(directory: &Path, name: &str, mapping: &str, state: &State) -> Result<(), Error> {
         let fields = IndexFields::of_mapping(mapping, &directory.join(MAPPING).display().to_string())?;
         let files = directory.join(FILES);
         // What a process left that died while it made one.
         files::remove_directory(&files)?;
         files::make_directory(&files)?;
-        Index::create_in_dir(&files, fields.schema).map_err(|error| of_index(error, "making the index in", &files))?;
+        Index::create_in_dir(&files, fields.schema)
+            .map_err(|error| of_index(error, "making the index in", directory, name))?;
         files::write(&directory.join(MAPPING), mapping)?;
         write_state(directory, state)
     }
 
-    /// Opens it; `None` when there is none.
+    /// Opens it; `None` when there is none. Errors name what it is called in the configuration.
     ///
     /// # Errors
     /// `Configuration` when it cannot be read; what the file system says.
-    pub(super) fn open(directory: &Path) -> Result<Option<Self>, Error> {
+    pub(super) fn open(directory: &Path, name: &str) -> Result<Option<Self>, Error> {
         let Some(state) = read_state(directory)? else { return Ok(None) };
-        let Some(mapping) = files::read(&directory.join(MAPPING))? else { return Ok(None) };
-        let fields = IndexFields::of_mapping(&mapping, &directory.join(MAPPING).display().to_string())?;
-        let path = directory.join(FILES);
+        match Self::open_files(directory, name, state.id) {
+            Ok(store) => Ok(Some(store)),
+            // What somebody is deleting looks like what is damaged.
+            Err(error) if error.kind() == ErrorKind::Configuration && is_going(directory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_files(directory: &Path, name: &str, id: String) -> Result<Self, Error> {
+        let place = directory.join(MAPPING);
+        let Some(mapping) = files::read(&place)? else {
+            let what = format!("local_index.directory: {} is missing{}", place.display(), mend(directory, name));
+            return Err(Error::new(ErrorKind::Configuration, what));
+        };
+        let fields = IndexFields::of_mapping(&mapping, &place.display().to_string())?;
         let opened = || {
-            let index = Index::open(MmapDirectory::open(&path)?)?;
+            let index = open_index(directory)?;
             if index.schema() != fields.schema {
                 return Err(TantivyError::SchemaError("its files are of another mapping".to_owned()));
             }
-            index.tokenizers().register(WORDS, Words);
-            let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-            Ok((index, reader))
+            index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()
         };
-        let (index, reader) = opened().map_err(|error| of_index(error, "opening the index in", &path))?;
+        wait_for_readers(directory)?;
+        let reader = opened().map_err(|error| of_index(error, "opening the index in", directory, name))?;
         let reader = Reader { reader, seen: Mutex::new(None) };
-        Ok(Some(Self { directory: directory.to_owned(), id: state.id, mapping, fields, index, reader }))
+        Ok(Self { directory: directory.to_owned(), name: name.to_owned(), id, mapping, fields, reader })
+    }
+
+    /// What writes to it, for this once. Only with the lock: what others wrote since would not be in its list of files, and
+    /// never be removed.
+    pub(super) fn writer(&self, _: &Lock, memory: usize) -> Result<IndexWriter, Error> {
+        wait_for_readers(&self.directory)?;
+        let writer = open_index(&self.directory).and_then(|index| index.writer_with_num_threads(1, memory));
+        writer.map_err(|error| self.failed(error))
     }
 
     /// Its state now; `None` when it is gone, or another one has its name.
@@ -162,6 +190,7 @@ impl Store {
         let now = Seen { file: now.ino(), seconds: now.mtime(), nanoseconds: now.mtime_nsec() };
         let mut seen = self.reader.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen != Some(now) {
+            wait_for_readers(&self.directory)?;
             self.reader.reader.reload().map_err(|error| self.failed(error))?;
             *seen = Some(now);
         }
@@ -189,8 +218,34 @@ impl Store {
 
     /// What its files say of an error.
     pub(super) fn failed(&self, error: TantivyError) -> Error {
-        of_index(error, "working on the index in", &self.directory)
+        let error = of_index(error, "working on the index in", &self.directory, &self.name);
+        if error.kind() == ErrorKind::Configuration && is_going(&self.directory) {
+            return Error::new(ErrorKind::Unavailable, self.gone().to_string()).with_source(error);
+        }
+        error
     }
+}
+
+/// Its files as they are now.
+fn open_index(directory: &Path) -> tantivy::Result<Index> {
+    let index = Index::open(MmapDirectory::open(directory.join(FILES))?)?;
+    index.tokenizers().register(WORDS, Words);
+    Ok(index)
+}
+
+/// Whether somebody is deleting it; that takes a moment, in which a part of it is there.
+fn is_going(directory: &Path) -> bool {
+    sleep(DELETING);
+    matches!(read_state(directory), Ok(None))
+}
+
+/// Waits until nobody opens its files. Tantivy waits for that as well, and for ever: also for a process that was stopped.
+fn wait_for_readers(directory: &Path) -> Result<(), Error> {
+    let files = directory.join(FILES);
+    if !files.is_dir() {
+        return Ok(());
+    }
+    Lock::wait_for(&files.join(&META_LOCK.filepath), READING).map(drop)
 }
 
 fn stored_text(document: &TantivyDocument, field: Field) -> Result<String, TantivyError> {

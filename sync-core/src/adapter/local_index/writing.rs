@@ -36,7 +36,7 @@ pub(super) fn apply(store: &Store, forgot: &Forgot, now: i64, writes: &[Write]) 
     if let Some(twice) = writes.iter().find(|write| !seen.insert(write.key.as_str())) {
         return Err(Error::new(ErrorKind::Internal, format!("key {:?} is twice in one call", twice.key)));
     }
-    let _lock = store.lock()?;
+    let lock = store.lock()?;
     match store.state()? {
         None => return Err(Error::new(ErrorKind::Blocked, store.gone().to_string())),
         Some(state) if state.is_sealed => {
@@ -67,7 +67,9 @@ pub(super) fn apply(store: &Store, forgot: &Forgot, now: i64, writes: &[Write]) 
     }
     let is_forgetting = now - forgot.0.load(Ordering::Relaxed) >= FORGETTING;
     if !newer.is_empty() {
-        write(store, newer, is_forgetting.then_some(now - REMEMBERED)).map_err(|error| store.failed(error))?;
+        let writer = store.writer(&lock, MEMORY)?;
+        write(writer, &store.fields, newer, is_forgetting.then_some(now - REMEMBERED))
+            .map_err(|error| store.failed(error))?;
         if is_forgetting {
             forgot.0.store(now, Ordering::Relaxed);
         }
@@ -75,10 +77,12 @@ pub(super) fn apply(store: &Store, forgot: &Forgot, now: i64, writes: &[Write]) 
     Ok(outcomes)
 }
 
-fn write(store: &Store, newer: Vec<(&str, TantivyDocument)>, forget: Option<i64>) -> tantivy::Result<()> {
-    let fields = &store.fields;
-    // For this once: between two calls another process may write.
-    let mut writer: IndexWriter = store.index.writer_with_num_threads(1, MEMORY)?;
+fn write(
+    mut writer: IndexWriter,
+    fields: &IndexFields,
+    newer: Vec<(&str, TantivyDocument)>,
+    forget: Option<i64>,
+) -> tantivy::Result<()> {
     let added = newer.into_iter().try_for_each(|(key, made)| {
         writer.delete_term(Term::from_field_text(fields.key, key));
         writer.add_document(made).map(drop)

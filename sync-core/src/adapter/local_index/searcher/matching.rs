@@ -9,6 +9,7 @@ use tantivy::query::{
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{Searcher as Segments, Term};
 
+use super::excluded::Excluded;
 use super::ordered::Sorting;
 use crate::adapter::local_index::fields::{Kind, Searched};
 use crate::adapter::local_index::store::Store;
@@ -32,7 +33,7 @@ impl Matching<'_> {
         for Words { is_excluded, what } in &query.text {
             match (self.text(what)?, is_excluded) {
                 (Some(matcher), false) => parts.push((Occur::Must, matcher)),
-                (Some(matcher), true) => parts.push((Occur::MustNot, matcher)),
+                (Some(matcher), true) => parts.push((Occur::MustNot, Box::new(Excluded(matcher)))),
                 // Of signs alone nothing is left to be found or excluded.
                 (None, _) => {}
             }
