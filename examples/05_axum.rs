@@ -67,6 +67,8 @@ async fn search(State(app): State<App>, Parameters(asked): Parameters<Asked>) ->
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // What the engine does and what it waits for is told by `tracing`, to whoever subscribes.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let address = PostgresConfig::new(fresh_database().await?);
     let database = Postgres::new(&address)?;
     migrate(&mut *database.client().await?).await?;
