@@ -84,7 +84,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Arc::new(LocalSearcher::new(&indexes, index(), Arc::clone(&fields))?),
         Arc::new(rows),
         Arc::new(PostgresProjection::new(database.clone(), projection())),
-        SearchConfig::default(),
+        // Patient, so that a busy machine tells the same story.
+        SearchConfig::default().budget(Duration::from_secs(10)).wait(Duration::from_secs(30)),
     );
     let pipeline = Pipeline::builder(&database).index(of, LocalSink::new(&indexes, index())?).build()?;
 

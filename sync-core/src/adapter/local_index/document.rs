@@ -70,7 +70,7 @@ impl Reading {
             let path = format!("{prefix}{name}");
             match properties.named(name) {
                 Named::Refused => return Err(format!("{path} is not in the mapping, which is strict")),
-                Named::Unknown | Named::Known(Property::KeptLetter) => {}
+                Named::Unknown | Named::Known(Property::Kept) => {}
                 Named::Known(Property::Object(inside)) => self.objects(value, inside, &path, depth)?,
                 Named::Known(Property::Searched(searched)) => self.values(value, *searched, &path, depth)?,
             }

@@ -75,7 +75,7 @@ impl Properties {
         let begun = name.split_once('.').and_then(|(first, rest)| Some((self.known.get(first)?, rest)));
         match begun {
             Some((Property::Object(inside), rest)) => inside.named(rest),
-            Some((kept @ Property::KeptLetter, _)) => Named::Known(kept),
+            Some((kept @ Property::Kept, _)) => Named::Known(kept),
             Some((Property::Searched(_), _)) | None if self.is_strict => Named::Refused,
             Some((Property::Searched(_), _)) | None => Named::Unknown,
         }
@@ -90,7 +90,7 @@ pub(super) enum Property {
     /// It has properties of its own.
     Object(Properties),
     /// It is of a type nobody searches here, and is only kept.
-    KeptLetter,
+    Kept,
 }
 
 /// The fields of one index.
@@ -229,7 +229,7 @@ fn place(
         let made = || Property::Object(Properties { known: BTreeMap::new(), is_strict });
         return match within.known.entry(first.to_owned()).or_insert_with(made) {
             Property::Object(inside) => place(inside, rest, path, described, add),
-            Property::Searched(_) | Property::KeptLetter => {
+            Property::Searched(_) | Property::Kept => {
                 Err(format!("{path} is in something that is no object in the mapping"))
             }
         };
@@ -249,7 +249,7 @@ fn property(path: &str, described: &Map<String, Json>, is_strict: bool, add: &mu
         }
         Some(kind) => kind_of(kind).filter(|_| described.get("index") != Some(&Json::Bool(false))),
     };
-    let Some(kind) = kind else { return Ok(Property::KeptLetter) };
+    let Some(kind) = kind else { return Ok(Property::Kept) };
     match described.get("format") {
         Some(other) if kind == Kind::Date && other != DATE_FORMAT => {
             Err(format!("{path}: the format {other} is not read here, only {DATE_FORMAT:?}, as if none was given"))
@@ -348,6 +348,6 @@ mod tests {
     fn an_object_that_is_not_enabled_may_be_anything() {
         let mapping = r#"{"mappings":{"properties":{"o":{"type":"object","enabled":false}}}}"#;
         let fields = IndexFields::of_mapping(mapping, "here").unwrap();
-        assert!(matches!(fields.properties.known.get("o"), Some(Property::KeptLetter)));
+        assert!(matches!(fields.properties.known.get("o"), Some(Property::Kept)));
     }
 }
