@@ -8,7 +8,7 @@
 //!
 //! A message only says that a key changed; what the index gets is the row as it is now, with its version. That is why
 //! repeats and late messages are harmless, why only the last message of a key in a batch matters, and why batches of
-//! one partition may overlap in time: only the offsets are put back in order, by [`settle`]. It is also why what
+//! one partition may overlap in time: only the offsets are put back in order, by `settle`. It is also why what
 //! failed may be tried again later, out of order, from a retry topic.
 //!
 //! While a system is down a batch waits in place, and no try is counted. What fails by its own fault goes to
