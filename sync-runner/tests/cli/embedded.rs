@@ -204,8 +204,8 @@ async fn a_check_refuses_of_a_directory_what_a_run_refuses() {
         fs::remove_dir_all(entry.path()).unwrap();
     }
     let (code, told) = failed(&place, &[]);
-    assert_eq!((code, told["part"].as_str()), (Some(1), Some("indexes.jobs")), "{told}");
-    assert!(told["found"].to_string().contains("opening the index in"), "{told}");
+    assert_eq!((code, told["part"].as_str()), (Some(2), Some("indexes.jobs")), "{told}");
+    assert!(told["found"].to_string().contains("delete sync-indexes/jobs/jobs-000001, and run"), "{told}");
 }
 
 #[tokio::test]
