@@ -52,7 +52,8 @@ impl<'a> Emit<'a> {
 ///
 /// The event becomes visible when the transaction commits, and never if it does not. It waits for any other open
 /// transaction that has written an event of this key. One round trip, nothing prepared. With deadpool,
-/// dereference its wrapper: `emit(&*transaction, …)`, and `emit(&**client, …)` of a pooled connection. Dropped half-way, it may have been written: the transaction decides.
+/// dereference its wrapper: `emit(&*transaction, …)`, and `emit(&**client, …)` of a pooled connection. Dropped half-way, it
+/// may have been written: the transaction decides.
 ///
 /// # Errors
 /// `Contract` when topic or key is none; `Unavailable` also for a deadlock or a serialization failure, after which the
