@@ -120,8 +120,9 @@ impl fmt::Display for LetterAlert {
 /// A way to tell people.
 #[async_trait]
 pub trait AlertHandler: Debug + Send + Sync + 'static {
-    /// Tells it; returns once it was taken. After an error, and dropped half-way, it is unknown whether it was, and it
-    /// may be told again.
+    /// Tells it; returns once it was taken, within 30 seconds: after that it is given up, as if dropped. Called by several at
+    /// once, also in several processes. After an error, and dropped half-way, it is unknown whether it was taken, and it may be
+    /// told again.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`. Whatever it is, the same is told again after a while.
@@ -133,13 +134,15 @@ pub trait AlertHandler: Debug + Send + Sync + 'static {
 pub trait Unannounced: Debug + Send + Sync + 'static {
     /// Up to `limit` of them, lowest ids first and without their [values](super::DeadLetter::value). Nobody else gets
     /// them for as long as `lease`, and then again everybody does who asks, unless they were
-    /// [announced](Self::announced). A letter that is parked anew is a new one. Dropped half-way, they may be claimed.
+    /// [announced](Self::announced). Of several who ask at once, each gets others. A letter that is parked anew is a new one.
+    /// Dropped half-way, or after an error, they may be claimed.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<KeptLetter>, Error>;
 
-    /// People know of these letters. May be repeated; ids that are not there are passed over.
+    /// People know of these letters. May be repeated; ids that are not there are passed over. Dropped half-way, or after an
+    /// error, any of it may be noted; of the others people are told again.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.

@@ -12,13 +12,22 @@ use jiff::Timestamp;
 use crate::error::Error;
 use crate::event::Outgoing;
 
-/// Resolves when every message of one batch is stored for good, or with the first error.
+/// Resolves when every message of one batch is stored for good, or with the first error. On a bus that
+/// [does not store](Publisher), when all of them are committed.
 ///
 /// After an error it is unknown which messages of that batch, or of any later one, were stored. Dropping it does not
-/// take the messages back.
+/// take the messages back, and they go on their way whether it is polled or not.
+///
+/// # Errors
+/// `Unavailable`, `Denied`. Never `Refused` or `TooLarge`: those [`publish`](Publisher::publish) says, which alone tells the
+/// message at fault from those that are in flight beside it.
 pub type Acknowledgement = BoxFuture<'static, Result<(), Error>>;
 
-/// Takes messages in order.
+/// Takes messages in order. They arrive as they are: key, value and headers byte for byte, an empty value told from none.
+///
+/// There are two kinds of bus. One stores: it keeps messages while nobody reads, and acknowledges those it has. The other does
+/// not: it acknowledges what its consumer has committed. When that consumer goes away, the rest is dropped, and the
+/// acknowledgements of that fail with `Unavailable`. Of either kind, whoever is told `Unavailable` publishes again.
 #[async_trait]
 pub trait Publisher: Debug + Send + Sync + 'static {
     /// Hands over a batch; messages of one key are stored in the order handed over, across batches too, as long as
@@ -26,11 +35,15 @@ pub trait Publisher: Debug + Send + Sync + 'static {
     /// it. On a bus that stores, nothing is stored behind a failed batch before the caller was told: by an
     /// acknowledgement, or by the next call, which then fails with the same error.
     ///
-    /// Not to be called by two callers at the same time. Dropped half-way, some of the batch may be handed over.
+    /// A batch may be of several topics, of any size, or empty: then its acknowledgement resolves, too.
+    ///
+    /// Not to be called by two callers at the same time. May be called again after an error. Dropped half-way, some of the
+    /// batch may be handed over.
     ///
     /// # Errors
-    /// `Configuration` when a topic does not exist and may not be created; `Denied`; `Refused` when one message can
-    /// never be stored (too large), naming it: nothing of the batch was handed over then; `Unavailable`.
+    /// `Configuration` when a topic does not exist and may not be created; `Denied`; `Refused`, or `TooLarge`, when one message
+    /// can never be stored, naming it: nothing of the batch was handed over then; `Unavailable`. After the others it is unknown
+    /// what was stored, as after an acknowledgement that failed.
     async fn publish(&self, batch: Vec<Outgoing>) -> Result<Acknowledgement, Error>;
 }
 
@@ -54,7 +67,8 @@ impl fmt::Display for Partition {
 pub struct Incoming {
     /// Where it was.
     pub partition: Partition,
-    /// Its place there; grows, with gaps.
+    /// Its place there; grows, with gaps. It never goes back while the partition is one consumer's: where a topic is made anew,
+    /// the consumer [is over](Consumer::is_over).
     pub offset: i64,
     /// The key, if it has one.
     pub key: Option<Bytes>,
@@ -87,34 +101,40 @@ pub struct PartitionLag {
     pub oldest: Option<Timestamp>,
 }
 
-/// What a consumer learns from one poll. Whoever polls handles all of them, so there will be no other.
+/// What a consumer learns from one poll, each thing once. Whoever polls handles all of them, so there will be no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// Messages, in order per partition.
+    /// Messages, at least one, in order per partition. Each is of a partition that was [assigned](Self::Assigned) before and
+    /// not revoked since: any other is `Internal`, and ends the indexer.
     Messages(Vec<Incoming>),
-    /// These partitions are this consumer's now, from their committed offsets on.
+    /// These partitions are this consumer's now beside those it has, from their committed offsets on; from the beginning before
+    /// the first commit. None of them is paused.
     Assigned(Vec<Partition>),
-    /// These partitions are somebody else's now: what is in flight for them must not be committed.
+    /// These of its partitions are somebody else's now: what is in flight for them must not be committed. The others stay.
     Revoked(Vec<Partition>),
 }
 
 /// Gives out messages to the members of one group.
 #[async_trait]
 pub trait Subscriber: Debug + Send + Sync + 'static {
-    /// Joins the group.
+    /// Joins the group: one member more with each call. May be called again after an error. Dropped half-way, nobody has
+    /// joined, or whoever has leaves again as a [consumer](Consumer) does that is dropped.
     ///
     /// # Errors
-    /// `Configuration` when the topic does not exist and may not be created; `Denied`; `Unavailable`.
+    /// `Configuration` when the topic does not exist and may not be created; `Denied`; `Unavailable`, also of a bus that does
+    /// not share partitions, while the one consumer it has is neither closed nor dropped.
     async fn subscribe(&self) -> Result<Box<dyn Consumer>, Error>;
 
-    /// How far the group is behind, partition by partition. Joins nothing.
+    /// How far the group is behind in each partition of the topic, in the order of their numbers. Joins nothing. Asked at any
+    /// time, by several at once; dropped half-way, nothing happened.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn lag(&self) -> Result<Vec<PartitionLag>, Error>;
 }
 
-/// One member of a group.
+/// One member of a group. Dropped without [`close`](Self::close) it leaves as well, at the latest when the bus misses it: what
+/// it has not committed comes again.
 #[async_trait]
 pub trait Consumer: Debug + Send {
     /// Waits for messages or for a change of assignment. Must be called again and again, paused or not: that is what
@@ -127,26 +147,29 @@ pub trait Consumer: Debug + Send {
     /// Whether it will never receive anything again, so that only subscribing anew helps. `poll` said why.
     fn is_over(&self) -> bool;
 
-    /// Gives out no further messages of `partition` until it is resumed. Messages polled already stay polled.
+    /// Gives out no further messages of `partition` until it is resumed, or revoked. Messages polled already stay polled. May
+    /// be repeated.
     ///
     /// # Errors
     /// `Internal` when the partition is not this consumer's.
     fn pause(&mut self, partition: &Partition) -> Result<(), Error>;
 
-    /// Undoes [`pause`](Self::pause).
+    /// Undoes [`pause`](Self::pause). May be repeated.
     ///
     /// # Errors
     /// `Internal` when the partition is not this consumer's.
     fn resume(&mut self, partition: &Partition) -> Result<(), Error>;
 
-    /// Records what is done. Never goes back; may be repeated. It returns before the record is durable; a consumer
-    /// that dies before it is sees those messages again.
+    /// Records what is done. Never goes back: less than was committed before changes nothing. May be repeated, and be of
+    /// nothing. It returns before the record is durable; a consumer that dies before it is sees those messages again.
     ///
     /// # Errors
-    /// `Fenced` when a partition is no longer this consumer's; `Unavailable`.
+    /// `Fenced` when a partition is no longer this consumer's: nothing was recorded; `Unavailable`: it is unknown, and the next
+    /// commit says the same and more.
     fn commit(&mut self, done: &[OffsetCommit]) -> Result<(), Error>;
 
-    /// Makes the commits durable and leaves the group, so that the others need not wait for a time-out.
+    /// Makes the commits durable and leaves the group, so that the others need not wait for a time-out. Called also after
+    /// `poll` has failed. The indexer waits four seconds for it; dropped half-way, it is as after an error.
     ///
     /// # Errors
     /// `Unavailable`: commits may be lost, messages then come again.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 
-/// Makes, exchanges and deletes concrete indexes. Everything may be repeated; dropped half-way, it may have happened.
+/// Makes, exchanges and deletes concrete indexes, while sinks write to them. Everything may be repeated; dropped half-way, or
+/// after `Unavailable`, it may have happened.
 #[async_trait]
 pub trait ConcreteIndexes: Debug + Send + Sync + 'static {
     /// The one that is searched; `None` when there is none.

@@ -64,7 +64,8 @@ pub enum Attached {
 }
 
 /// The containers of workspaces on one host: those with this owner's labels. Others are never looked at or touched, except
-/// that they may have a name that is wanted. Everything may be repeated; dropped half-way, it may have happened.
+/// that they may have a name that is wanted. Everything may be repeated; dropped half-way, or after `Unavailable`, it may have
+/// happened. What is done for several workspaces is done at the same time.
 #[async_trait]
 pub trait Containers: Debug + Send + Sync + 'static {
     /// Whether containers can be made of this image here.
@@ -87,7 +88,8 @@ pub trait Containers: Debug + Send + Sync + 'static {
     /// when its image is not there; `Blocked` when the host has no room; `Unavailable`, `Denied`, `Unexplained`.
     async fn create(&self, spec: &ContainerSpec) -> Result<String, Error>;
 
-    /// Runs a command in the workspace's container and waits for its end. Dropped, it may go on there.
+    /// Runs a command in the workspace's container and waits for its end. Repeated, it is run once more. Dropped, it may go on
+    /// there.
     ///
     /// # Errors
     /// `Refused` when no container of it runs; `Unavailable`, `Denied`, `Unexplained`.

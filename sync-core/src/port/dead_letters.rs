@@ -122,11 +122,15 @@ pub struct LetterCount {
     pub oldest: Option<Timestamp>,
 }
 
-/// Keeps dead letters.
+/// Keeps dead letters. Called by several at once. What only reads may be repeated, and dropped half-way nothing happened.
 #[async_trait]
 pub trait DeadLetters: Debug + Send + Sync + 'static {
-    /// Stores a letter for good before it returns; it replaces an earlier one of the same reader and topic about the
-    /// same [subject](DeadLetter::subject). After an error it is unknown whether it is stored. Dropped half-way, too.
+    /// Stores a letter for good before it returns; it replaces an earlier one of the same reader and topic about the same
+    /// [subject](DeadLetter::subject), also where two are parked at once. May be repeated: it is a new letter then. After an
+    /// error it is unknown whether it is stored. Dropped half-way, too.
+    ///
+    /// Any text can be parked, however long: one that could not would stop all that is behind it. A NUL may become another
+    /// character.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
@@ -152,7 +156,7 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
     async fn count(&self, selection: &LetterSelection) -> Result<LetterCount, Error>;
 
     /// Removes these letters and says how many of them there were. A letter that was parked anew has another id, and
-    /// stays. Dropped half-way, all or none of them are gone.
+    /// stays. May be repeated. Dropped half-way, or after an error, all or none of them are gone.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.

@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind};
 
 /// Tells the world under which name a workspace is found: a directory of hosts files, a name server. That a name is one
-/// workspace's only is seen to elsewhere. Everything may be repeated; dropped half-way, it may have happened.
+/// workspace's only is seen to elsewhere. Everything may be repeated; dropped half-way, or after `Unavailable`, it may have
+/// happened. What is done for several workspaces is done at the same time.
 #[async_trait]
 pub trait HostNames: Debug + Send + Sync + 'static {
     /// This workspace is found under this name, at this address, and under no other.
     ///
     /// # Errors
-    /// `Refused` when it is no name; `Configuration`, `Unavailable`, `Denied`, `Blocked`, `Unexplained`.
+    /// `Refused` when it is no [name](check_host_name); `Configuration`, `Unavailable`, `Denied`, `Blocked`, `Unexplained`.
     async fn publish(&self, workspace: &str, name: &str, address: IpAddr) -> Result<(), Error>;
 
     /// This workspace is not found any more; a success, too, when it was not.
@@ -23,7 +24,7 @@ pub trait HostNames: Debug + Send + Sync + 'static {
     /// `Configuration`, `Unavailable`, `Denied`, `Unexplained`.
     async fn withdraw(&self, workspace: &str) -> Result<(), Error>;
 
-    /// The workspaces that are found, of this owner.
+    /// The workspaces that are found, of this owner, in their order.
     ///
     /// # Errors
     /// `Configuration`, `Unavailable`, `Denied`, `Unexplained`.

@@ -33,10 +33,11 @@ pub struct Inventoried {
     pub next: Option<InventoryCursor>,
 }
 
-/// A sink whose documents can be listed.
+/// A sink whose documents can be listed. All of it only asks: it may be repeated, and dropped half-way nothing happened.
 #[async_trait]
 pub trait Inventory: Sink {
-    /// The versions of these keys' documents now, one for each and in their order; sees every applied write.
+    /// The versions of these keys' documents now, one for each and in their order; sees every applied write. There may be no
+    /// keys. Of one no document can have, it is `None`.
     ///
     /// # Errors
     /// `Unavailable`, `Blocked`, `Denied`, `Configuration`.
@@ -44,7 +45,8 @@ pub trait Inventory: Sink {
 
     /// About `limit` documents from `from` on; from the beginning where that is `None`. From part to part each document
     /// that is there from the first one to the last comes once; one that changes meanwhile may come in the state it was
-    /// in at the first. Sees every write that was applied before the first part. A part may be asked for again.
+    /// in at the first. Sees every write that was applied before the first part. A part may be asked for again, and may be
+    /// empty although another one follows. Several listings go on at the same time.
     ///
     /// # Errors
     /// `Fenced` when the index does not know the cursor any more, after minutes without a question or a restart: only

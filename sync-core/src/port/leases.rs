@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 
-/// Keeps leases by name. A lease is one holder's until it has not been held for as long as it was told.
+/// Keeps leases by name. A lease is one holder's until it has not been held for as long as it was told; of several who ask for
+/// it at once, one gets it.
 #[async_trait]
 pub trait Leases: Debug + Send + Sync + 'static {
     /// Takes this lease or keeps it, for so long from now on; says whether it is this holder's. May be repeated; dropped
@@ -24,7 +25,8 @@ pub trait Leases: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn leave(&self, name: &str, note: &str) -> Result<bool, Error>;
 
-    /// What was left with this lease last, by whomever; `None` when nothing was.
+    /// What was left with this lease last, by whomever; `None` when nothing was. May be repeated; dropped half-way, nothing
+    /// happened.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.

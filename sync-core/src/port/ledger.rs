@@ -89,7 +89,7 @@ pub trait Unresumed: Debug + Send {
     /// the mark is older than the last reading without a ledger, or when this history never gave it. Only the last
     /// begins a new epoch: versions may be handed out again.
     ///
-    /// Dropped half-way, an epoch may have begun; then the same mark begins no other.
+    /// Dropped half-way, or after an error, an epoch may have begun; then the same mark begins no other. Claim anew.
     ///
     /// # Errors
     /// As [`Mark::admits`]; `Fenced` when the lease was lost; `Unavailable`.

@@ -44,7 +44,8 @@ impl AddressRange {
     }
 }
 
-/// Keeps what workspaces occupy. Everything may be repeated; dropped half-way, it may have happened.
+/// Keeps what workspaces occupy. Everything may be repeated; dropped half-way, or after `Unavailable`, it may have happened. Of
+/// several who ask at once for the same address or name, one gets it.
 #[async_trait]
 pub trait Placements: Debug + Send + Sync + 'static {
     /// Places a workspace on this host, and says on which it is: it stays on the one it was placed on first.
@@ -89,7 +90,7 @@ pub trait Placements: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn get(&self, workspace: &str) -> Result<Option<Placement>, Error>;
 
-    /// What all occupy.
+    /// What all occupy, in the order of the workspaces.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.

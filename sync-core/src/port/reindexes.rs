@@ -136,8 +136,8 @@ impl Reindexing {
     }
 }
 
-/// Keeps re-indexes. Of one index, one at a time is unfinished. Everything may be repeated; dropped half-way, it may have
-/// happened.
+/// Keeps re-indexes. Of one index, one at a time is unfinished; of several who begin one at once, one does. Everything may be
+/// repeated; dropped half-way, or after `Unavailable`, it may have happened. `hold` is called beside the others.
 #[async_trait]
 pub trait Reindexes: Debug + Send + Sync + 'static {
     /// The unfinished re-index of this index; `None` when there is none.
@@ -153,10 +153,10 @@ pub trait Reindexes: Debug + Send + Sync + 'static {
     async fn names(&self, index: &str) -> Result<Vec<String>, Error>;
 
     /// Begins one, in this holder's hands. In the same transaction its subscription is made: it will be given all that is
-    /// not committed yet.
+    /// not committed yet. Repeated, it answers with the one it has begun.
     ///
     /// # Errors
-    /// `Fenced` when there is an unfinished one of this index; `Unavailable`, `Denied`, `Configuration`.
+    /// `Fenced` when there is another unfinished one of this index; `Unavailable`, `Denied`, `Configuration`.
     async fn begin(&self, of: &ReindexOf) -> Result<Reindexing, Error>;
 
     /// Takes it into this holder's hands, or keeps it there, for as long as the store's lease says; answers with it as it

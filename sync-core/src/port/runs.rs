@@ -94,7 +94,7 @@ impl RunState {
     }
 }
 
-/// Keeps runs. Of one kind and index, one at a time is unfinished.
+/// Keeps runs. Of one kind and index, one at a time is unfinished; of several who begin one at once, one does.
 #[async_trait]
 pub trait Runs: Debug + Send + Sync + 'static {
     /// Takes up the unfinished run of this kind and index, or begins one. It is then this holder's, until it is finished,
@@ -105,26 +105,28 @@ pub trait Runs: Debug + Send + Sync + 'static {
     /// `Fenced` while it is somebody else's, saying whose and for how long; `Unavailable`, `Denied`, `Configuration`.
     async fn begin(&self, kind: RunKind, index: &str) -> Result<Run, Error>;
 
-    /// Records how far it has come, and keeps it this holder's.
+    /// Records how far it has come, and keeps it this holder's. May be repeated. Dropped half-way, or after `Unavailable`, it
+    /// may have been recorded.
     ///
     /// # Errors
     /// `Fenced` when it is somebody else's by now, or over; `Unavailable`, `Denied`, `Configuration`.
     async fn record(&self, run: &Run) -> Result<(), Error>;
 
-    /// Records it and lets it go: whoever begins next takes it up.
+    /// Records it and lets it go: whoever begins next takes it up. Dropped half-way, or after `Unavailable`, it may have
+    /// happened: the same again is `Fenced` then.
     ///
     /// # Errors
     /// As for [`record`](Self::record).
     async fn release(&self, run: &Run) -> Result<(), Error>;
 
-    /// Records it as done.
+    /// Records it as done. Dropped half-way, or after `Unavailable`, it may have happened: the same again is `Fenced` then.
     ///
     /// # Errors
     /// As for [`record`](Self::record).
     async fn finish(&self, run: &Run) -> Result<(), Error>;
 
     /// Gives up the unfinished run of this kind and index, whoever holds it, so that the next one begins anew. Says
-    /// whether there was one.
+    /// whether there was one. May be repeated. Dropped half-way, it may have happened.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.

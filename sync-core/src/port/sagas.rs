@@ -210,15 +210,15 @@ pub trait Sagas: Debug + Send + Sync + 'static {
     async fn begin(&self, order: &SagaOrder) -> Result<i64, Error>;
 
     /// Has a saga that is not over taken back; says whether there is one. It may be done all the same, when it was about
-    /// to be.
+    /// to be. May be repeated; the first reason stays. Dropped half-way, it may have happened.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     async fn cancel(&self, kind: &str, subject: &str, why: &str) -> Result<bool, Error>;
 
-    /// Has a saga whose steps are undone, and whose end is refused, as its last event [says](SagaEvent::EndFailed), ended without
-    /// what its kind wants done then, by whoever claims it next; says whether there is one. May be repeated; dropped half-way,
-    /// it may have happened.
+    /// Has a saga whose steps are undone, and whose end is refused, as its last event [says](SagaEvent::EndFailed), ended
+    /// without what its kind wants done then, by whoever claims it next; says whether there is one. May be repeated; dropped
+    /// half-way, it may have happened.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
@@ -231,7 +231,7 @@ pub trait Sagas: Debug + Send + Sync + 'static {
     async fn list(&self, subject: Option<&str>, limit: usize) -> Result<Vec<PastSaga>, Error>;
 
     /// Forgets sagas of these kinds that ended so long ago; says how many. Not necessarily all at once: zero when none is
-    /// left.
+    /// left. May be repeated. Dropped half-way, some may be forgotten.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
@@ -239,6 +239,9 @@ pub trait Sagas: Debug + Send + Sync + 'static {
 }
 
 /// Gives sagas into the hands of those who work on them, and keeps what they did.
+///
+/// Called for several sagas at once. Of one saga, `renew` is called beside the others; each of those may be dropped when the
+/// saga is given up, and `release` comes last.
 #[async_trait]
 pub trait SagaLog: Debug + Send + Sync + 'static {
     /// Takes up a saga of one of these kinds, about `subject` if one is named, that is not over and that nobody holds: the
@@ -252,28 +255,33 @@ pub trait SagaLog: Debug + Send + Sync + 'static {
     /// How long a saga stays with a holder who says nothing.
     fn lease(&self) -> Duration;
 
-    /// Keeps it this holder's; says why it is to be taken back, if somebody wants that.
+    /// Keeps it this holder's; says why it is to be taken back, if somebody wants that. May be repeated. Dropped half-way, or
+    /// after `Unavailable`, it may have been kept.
     ///
     /// # Errors
     /// `Fenced` when it is over or somebody else's; `Unavailable`, `Denied`, `Configuration`.
     async fn renew(&self, claim: SagaClaim) -> Result<Option<String>, Error>;
 
-    /// Adds these to its log for good, all or none; a NUL in a text may become another character. After an error it is
-    /// unknown whether they were. To be repeated only by whoever [claims](Self::claim) it again and reads its log.
+    /// Adds these to its log for good, all or none; a NUL in a text may become another character. After an error, and dropped
+    /// half-way, it is unknown whether they were. To be repeated only by whoever [claims](Self::claim) it again and reads its
+    /// log.
     ///
     /// # Errors
     /// As for [`renew`](Self::renew).
     async fn record(&self, claim: SagaClaim, events: &[SagaEvent]) -> Result<(), Error>;
 
-    /// Ends it, and in the same transaction does what its kind wants done then. After an error it is unknown whether it
-    /// ended; when it was refused, it did not. May be repeated by the same claim; when an earlier try did end it, that is
-    /// `Fenced`.
+    /// Ends it, and in the same transaction does what its kind wants done then. After an error, and dropped half-way, it is
+    /// unknown whether it ended; when it was refused, it did not. May be repeated by the same claim; when an earlier try did
+    /// end it, that is `Fenced`.
     ///
     /// # Errors
-    /// `Contract`, `Refused` and whatever else the store says of what its kind wants done; as for [`renew`](Self::renew).
+    /// `Contract`, `Refused` and whatever else the store says of what its kind wants done; as for [`renew`](Self::renew). What
+    /// [waiting](crate::Remedy::Retry) does not mend has a saga taken back that is done, so what is wrong with the store itself
+    /// is better told as `Unavailable`.
     async fn end(&self, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error>;
 
-    /// Lets it go; nobody takes it up before `pause` is over, which is no longer than the lease.
+    /// Lets it go; nobody takes it up before `pause` is over, which is no longer than the lease. Dropped half-way, or after
+    /// `Unavailable`, it may have happened: the same again is `Fenced` then. Otherwise its lease runs out by itself.
     ///
     /// # Errors
     /// As for [`renew`](Self::renew).

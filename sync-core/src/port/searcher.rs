@@ -80,10 +80,21 @@ impl AwaitedWrite {
     }
 }
 
-/// Finds documents.
+/// Finds documents. Asked by many at once.
+///
+/// Three calls stand at the beginning of every search: [`Query::check`] refuses what cannot be asked of the fields,
+/// [`Query::page_order`] says the order of the page, and [`Query::begins_after`], told the searcher's own
+/// [`name`](Self::name), where it begins. That may be a place another searcher has given: in an order by a field either kind of
+/// [place](crate::query::Place) is gone on from.
+///
+/// The [`Cursor`] of the next page holds that name, the order of this page, how many documents there were up to its end, those
+/// of the pages before it included, and the place: behind its last document, whose value in the order and whose key it says. By
+/// relevance the number alone may be the place; pages end then at [`MAX_DEPTH`](crate::query::MAX_DEPTH) documents. There is no
+/// cursor where no document follows.
 #[async_trait]
 pub trait Searcher: Debug + Send + Sync + 'static {
-    /// The word for it in answers, cursors and metrics.
+    /// The word for it in answers, cursors and metrics. It stays the same from one program to the next, for whoever searches
+    /// keeps cursors; and it is not that of the other searcher of the same documents, whose ranks are not gone on with.
     fn name(&self) -> &'static str;
 
     /// A page of the documents that fit. Changes nothing, and may be repeated; dropped half-way, it is given up.
@@ -93,12 +104,16 @@ pub trait Searcher: Debug + Send + Sync + 'static {
     /// stays as it is comes once; in an order by relevance, one that moves because others were written may be repeated or
     /// passed over, and the pages of another searcher are not gone on with but begun anew.
     ///
+    /// What `wrote` of the query names has been seen: of an index that is asked beforehand, by [`shows`](Self::shows); a
+    /// database sees to it itself.
+    ///
     /// # Errors
-    /// `Refused` when the query cannot be asked, `TooLarge` when it takes more than it may; neither would be mended by
-    /// asking again or elsewhere. `Unavailable`, `Blocked`, `Denied`, `Configuration`, `Contract`.
+    /// `Refused` when the query cannot be asked: nobody else is asked then. `TooLarge` when it takes more than it may; asking
+    /// the same again would not mend it. `Unavailable`, `Blocked`, `Denied`, `Configuration`, `Contract`.
     async fn search(&self, query: &Query) -> Result<Found, Error>;
 
-    /// Whether every search from now on sees these writes: what is stored and not refreshed yet is not seen.
+    /// Whether every search from now on [sees](AwaitedWrite::is_seen) these writes: what is stored and not refreshed yet is not
+    /// seen. Of no writes, it is. It only looks: it is asked again and again while a write is waited for, and may be dropped.
     ///
     /// # Errors
     /// As for [`search`](Self::search).

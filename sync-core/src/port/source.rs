@@ -11,9 +11,13 @@ use crate::port::ledger::Mark;
 
 /// A place in a source's stream of committed events.
 ///
-/// Everything the snapshot `lo` saw is done. When `hi` is there, the window `(lo, hi]` (all that `hi` sees and `lo`
-/// does not) is being read in order of event id, and its events up to and including `last` are done as well. The
-/// snapshots are the source's own text; nobody else reads them.
+/// Whoever reads a source hands it from the [`Reader`] to the [`Cursor`] as it is, and looks at nothing in it. All that is
+/// wanted of it: once it is recorded, the next feed begins behind the batch it came with, and so behind every batch read
+/// before that.
+///
+/// What the fields say is between a source's own two ends. In those of this crate, everything the snapshot `lo` saw is done.
+/// When `hi` is there, the window `(lo, hi]` (all that `hi` sees and `lo` does not) is being read in order of event id, and its
+/// events up to and including `last` are done as well. Another source may put there whatever tells the place in its own stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// All it saw is done.
@@ -29,7 +33,7 @@ pub struct Position {
 pub struct Batch {
     /// At least one, except where a window held nothing for this subscription: then only the position moves.
     pub events: Vec<Event>,
-    /// Where the subscription stands when these events are done.
+    /// Where the subscription stands when these events are done, and all that were read before them.
     pub position: Position,
     /// The same for whoever keeps the position elsewhere. Only from a [`LedgerSource`](crate::port::LedgerSource)'s
     /// reader, and only with events.
@@ -59,14 +63,16 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// `Unavailable`, `Denied`, `Configuration` as they are.
     async fn open(&self) -> Result<Feed, Error>;
 
-    /// How far the subscription is behind. Needs no lease.
+    /// How far the subscription is behind. Needs no lease. Asked at any time, by several at once; dropped half-way, nothing
+    /// happened.
     ///
     /// # Errors
-    /// `Unavailable`, `Denied`, `Configuration`.
+    /// `Configuration`, also while there is no such subscription yet; `Unavailable`, `Denied`.
     async fn lag(&self) -> Result<SourceLag, Error>;
 
-    /// Makes room for the events to come, and gives up that of events everybody has passed long ago. Wanted every hour or so; may be repeated, also by several at once, beside
-    /// open writers. Until it is called again nothing fails; the source only gets less tidy.
+    /// Makes room for the events to come, and gives up that of events everybody has passed long ago. Wanted every hour or so;
+    /// may be repeated, also by several at once, beside open writers. Until it is called again nothing fails; the source only
+    /// gets less tidy. Dropped half-way, or after an error, a part of it may be done; the next call does the rest.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
@@ -106,24 +112,29 @@ pub trait Reader: Debug + Send {
 }
 
 /// Records how far a subscription is done.
+///
+/// `renew` is called beside `advance`, and beside another `renew`. `release` comes last, when they have ended or were dropped.
 #[async_trait]
 pub trait Cursor: Debug + Send + Sync {
-    /// Makes `position` the place where the next feed starts. May be repeated. Dropped half-way, it may have happened.
+    /// Makes `position` the place where the next feed starts. Called in the order of the batches, one call at a time, though
+    /// not always for each of them. May be repeated. Dropped half-way, it may have happened.
     ///
     /// # Errors
     /// `Fenced` when the lease was lost: nothing was recorded. After `Unavailable` it is unknown.
     async fn advance(&self, position: &Position) -> Result<(), Error>;
 
-    /// Keeps the lease for another term of [`lease`](Self::lease).
+    /// Keeps the lease, from now on for as long as [`lease`](Self::lease). May be repeated. Dropped half-way, it may have been
+    /// kept.
     ///
     /// # Errors
-    /// `Fenced` when somebody else has it; `Unavailable`.
+    /// `Fenced` when somebody else has it; `Unavailable`: it may have been kept. The feed is given up after either.
     async fn renew(&self) -> Result<(), Error>;
 
-    /// Gives the lease back, so that the next one need not wait for it to run out.
+    /// Gives the lease back, so that the next one need not wait for it to run out. Somebody else's stays as it is. May be
+    /// repeated. Dropped half-way, it may have been given back.
     ///
     /// # Errors
-    /// `Unavailable`; the lease then runs out by itself.
+    /// `Unavailable`; the lease then runs out by itself. `Fenced` may be said when somebody else has it.
     async fn release(&self) -> Result<(), Error>;
 
     /// How long a lease lasts without being renewed.

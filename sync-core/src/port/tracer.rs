@@ -34,7 +34,7 @@ pub struct Span {
     pub error: Option<String>,
 }
 
-/// Takes spans. Never waits and never fails: what is too much, or cannot be told on, is left out.
+/// Takes spans, from many at once. Never waits and never fails: what is too much, or cannot be told on, is left out.
 pub trait Tracer: Debug + Send + Sync + 'static {
     /// One more.
     fn record(&self, span: Span);

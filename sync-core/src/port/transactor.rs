@@ -26,7 +26,7 @@ pub trait Transactor: Debug + Send + Sync + 'static {
 #[async_trait]
 pub trait Transactions: Debug + Send {
     /// The newest mark under this name, whoever stored it; `None` when there never was one. Everything published with
-    /// it is there, nothing else is.
+    /// it is there, nothing else is. It only looks: it may be called again, also after an error or a drop half-way.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`; `Configuration` when something else than a mark is there.
@@ -34,7 +34,7 @@ pub trait Transactions: Debug + Send {
 
     /// Which of these messages can never be stored, however alone, by their places in ascending order, and why; each
     /// reason is one that is parked. Stores nothing, and [`publish`](Self::publish) of the others may follow. It says what
-    /// is known beforehand: `publish` may still refuse what is not among them.
+    /// is known beforehand: `publish` may still refuse what is not among them. There may be no messages.
     ///
     /// May be called again, also after it was dropped half-way.
     ///
@@ -42,14 +42,15 @@ pub trait Transactions: Debug + Send {
     /// As `publish`; then begin anew.
     async fn refusals(&mut self, messages: &[Outgoing]) -> Result<Vec<(usize, Error)>, Error>;
 
-    /// Stores all messages and the mark, or nothing. Messages of one key are stored in the order handed over, across
-    /// calls too. When it returns, readers that leave out what is not committed see all of it.
+    /// Stores all messages and the mark, or nothing; the mark alone when there are no messages. Messages of one key are
+    /// stored in the order handed over, across calls too. When it returns, readers that leave out what is not committed see
+    /// all of it.
     ///
     /// Not to be called again after an error or a drop half-way: begin anew.
     ///
     /// # Errors
     /// `Fenced` when another has begun under this name: nothing was stored. `Configuration` when a topic does not exist
-    /// and may not be created; `Denied`; `Refused` when one message can never be stored, naming it: nothing was stored.
-    /// After `Unavailable` it is unknown: [`mark`](Self::mark) of the next one says.
+    /// and may not be created; `Denied`; `Refused`, or `TooLarge`, when one message can never be stored, naming it: nothing was
+    /// stored. After `Unavailable` it is unknown: [`mark`](Self::mark) of the next one says.
     async fn publish(&mut self, messages: Vec<Outgoing>, mark: &Mark) -> Result<(), Error>;
 }

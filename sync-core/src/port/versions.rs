@@ -33,11 +33,13 @@ pub struct Changed {
     pub next: Option<String>,
 }
 
-/// A projection whose keys' versions can be read without the documents, and raised.
+/// A projection whose keys' versions can be read without the documents, and raised. What only reads may be repeated, and
+/// dropped half-way nothing happened.
 #[async_trait]
 pub trait Versions: Projection {
-    /// The state of each of these keys now, one for each and in their order, all of one snapshot. As
-    /// [`Projection::load`] without the documents.
+    /// The state of each of these distinct keys now, one for each and in their order, all of one snapshot. As
+    /// [`Projection::load`] without the documents; but a key the database cannot have is no error, and
+    /// [`is_possible`](KeyState::is_possible) says so.
     ///
     /// # Errors
     /// As for [`Projection::load`].
@@ -58,7 +60,7 @@ pub trait Versions: Projection {
 
     /// Gives each of these keys a version above this one, later epochs included, and writes an event for it, as if it had
     /// changed; whoever writes the key later gets a higher one still. May be repeated: versions are raised again.
-    /// Dropped half-way, all or none of them are raised.
+    /// Dropped half-way, or after an error, all or none of them are raised.
     ///
     /// Where that takes another epoch, it begins, and rows that were agreed upon before are refused as `Fenced`.
     ///

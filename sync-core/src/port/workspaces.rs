@@ -28,10 +28,10 @@ pub struct Sighting {
     pub unbegun_from: u64,
 }
 
-/// Tells which workspaces are there.
+/// Tells which workspaces are there. It only looks: by several at once, again and again, and dropped half-way nothing happened.
 #[async_trait]
 pub trait Workspaces: Debug + Send + Sync + 'static {
-    /// Looks at these workspaces, all at one moment.
+    /// Looks at these workspaces, all at one moment. There may be none.
     ///
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`, `Contract`. Whatever it is, nothing is known of any of them.
