@@ -54,6 +54,6 @@ impl Agreement {
 /// versions that mean nothing here: whatever changes would be taken for older, and nobody would be told.
 fn foreign() -> Error {
     let what = "the index holds documents that something else wrote, whose versions cannot be compared with the outbox's: \
-                `sync-runner reindex` makes it anew, or name another alias and run a backfill";
+                `sync-runner reindex` (`repair::Reindex`) makes it anew, or name another alias and run a backfill";
     Error::new(ErrorKind::Configuration, what)
 }

@@ -257,7 +257,7 @@ impl Reindex {
         }
         let what = format!(
             "after {COMPARISONS} comparisons the new index of {} still differs from the database; `sync-runner reconcile \
-             --dry-run` tells whether the one that is searched does, too",
+             --dry-run` (`ReconcileScope::dry_run`) tells whether the one that is searched does, too",
             self.of.about.index
         );
         Err(Error::new(ErrorKind::Configuration, what).into())

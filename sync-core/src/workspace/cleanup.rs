@@ -183,7 +183,7 @@ impl Cleanup {
         let what = format!(
             "the database knows none of {missing} workspaces that have containers, addresses or names: that looks like the \
              wrong database, or a wrong statement in workspaces.known, and nothing is removed; if it is right, \
-             `sync-runner workspace cleanup --force` removes them"
+             `sync-runner workspace cleanup --force` (a larger `CleanupConfig::suspicious`) removes them"
         );
         Err(Error::new(ErrorKind::Contract, what))
     }

@@ -226,7 +226,7 @@ impl Index {
         let path = segment(index);
         let doing = format!(
             "indexes.{}.mapping: adding it to {index}; what a field is cannot be changed in place: \
-             `sync-runner reindex` makes the index anew",
+             `sync-runner reindex` (`repair::Reindex`) makes the index anew",
             self.name
         );
         let answer = client.send(Method::Get, &format!("/{path}{}", meta::PATH), None).await?;

@@ -216,7 +216,7 @@ impl Alias {
             (false, false) => {
                 let what = format!(
                     "indexes.{0}.mapping: {concrete} was made of other fields, and a local index gets none in addition; \
-                     `sync-runner reindex {0}` makes it anew of this mapping",
+                     `sync-runner reindex {0}` (`repair::Reindex`) makes it anew of this mapping",
                     self.name
                 );
                 return Err(Error::new(ErrorKind::Configuration, what));

@@ -30,7 +30,10 @@ fn kind_of(error: &io::Error) -> ErrorKind {
 
 /// What helps an index that is damaged.
 pub(super) fn mend(directory: &Path, name: &str) -> String {
-    format!(": it cannot be read; delete {}, and run `sync-runner backfill {name}`", directory.display())
+    format!(
+        ": it cannot be read; delete {}, and run `sync-runner backfill {name}` (`repair::Backfill`)",
+        directory.display()
+    )
 }
 
 /// What the index in this directory said, which is called so in the configuration.

@@ -34,7 +34,7 @@ pub(crate) fn from_postgres(action: impl Into<String>, failure: impl Into<Failur
     }
     let missing = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_FUNCTION, SqlState::INVALID_SCHEMA_NAME];
     if missing.contains(database.code()) && database.message().contains("outbox") {
-        said = format!("{said}; `sync-runner migrate` creates the outbox");
+        said = format!("{said}; `sync-runner migrate` (`Pipeline::migrate`) creates the outbox");
     }
     if database.code() == &SqlState::QUERY_CANCELED {
         // It may be the fault of this very key, but nobody can tell that from a server that is busy: it counts as an

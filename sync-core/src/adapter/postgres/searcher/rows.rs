@@ -38,8 +38,8 @@ impl SearchedRows {
         match failure {
             Failure::Told(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
                 let what = format!(
-                    "{doing}: PostgreSQL would take longer than it may ({LIMIT}); `sync-runner search-indexes` says which indexes \
-                     are missing"
+                    "{doing}: PostgreSQL would take longer than it may ({LIMIT}); `sync-runner search-indexes` \
+                     (`PostgresSearcher::indexes`) says which indexes are missing"
                 );
                 Error::new(ErrorKind::TooLarge, what)
             }
