@@ -31,13 +31,18 @@ pub enum ErrorKind {
     TooLarge,
     /// One event or document failed for a reason that is not known; the others beside it did not.
     Unexplained,
-    /// One event or document is refused as it is.
+    /// One event or document is refused as it is. Or what somebody asks for is wrong, and asking again changes nothing: a
+    /// query that cannot be read or asked, a cursor that is none, a host name that is none or is taken, a container that
+    /// cannot run or is not there. Whoever answers HTTP can take it for the caller's fault.
     Refused,
     /// Credentials are wrong or a permission is missing.
     Denied,
     /// A setting is wrong, or something it names does not exist.
     Configuration,
-    /// Data contradicts what this engine was promised: a key that is none, two rows for one key.
+    /// Data contradicts what this engine was promised: a key that is none, two rows for one key, an answer without what was
+    /// asked for. Or the database, or the application in it, does not take what it is given: a value that a statement cannot
+    /// read, a broken constraint, an exception that is raised, a saga that was begun with other params, a dead letter whose
+    /// event is gone.
     Contract,
     /// The database is not the one the position was taken in (restored from a dump, another cluster).
     History,
