@@ -3,6 +3,12 @@
 //!
 //! Counters are there, at zero, from the beginning on, as far as it is known what will be counted: the first of something
 //! would not be seen as one more otherwise.
+//!
+//! The rooms of this library record what they do: `relay.*`, `indexer.*`, `search.*` (but for `search.rejected`), `saga.ended`,
+//! `saga.failed_tries`, `saga.left`, `cleanup.*` and `alert.firing`. How the pipeline stands is recorded by the program
+//! `sync-runner` alone, which looks at all of it now and then: `reconciliation.*`, `outbox.*`, `bus.*`, `sync.*`, `index.*`,
+//! `dead.letters.*`, `saga.unfinished`, `search.rejected`, `postgres.pool.*`, `monitor.*` and `runner.*`. A program of your own
+//! that wants one of these records it itself.
 
 use jiff::Timestamp;
 
