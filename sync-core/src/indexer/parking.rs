@@ -41,6 +41,10 @@ const ONCE: RetryPolicy = RetryPolicy { attempts: 1, first: Duration::ZERO, mult
 
 impl Parking {
     /// Dead letters of the index `reader`, which follows `topic`. Nothing is tried again later.
+    ///
+    /// An indexer of a retry topic is given the original topic here, too, the first of [`RetryPolicy::topics`]. A message of any
+    /// other topic is one that waits for another try, and its headers count the tries it had. Given the retry topic itself, it
+    /// would take each try for the first, and put what fails again into a topic that nobody reads.
     #[must_use]
     pub fn new(
         reader: impl Into<String>,
@@ -52,9 +56,10 @@ impl Parking {
     }
 
     /// What fails for a reason nobody knows waits in the [retry topics](crate::policy::retry_topic) of this
-    /// bus, each of which wants an [`Indexer`](super::Indexer) with a parking and a publisher of its own: on a bus that
-    /// holds only so much, one that waits for room must not hold up the one that makes it. Dead letters are copied to
-    /// the [dead-letter topic](crate::policy::dead_letter_topic) if `copies` says so.
+    /// bus. There has to be an [`Indexer`](super::Indexer) for each of the topics that [`RetryPolicy::topics`] says, of the
+    /// same `retries`, with a parking and a publisher of its own: on a bus that holds only so much, one that waits for room
+    /// must not hold up the one that makes it. Dead letters are copied to the
+    /// [dead-letter topic](crate::policy::dead_letter_topic) if `copies` says so.
     #[must_use]
     pub fn with_bus(self, publisher: Arc<dyn Publisher>, copies: bool) -> Self {
         Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), copies }), ..self }
