@@ -4,6 +4,7 @@ mod code;
 mod documents;
 mod files;
 mod rooms;
+mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -55,25 +55,28 @@ const CLOSE: Duration = Duration::from_secs(4);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct IndexerConfig {
-    /// Messages of one partition taken together, at most.
+    /// Messages of one partition taken together, at most; 4,000 unless said.
     pub batch_messages: usize,
-    /// Bytes of documents in one request to the sink, about. A larger single document goes alone.
+    /// Bytes of documents in one request to the sink, about; 8 MiB unless said. A larger single document goes alone.
     pub batch_bytes: usize,
-    /// Batches in work at the same time, all partitions together. While the sink is full or slow, fewer of them are
-    /// sent to it at a time.
+    /// Batches in work at the same time, all partitions together; 4 unless said. While the sink is full or slow, fewer of
+    /// them are sent to it at a time.
     pub in_flight: usize,
-    /// When the sink is taken to be down, and is only asked now and then.
+    /// When the sink is taken to be down, and is only asked now and then; [`BreakerConfig::default`] with an `open_for` of
+    /// 2 seconds unless said. A breaker put in its place brings its own `open_for`;
+    /// `config.breaker(config.breaker.window(20))` keeps this one.
     pub breaker: BreakerConfig,
-    /// Delays while a system is down or full.
+    /// Delays while a system is down or full; from 100 milliseconds to 5 seconds unless said.
     pub backoff: Backoff,
-    /// Delays between tries of a partition that stopped at something a person has to mend.
+    /// Delays between tries of a partition that stopped at something a person has to mend; from 5 to 60 seconds unless
+    /// said.
     pub stopped: Backoff,
-    /// Tries of a message that fails for a reason nobody knows.
+    /// Tries of a message that fails for a reason nobody knows; [`RetryPolicy::default`] unless said.
     pub retries: RetryPolicy,
-    /// When that many keys of a batch or more fail and none is taken, nothing is parked: the partition stops until a
-    /// person has seen to the mapping or the projection. Zero: whatever fails is parked.
+    /// When that many keys of a batch or more fail and none is taken, nothing is parked: the partition stops until a person
+    /// has seen to the mapping or the projection; 10 unless said. Zero: whatever fails is parked.
     pub suspicious: usize,
-    /// How long a shutdown waits for what is in flight.
+    /// How long a shutdown waits for what is in flight; 5 seconds unless said.
     pub drain: Duration,
 }
 

@@ -44,16 +44,18 @@ const READ_AHEAD: usize = 3;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// Batches handed to the bus and not yet acknowledged, at most. To publish exactly once: batches of one transaction;
-    /// as many wait for the next.
+    /// Batches handed to the bus and not yet acknowledged, at most; 8 unless said. To publish exactly once: batches of one
+    /// transaction; as many wait for the next.
     pub in_flight: usize,
-    /// Delays between tries while a system is down.
+    /// Delays between tries while a system is down; from 100 milliseconds to 5 seconds unless said.
     pub backoff: Backoff,
-    /// How often to look, while somebody else holds the lease, whether it is free. A take-over comes that much later.
+    /// How often to look, while somebody else holds the lease, whether it is free; every second unless said. A take-over
+    /// comes that much later.
     pub standby: Duration,
-    /// How long a shutdown waits for acknowledgements before it leaves what is in flight to be repeated.
+    /// How long a shutdown waits for acknowledgements before it leaves what is in flight to be repeated; 5 seconds unless
+    /// said.
     pub drain: Duration,
-    /// How events are written into messages.
+    /// How events are written into messages; [`Encoding::Standard`] unless said.
     pub encoding: Encoding,
 }
 

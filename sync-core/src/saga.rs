@@ -44,20 +44,20 @@ const AWAY: Backoff = Backoff { first: Duration::from_millis(200), ceiling: Dura
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SagaConfig {
-    /// Sagas at a time.
+    /// Sagas at a time; 8 unless said.
     pub concurrency: usize,
-    /// How often to look for one.
+    /// How often to look for one; every 500 milliseconds unless said.
     pub poll_interval: Duration,
-    /// How long one try of a step may take, or of what undoes it.
+    /// How long one try of a step may take, or of what undoes it; 2 minutes unless said.
     pub step_timeout: Duration,
-    /// Tries of a step, and of what undoes it. A try that only found something away does not count: the time allowed, or
-    /// `undo_patience`, limits those. Of those that end with their process there may be ten.
+    /// Tries of a step, and of what undoes it; 3 unless said. A try that only found something away does not count: the time
+    /// allowed, or `undo_patience`, limits those. Of those that end with their process there may be ten.
     pub attempts: u32,
-    /// How long undoing a step is tried while what it needs is away.
+    /// How long undoing a step is tried while what it needs is away; 30 seconds unless said.
     pub undo_patience: Duration,
-    /// The delays between tries.
+    /// The delays between tries; from 500 milliseconds to 10 seconds unless said.
     pub backoff: Backoff,
-    /// How long sagas may go on after a shutdown to end the step they are in.
+    /// How long sagas may go on after a shutdown to end the step they are in; 5 seconds unless said.
     pub drain: Duration,
 }
 

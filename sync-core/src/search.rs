@@ -34,12 +34,15 @@ const TELL: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SearchConfig {
-    /// When the index is taken to be down, and for how long. A search that takes longer than `slow` counts as failed as soon
-    /// as it does.
+    /// When the index is taken to be down, and for how long; [`BreakerConfig::default`] with 3 `probes`, a `slow` of 250
+    /// milliseconds and a `recover_for` of 10 seconds unless said. A search that takes longer than `slow` counts as failed
+    /// as soon as it does. A breaker put in its place brings its own three; `config.breaker(config.breaker.window(20))`
+    /// keeps these.
     pub breaker: BreakerConfig,
-    /// How long the index is waited for; as long as its searcher may take.
+    /// How long the index is waited for, as long as its searcher may take; 1 second unless said.
     pub budget: Duration,
-    /// How long it is waited until a write can be seen in the index, the question what was written included.
+    /// How long it is waited until a write can be seen in the index, the question what was written included; 2 seconds
+    /// unless said.
     pub wait: Duration,
 }
 

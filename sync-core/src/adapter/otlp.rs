@@ -27,9 +27,9 @@ use crate::port::{Span, SpanKind, Tracer};
 pub struct OtlpConfig {
     /// The collector, such as `http://127.0.0.1:4318`.
     pub endpoint: String,
-    /// What this service is called there.
+    /// What this service is called there; `sync` unless said.
     pub service: String,
-    /// How long one request may take.
+    /// How long one request may take; 10 seconds unless said.
     pub timeout: Duration,
 }
 

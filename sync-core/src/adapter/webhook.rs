@@ -18,9 +18,9 @@ use crate::port::{Alert, AlertHandler, ConditionAlert, KeptLetter, LetterAlert};
 pub struct WebhookConfig {
     /// `http://` or `https://`; may hold a secret and is never printed. Proxies named in the environment are used.
     pub url: String,
-    /// Sent along, such as `Authorization`; never printed.
+    /// Sent along, such as `Authorization`; none unless said. Never printed.
     pub headers: Vec<(String, String)>,
-    /// How long one request may take.
+    /// How long one request may take; 10 seconds unless said.
     pub timeout: Duration,
 }
 

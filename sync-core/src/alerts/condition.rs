@@ -8,19 +8,19 @@ use crate::port::Severity;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Thresholds {
-    /// A change that is not in the index for longer.
+    /// A change that is not in the index for longer; 5 minutes unless said.
     pub sync_lag: Duration,
-    /// The same, where it is only noticed.
+    /// The same, where it is only noticed; 60 seconds unless said.
     pub sync_lag_noticed: Duration,
-    /// More searches in a minute that the database answers.
+    /// More searches in a minute that the database answers; 10 unless said.
     pub fallbacks_per_minute: f64,
-    /// More dead letters.
+    /// More dead letters; 100 unless said.
     pub dead_letters: u64,
-    /// More messages of a topic that are not indexed.
+    /// More messages of a topic that are not indexed; 10,000 unless said.
     pub consumer_lag: u64,
-    /// How long the cluster, and a lag that is only noticed, may be so before people are told.
+    /// How long the cluster, and a lag that is only noticed, may be so before people are told; 60 seconds unless said.
     pub hold: Duration,
-    /// How long a condition has to be over before people are told that it is.
+    /// How long a condition has to be over before people are told that it is; 60 seconds unless said.
     pub settle: Duration,
 }
 

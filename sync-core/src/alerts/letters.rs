@@ -25,9 +25,9 @@ const LEASE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AlertsConfig {
-    /// Alerts in any minute, at most, of this process.
+    /// Alerts in any minute, at most, of this process; 10 unless said.
     pub per_minute: usize,
-    /// How often to look for new letters.
+    /// How often to look for new letters; every 5 seconds unless said.
     pub poll_interval: Duration,
 }
 

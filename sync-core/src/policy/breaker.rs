@@ -5,23 +5,32 @@ use std::time::Duration;
 
 use super::ramp::Ramp;
 
-/// When a breaker opens, and for how long.
+/// When a breaker opens, and for how long. Rooms have defaults of their own for it, which the field `breaker` of their
+/// settings says. To change one of its settings and keep the others, begin with theirs:
+///
+/// ```
+/// use sync_core::search::SearchConfig;
+///
+/// let config = SearchConfig::default();
+/// let config = config.breaker(config.breaker.window(20));
+/// assert_eq!((config.breaker.window, config.breaker.probes), (20, 3));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// Calls that are looked back at. Nothing is judged before so many were made.
+    /// Calls that are looked back at; 10 unless said. Nothing is judged before so many were made.
     pub window: usize,
-    /// It opens when at least this part of them failed, from 0 to 1.
+    /// It opens when at least this part of them failed, from 0 to 1; 0.5 unless said.
     pub failure_rate: f64,
-    /// How long it stays open before a call is tried.
+    /// How long it stays open before a call is tried; 30 seconds unless said.
     pub open_for: Duration,
-    /// Calls tried at a time then; all of them have to succeed. At least one.
+    /// Calls tried at a time then, at least one; 1 unless said. All of them have to succeed.
     pub probes: u32,
-    /// For how long, after the probes have succeeded, only a growing part of the calls goes through: a system that has just
-    /// been started is slow, and would fail again if all came at once. Zero lets all through at once. Only for callers who have
-    /// somewhere else to go.
+    /// For how long, after the probes have succeeded, only a growing part of the calls goes through; zero unless said,
+    /// which lets all through at once. A system that has just been started is slow, and would fail again if all came at
+    /// once. Only for callers who have somewhere else to go.
     pub recover_for: Duration,
-    /// A call that takes longer counts as failed, whatever its answer.
+    /// A call that takes longer counts as failed, whatever its answer; 10 seconds unless said.
     pub slow: Duration,
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Tries in all; one means that nothing is tried again.
+    /// Tries in all; 3 unless said. One means that nothing is tried again.
     pub attempts: u32,
-    /// The delay before the second try.
+    /// The delay before the second try; 1 second unless said.
     pub first: Duration,
-    /// How many times longer each further delay is.
+    /// How many times longer each further delay is; 2 unless said.
     pub multiplier: u32,
 }
 

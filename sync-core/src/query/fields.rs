@@ -83,11 +83,12 @@ pub struct Fields {
 pub struct FieldNames {
     /// The keyword that holds the document's key.
     pub key: String,
-    /// Fields of type `text`, each with its weight behind it if that is not 1: `title^3`.
+    /// Fields of type `text`, each with its weight behind it if that is not 1: `title^3`; none unless said.
     pub text: Vec<String>,
-    /// Fields to filter by; with `[]` behind its name one that has several values in a document: `tags[]`.
+    /// Fields to filter by; none unless said. With `[]` behind its name one that has several values in a document:
+    /// `tags[]`.
     pub fields: Vec<String>,
-    /// The order when none is asked for, such as `-created_at`; by key when absent.
+    /// The order when none is asked for, such as `-created_at`; by key unless said.
     pub order: Option<String>,
 }
 

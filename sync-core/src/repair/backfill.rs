@@ -33,20 +33,23 @@ use crate::port::{Clock, DeadLetters, Projection, Run, RunKind, Runs, Sink};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BackfillConfig {
-    /// Rows read at once, at most.
+    /// Rows read at once, at most; 4,000 unless said.
     pub page_keys: usize,
-    /// Bytes of documents in one request to the sink, about. A larger single document goes alone.
+    /// Bytes of documents in one request to the sink, about; 8 MiB unless said. A larger single document goes alone.
     pub batch_bytes: usize,
-    /// Pages in work at the same time.
+    /// Pages in work at the same time; 4 unless said.
     pub in_flight: usize,
-    /// Rows read in a second, at most; `None` is as fast as it goes.
+    /// Rows read in a second, at most; `None` unless said, which is as fast as it goes.
     pub per_second: Option<NonZeroU32>,
-    /// When the sink is taken to be down, and is only asked now and then.
+    /// When the sink is taken to be down, and is only asked now and then; [`BreakerConfig::default`] with an `open_for` of
+    /// 2 seconds unless said. A breaker put in its place brings its own `open_for`;
+    /// `config.breaker(config.breaker.window(20))` keeps this one.
     pub breaker: BreakerConfig,
-    /// Delays while a system is down or full, and while another process holds the run.
+    /// Delays while a system is down or full, and while another process holds the run; from 100 milliseconds to 5 seconds
+    /// unless said.
     pub backoff: Backoff,
-    /// When that many keys of a page or more fail and none is taken, nothing is parked and the backfill ends. Zero:
-    /// whatever fails is parked.
+    /// When that many keys of a page or more fail and none is taken, nothing is parked and the backfill ends; 10 unless
+    /// said. Zero: whatever fails is parked.
     pub suspicious: usize,
 }
 

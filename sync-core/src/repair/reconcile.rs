@@ -41,24 +41,26 @@ use crate::port::{Changed, Clock, DeadLetters, Inventory, InventoryCursor, Run, 
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ReconcileConfig {
-    /// Keys compared at once.
+    /// Keys compared at once; 4,000 unless said.
     pub page_keys: usize,
-    /// Pages in work at the same time.
+    /// Pages in work at the same time; 4 unless said.
     pub in_flight: usize,
-    /// Bytes of documents in one request to the sink, about, where something is put right.
+    /// Bytes of documents in one request to the sink, about, where something is put right; 8 MiB unless said.
     pub batch_bytes: usize,
-    /// Keys compared in a second, at most; `None` is as fast as it goes.
+    /// Keys compared in a second, at most; `None` unless said, which is as fast as it goes.
     pub per_second: Option<NonZeroU32>,
-    /// A key that changed less long ago may still be on its way, and is no difference yet.
+    /// A key that changed less long ago may still be on its way, and is no difference yet; 60 seconds unless said.
     pub grace: Duration,
-    /// Of so many keys, about one has its document compared too; zero: none has.
+    /// Of so many keys, about one has its document compared too; 100 unless said. Zero: none has.
     pub sample: u32,
-    /// When the sink is taken to be down, and is only asked now and then.
+    /// When the sink is taken to be down, and is only asked now and then; [`BreakerConfig::default`] with an `open_for` of
+    /// 2 seconds unless said. A breaker put in its place brings its own `open_for`;
+    /// `config.breaker(config.breaker.window(20))` keeps this one.
     pub breaker: BreakerConfig,
-    /// Delays while a system is down or full.
+    /// Delays while a system is down or full; from 100 milliseconds to 5 seconds unless said.
     pub backoff: Backoff,
-    /// When that many documents together are refused and none is taken, nothing is parked and the reconciliation ends.
-    /// Zero: whatever fails is parked.
+    /// When that many documents together are refused and none is taken, nothing is parked and the reconciliation ends; 10
+    /// unless said. Zero: whatever fails is parked.
     pub suspicious: usize,
 }
 
@@ -96,11 +98,11 @@ setters! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReconcileScope {
-    /// Only keys that changed since then; `None`: all, and what the index has beside them.
+    /// Only keys that changed since then; `None` unless said: all, and what the index has beside them.
     pub since: Option<Timestamp>,
-    /// Every document's content, not only that of a sample.
+    /// Every document's content, not only that of a sample; `false` unless said.
     pub deep: bool,
-    /// Only look: nothing is put right, and no run recorded.
+    /// Only look: nothing is put right, and no run recorded; `false` unless said.
     pub dry_run: bool,
 }
 

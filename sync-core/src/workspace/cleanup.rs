@@ -34,11 +34,13 @@ use crate::telemetry::metrics::{CLEANUP_FAILED, CLEANUP_REMOVED};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CleanupConfig {
-    /// Between two rounds.
+    /// Between two rounds; 60 seconds unless said.
     pub interval: Duration,
-    /// What is younger is left alone when its workspace is missing: the transaction that writes it may not have committed.
+    /// What is younger is left alone when its workspace is missing, because the transaction that writes it may not have
+    /// committed; 60 seconds unless said.
     pub grace: Duration,
-    /// When the database knows none of so many workspaces or more, it is taken for the wrong one, and nothing is removed.
+    /// When the database knows none of so many workspaces or more, it is taken for the wrong one, and nothing is removed;
+    /// 10 unless said.
     pub suspicious: usize,
 }
 

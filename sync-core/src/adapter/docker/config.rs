@@ -7,18 +7,18 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DockerConfig {
-    /// What the host is called, in errors.
+    /// What the host is called, in errors; `local` unless said.
     pub host: String,
-    /// Where its engine listens: `unix:///var/run/docker.sock`, or `tcp://host:2376`, which without `tls` is not protected by
-    /// anything.
+    /// Where its engine listens; `unix:///var/run/docker.sock` unless said. `tcp://host:2376` is protected by nothing
+    /// without `tls`.
     pub engine: String,
-    /// How `tcp://` is protected.
+    /// How `tcp://` is protected; by nothing unless said.
     pub tls: Option<DockerTls>,
-    /// Whose containers these are, by their label `workspace-owner`: of two owners on one engine neither touches the
-    /// other's.
+    /// Whose containers these are, by their label `workspace-owner`; `sync` unless said. Of two owners on one engine
+    /// neither touches the other's.
     pub owner: String,
-    /// How long the answer to a request is waited for. Not for commands in a container, which last as long as whoever runs
-    /// them waits.
+    /// How long the answer to a request is waited for; 60 seconds unless said. Not for commands in a container, which last
+    /// as long as whoever runs them waits.
     pub timeout: Duration,
 }
 

@@ -38,15 +38,16 @@ impl fmt::Debug for Auth {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ElasticsearchConfig {
-    /// Addresses of its nodes, `http://` or `https://`, without user name and password. They are used in turn; one that
-    /// cannot be reached is left alone for half a minute. Proxies named in the environment are not used.
+    /// Addresses of its nodes, `http://` or `https://`, without user name and password; `http://localhost:9200` unless
+    /// said. They are used in turn; one that cannot be reached is left alone for half a minute. Proxies named in the
+    /// environment are not used.
     pub urls: Vec<String>,
-    /// Who we are there.
+    /// Who we are there; [`Auth::None`] unless said.
     pub auth: Auth,
-    /// A PEM file with the certificates of the authorities that signed those of the nodes, for `https://`. Public
-    /// authorities are trusted anyway.
+    /// A PEM file with the certificates of the authorities that signed those of the nodes, for `https://`; none unless
+    /// said. Public authorities are trusted anyway.
     pub ca_file: Option<PathBuf>,
-    /// How long one request may take, from connecting to the last byte of the answer.
+    /// How long one request may take, from connecting to the last byte of the answer; 30 seconds unless said.
     pub request_timeout: Duration,
 }
 
@@ -83,7 +84,8 @@ setters! {
 pub struct IndexConfig {
     /// What errors call it: `indexes.NAME`.
     pub name: String,
-    /// The name searches use: an alias. The index behind it is `<alias>-000001`, and counts up with each re-index.
+    /// The name searches use: an alias; the index's `name` unless said. The index behind it is `<alias>-000001`, and counts
+    /// up with each re-index.
     pub alias: String,
     /// JSON text `{"settings": {…}, "mappings": {…}}`, both optional, as Elasticsearch's "create index" takes them.
     pub mapping: String,

@@ -30,9 +30,9 @@ const NAME: &str = "elasticsearch";
 pub struct ElasticsearchSearcherConfig {
     /// What is searched: the alias of an index.
     pub alias: String,
-    /// How long a search may take in all.
+    /// How long a search may take in all; 1 second unless said.
     pub budget: Duration,
-    /// After how much of that a node is late: another one is asked as well, once.
+    /// After how much of that a node is late, and another one is asked as well, once; 100 milliseconds unless said.
     pub attempt: Duration,
 }
 

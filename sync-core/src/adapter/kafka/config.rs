@@ -15,21 +15,22 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct KafkaConfig {
-    /// `host:port`, several separated by commas; one that answers is enough to find the others.
+    /// `host:port`, several separated by commas; `localhost:9092` unless said. One that answers is enough to find the
+    /// others.
     pub brokers: String,
-    /// What the brokers' listener speaks.
+    /// What the brokers' listener speaks; [`Security::Plaintext`] unless said.
     pub security: Security,
-    /// Certificates of the authorities to trust, PEM; the system's when absent.
+    /// Certificates of the authorities to trust, PEM; the system's unless said.
     pub ca_file: Option<PathBuf>,
-    /// The client's certificate, PEM; together with [`key_file`](Self::key_file).
+    /// The client's certificate, PEM, together with [`key_file`](Self::key_file); none unless said.
     pub certificate_file: Option<PathBuf>,
-    /// The client's private key, PEM.
+    /// The client's private key, PEM; none unless said.
     pub key_file: Option<PathBuf>,
-    /// Credentials, exactly when `security` is one of the SASL kinds.
+    /// Credentials, exactly when `security` is one of the SASL kinds; none unless said.
     pub sasl: Option<Sasl>,
-    /// What becomes of topics that do not exist.
+    /// What becomes of topics that do not exist; [`TopicConfig::default`] unless said.
     pub topics: TopicConfig,
-    /// Further properties for librdkafka. Those the guarantees rest on are refused.
+    /// Further properties for librdkafka; none unless said. Those the guarantees rest on are refused.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -128,12 +129,13 @@ impl SaslMechanism {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicConfig {
-    /// Whether to create them.
+    /// Whether to create them; `true` unless said.
     pub create: bool,
-    /// Partitions of a created topic, at least one.
+    /// Partitions of a created topic, at least one; 6 unless said.
     pub partitions: i32,
-    /// Copies of each partition of a created topic; -1 leaves it, and `min.insync.replicas`, to the cluster's defaults.
-    /// From three on the topic gets `min.insync.replicas=2`, so that an acknowledged message survives a lost broker.
+    /// Copies of each partition of a created topic; -1 unless said, which leaves it, and `min.insync.replicas`, to the
+    /// cluster's defaults. From three on the topic gets `min.insync.replicas=2`, so that an acknowledged message survives a
+    /// lost broker.
     pub replication: i16,
 }
 

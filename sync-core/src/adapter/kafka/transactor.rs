@@ -23,10 +23,10 @@ use crate::port::{Mark, Transactions, Transactor};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransactorConfig {
-    /// The beginning of every transactional id and of every position's key. Two deployments whose databases are copies
-    /// of each other need two of them, or one would shut out the other.
+    /// The beginning of every transactional id and of every position's key; `sync` unless said. Two deployments whose
+    /// databases are copies of each other need two of them, or one would shut out the other.
     pub namespace: String,
-    /// The compacted topic of the positions, of one partition.
+    /// The compacted topic of the positions, of one partition; `sync-relay-positions` unless said.
     pub positions: String,
 }
 

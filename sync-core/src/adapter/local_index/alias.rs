@@ -17,7 +17,7 @@ use crate::port::History;
 pub struct LocalIndexConfig {
     /// The name of the index in the configuration, for errors to name.
     pub name: String,
-    /// The name under which it is searched, and of its directory.
+    /// The name under which it is searched, and of its directory; the index's `name` unless said.
     pub alias: String,
     /// JSON text with `mappings`, as for "create index" of Elasticsearch; `settings` mean nothing here. Of types other than
     /// `text`, `keyword`, `long`, `integer`, `short`, `byte`, `double`, `date`, `boolean` and objects, values are kept and not

@@ -21,13 +21,13 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct MemorySource {
     /// The database.
     pub database: MemoryDatabase,
-    /// The subscription's name.
+    /// The subscription's name; `search` unless said.
     pub subscription: String,
-    /// Who takes the lease.
+    /// By whom the lease is held: different for each of several sources; `this process` unless said.
     pub holder: String,
-    /// How long the lease lasts without a renewal.
+    /// How long the lease lasts without a renewal; 10 seconds unless said.
     pub lease: Duration,
-    /// Events in one batch, at most.
+    /// Events in one batch, at most; 1,000 unless said.
     pub batch_events: usize,
 }
 

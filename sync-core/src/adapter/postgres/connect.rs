@@ -27,21 +27,23 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PostgresConfig {
-    /// A libpq URL or `key=value` string. `sslmode` is `disable`, `prefer` (the default) or `require`; whenever TLS is
-    /// used the server's certificate and name are verified. Of several hosts the first that answers is used; with
-    /// `target_session_attrs=read-write`, the first that takes writes: the primary.
+    /// A libpq URL or `key=value` string; `postgres://localhost/postgres` unless said. `sslmode` is `disable`, `prefer`
+    /// (the default) or `require`; whenever TLS is used the server's certificate and name are verified. Of several hosts
+    /// the first that answers is used; with `target_session_attrs=read-write`, the first that takes writes: the primary.
     pub url: String,
-    /// Takes the place of the password in the URL.
+    /// Takes the place of the password in the URL; none unless said.
     pub password: Option<String>,
-    /// PEM file of the certificate authorities to trust instead of the system's.
+    /// PEM file of the certificate authorities to trust instead of the system's; none unless said.
     pub ca_file: Option<PathBuf>,
-    /// Connections for short statements, at most. A relay uses two more of its own.
+    /// Connections for short statements, at most; 8 unless said. A relay uses two more of its own, and each
+    /// [`PostgresSearcher`](super::PostgresSearcher) has pools of its own, of this size too: see its
+    /// [`new`](super::PostgresSearcher::new).
     pub pool_size: usize,
-    /// How long each host may take to let us in, and how long a free connection is waited for.
+    /// How long each host may take to let us in, and how long a free connection is waited for; 10 seconds unless said.
     pub connect_timeout: Duration,
-    /// How long the answer to a statement is waited for. The server itself ends one after nine tenths of that, or
-    /// earlier where role or URL say so. Not for the reading of a window, which lasts as long as the server works on it,
-    /// and not for [`migrate`](super::migrate).
+    /// How long the answer to a statement is waited for; 30 seconds unless said. The server itself ends one after nine
+    /// tenths of that, or earlier where role or URL say so. Not for the reading of a window, which lasts as long as the
+    /// server works on it, and not for [`migrate`](super::migrate).
     pub statement_timeout: Duration,
 }
 

@@ -17,7 +17,8 @@ pub struct PostgresLeases {
 }
 
 impl PostgresLeases {
-    /// Connects when it is used. `holder` is who this process is.
+    /// Connects when it is used. `holder` is by whom leases are held: different for every process, the same for the life of
+    /// one, as [`this_process`](super::this_process) is. Two that say the same hold one lease at once.
     #[must_use]
     pub fn new(database: Postgres, holder: String) -> Self {
         Self { database, holder }

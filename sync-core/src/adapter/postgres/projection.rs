@@ -33,7 +33,7 @@ pub struct ProjectionConfig {
     /// of the index). No column `version`: that is the outbox's. No parameters: the engine
     /// wraps it and asks for keys, so a plain column as `key` lets its index be used.
     pub sql: String,
-    /// Where to note that a document is in the index.
+    /// Where to note that a document is in the index; nowhere unless said.
     pub synced_at: Option<SyncedAt>,
 }
 

@@ -14,9 +14,10 @@ use crate::port::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReindexesConfig {
-    /// Who this process is, for others to read.
+    /// By whom re-indexes are held: different for every process, the same for the life of one, as
+    /// [`this_process`](super::this_process) is. Two that say the same hold one re-index at once.
     pub holder: String,
-    /// How long after it was last held a re-index is left to whoever holds it.
+    /// How long after it was last held a re-index is left to whoever holds it; 15 seconds unless said.
     pub lease: Duration,
 }
 

@@ -17,9 +17,10 @@ use crate::port::{PastRun, Run, RunKind, RunState, Runs};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunsConfig {
-    /// Who this process is, for others to read.
+    /// By whom runs are held: different for every process, the same for the life of one, as
+    /// [`this_process`](super::this_process) is. Two that say the same hold one run at once.
     pub holder: String,
-    /// How long after its last record a run is left to whoever holds it.
+    /// How long after its last record a run is left to whoever holds it; 15 seconds unless said.
     pub lease: Duration,
 }
 

@@ -19,11 +19,11 @@ use crate::port::{HeldSaga, PastSaga, Saga, SagaClaim, SagaEnding, SagaEvent, Sa
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SagasConfig {
-    /// Who this process is, for others to read.
+    /// By whom sagas are held: different for every process, the same for the life of one; [`this_process`] unless said.
     pub holder: String,
-    /// How long after it was last heard of a saga is left to whoever holds it.
+    /// How long after it was last heard of a saga is left to whoever holds it; 15 seconds unless said.
     pub lease: Duration,
-    /// What is done in the transaction that ends a saga, by kind.
+    /// What is done in the transaction that ends a saga, by kind; nothing unless said.
     pub endings: BTreeMap<String, EndingStatements>,
 }
 
@@ -46,9 +46,9 @@ setters! {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndingStatements {
-    /// When all of it is done. Where it is refused, the saga is taken back.
+    /// When all of it is done; none unless said. Where it is refused, the saga is taken back.
     pub done: Option<EndingStatement>,
-    /// When all of it was taken back.
+    /// When all of it was taken back; none unless said.
     pub compensated: Option<EndingStatement>,
 }
 

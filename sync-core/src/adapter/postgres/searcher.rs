@@ -40,9 +40,10 @@ pub struct PostgresSearcherConfig {
     pub topic: String,
     /// The projection, with a column more for each field that is searched, of the field's name.
     pub sql: String,
-    /// The text search configuration words are read by: `simple` for the standard analyzer of Elasticsearch.
+    /// The text search configuration words are read by, `simple` for the standard analyzer of Elasticsearch; that one
+    /// unless said.
     pub language: String,
-    /// How far a replica may be behind the primary to be searched before it.
+    /// How far a replica may be behind the primary to be searched before it; 30 seconds unless said.
     pub max_lag: Duration,
 }
 
@@ -87,6 +88,11 @@ pub struct PostgresSearcher {
 
 impl PostgresSearcher {
     /// Reads the settings; reaches out to nobody. The `statement_timeout` of each server is how long a search may take there.
+    ///
+    /// It has a pool of its own for each server, of that server's `pool_size`, and with replicas one connection more to each,
+    /// the primary included, which looks how far it has come. They are not those of a [`Postgres`](super::Postgres), and no
+    /// other searcher's: with a `pool_size` of 8, the searchers of three indexes open up to 24 connections to a primary alone,
+    /// and with two replicas up to 27 to each of the three servers.
     ///
     /// # Errors
     /// As for [`Postgres::new`](super::Postgres::new).

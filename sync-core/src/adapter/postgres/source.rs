@@ -30,29 +30,30 @@ use crate::port::{Feed, History, Position, Source, SourceLag};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SourceConfig {
-    /// The subscription's name; it has one position and one lease.
+    /// The subscription's name; `search` unless said. It has one position and one lease.
     pub subscription: String,
-    /// Only events of these topics; `None` for all. Whoever opened the subscription last decides; with more
-    /// topics than before it begins anew, so that their earlier events come too.
+    /// Only events of these topics; `None` unless said, which is all. Whoever opened the subscription last decides; with
+    /// more topics than before it begins anew, so that their earlier events come too.
     pub topics: Option<Vec<String>>,
-    /// Who takes the lease: different for every process, the same for the life of one. [`this_process`] otherwise.
+    /// By whom the lease is held: different for every process, the same for the life of one; [`this_process`] unless said.
     pub holder: String,
-    /// How long the lease lasts without a renewal.
+    /// How long the lease lasts without a renewal; 10 seconds unless said.
     pub lease: Duration,
-    /// Events in one batch, at most.
+    /// Events in one batch, at most; 1,000 unless said.
     pub batch_events: usize,
-    /// Bytes of keys, payloads and headers in one batch, about: the event that passes it is the batch's last.
+    /// Bytes of keys, payloads and headers in one batch, about; 4 MiB unless said. The event that passes it is the batch's
+    /// last.
     pub batch_bytes: usize,
-    /// While commits come steadily, how long to wait for more of them before the next window, at most: half of what the
-    /// last one took for each of its events, up to eight. Every window costs the database, however little is in it. Zero
-    /// waits never.
+    /// While commits come steadily, how long to wait for more of them before the next window, at most; 10 milliseconds
+    /// unless said. Within that it is half of what the last window took for each of its events, up to eight. Every window
+    /// costs the database, however little is in it. Zero waits never.
     pub linger: Duration,
-    /// How often to look when nothing rings, as a safety net.
+    /// How often to look when nothing rings, as a safety net; every second unless said.
     pub poll_interval: Duration,
-    /// How long events are kept at least, in whole days (UTC), for whoever wants them repeated.
+    /// How long events are kept at least, in whole days (UTC), for whoever wants them repeated; 7 days unless said.
     pub retention: Duration,
-    /// Whether the subscription is made where there is none. One that somebody else makes and takes away is not: a relay
-    /// that is still at work then stands by.
+    /// Whether the subscription is made where there is none; `true` unless said. One that somebody else makes and takes
+    /// away is not: a relay that is still at work then stands by.
     pub subscribes: bool,
 }
 

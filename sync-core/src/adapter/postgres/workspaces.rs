@@ -18,9 +18,10 @@ use crate::port::{Sighting, WorkspaceState, Workspaces};
 pub struct WorkspaceStatements {
     /// Gives all workspaces there are: `id`, and `is_gone`, which says that one has failed or was deleted.
     pub known: String,
-    /// Writes one that is about to be created. Its one parameter is a `jsonb` object: `workspace`, `params`, `details`.
+    /// Writes one that is about to be created; none unless said. Its one parameter is a `jsonb` object: `workspace`,
+    /// `params`, `details`.
     pub create: Option<String>,
-    /// Notes that one is about to be deleted; the same parameter, with `workspace`.
+    /// Notes that one is about to be deleted; none unless said. The same parameter, with `workspace`.
     pub delete: Option<String>,
 }
 
