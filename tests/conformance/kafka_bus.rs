@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sync_core::adapter::kafka::{KafkaConfig, KafkaPublisher, KafkaSubscriber, TopicConfig};
+use sync_core::port::Subscriber;
 use sync_core::testkit::conformance::bus::{Harness, Stranger, Traits, bus};
 
 use crate::support::servers;
@@ -57,4 +58,17 @@ async fn harness() -> Harness {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kafka_bus_keeps_every_promise_of_a_bus() {
     bus(harness).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_of_a_topic_that_was_just_made_is_known() {
+    let config = KafkaConfig::new(servers::kafka()).topics(TopicConfig::default().partitions(12));
+    for _ in 0..10 {
+        let topic = servers::unique("made");
+        let subscriber = KafkaSubscriber::new(&config, &topic, &topic, None).unwrap();
+        let (consumer, before) = tokio::join!(subscriber.subscribe(), subscriber.lag());
+        before.unwrap();
+        assert_eq!(subscriber.lag().await.unwrap().len(), 12);
+        consumer.unwrap().close().await.unwrap();
+    }
 }

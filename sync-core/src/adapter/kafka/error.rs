@@ -37,6 +37,11 @@ pub(super) fn code_of(error: &KafkaError) -> Option<Code> {
     if let KafkaError::AdminOp(code) = error { Some(*code) } else { error.rdkafka_error_code() }
 }
 
+/// Whether it says that who leads a partition is not known at this moment, or not as we know it.
+pub(super) fn leader_is_moving(error: &KafkaError) -> bool {
+    matches!(code_of(error), Some(Code::LeaderNotAvailable | Code::NotLeaderForPartition))
+}
+
 /// What a code means for us.
 #[allow(clippy::wildcard_enum_match_arm, reason = "librdkafka's list is open: new brokers bring new codes")]
 pub(super) fn kind_of(code: Code) -> ErrorKind {

@@ -17,7 +17,7 @@ use super::assignment::Membership;
 use super::client::{Reporter, aside, ask};
 use super::config::KafkaConfig;
 use super::consumer::KafkaConsumer;
-use super::error::translate;
+use super::error::{leader_is_moving, translate};
 use super::topics;
 use crate::error::{Error, ErrorKind};
 use crate::event::written_at;
@@ -143,6 +143,8 @@ impl Subscriber for KafkaSubscriber {
 /// How long looking whether there are messages may take, all partitions together.
 const LOOKING: Duration = Duration::from_secs(3);
 const SHORT: Duration = Duration::from_millis(20);
+/// Who leads a partition of a topic that was just made, or whose broker just went, is known a moment later.
+const MOVING: Duration = Duration::from_millis(50);
 
 /// Asks about a group without being a member.
 struct Observer {
@@ -165,11 +167,16 @@ impl Observer {
     /// Blocks.
     fn lag(&self) -> Result<Vec<PartitionLag>, Error> {
         let Some(consumer) = &self.consumer else { return Ok(Vec::new()) };
-        let topic = Some(&*self.topic);
-        let metadata = ask(consumer, &self.brokers, Instant::now() + PATIENCE, |consumer, patience| {
-            consumer.fetch_metadata(topic, patience)
-        })?;
-        self.count(consumer, &metadata).or_else(|error| match error.rdkafka_error_code() {
+        let (topic, deadline) = (Some(&*self.topic), Instant::now() + PATIENCE);
+        let counted = loop {
+            let metadata =
+                ask(consumer, &self.brokers, deadline, |consumer, patience| consumer.fetch_metadata(topic, patience))?;
+            match self.count(consumer, &metadata) {
+                Err(error) if leader_is_moving(&error) && Instant::now() < deadline => std::thread::sleep(MOVING),
+                counted => break counted,
+            }
+        };
+        counted.or_else(|error| match error.rdkafka_error_code() {
             // It is about to be created, empty.
             Some(UnknownTopicOrPartition) if self.may_create => Ok(Vec::new()),
             Some(UnknownTopicOrPartition) => Err(self.unknown("the topic does not exist", error)),
