@@ -11,6 +11,7 @@ mod conditions;
 mod letters;
 mod observation;
 mod plan;
+mod telling;
 mod watch;
 
 pub use self::condition::{Condition, Thresholds};

@@ -253,6 +253,6 @@ fn every_alert_has_its_section_in_the_runbook_and_every_condition_its_rule() {
     let sections: BTreeSet<_> =
         runbook.lines().filter_map(|line| line.strip_prefix("## ")).filter(|name| !name.contains(' ')).collect();
     assert_eq!(alerts, sections);
-    let conditions = Condition::ALL.map(Condition::name).into_iter();
+    let conditions = Condition::ALL.iter().map(|condition| condition.name());
     assert_none("a condition without a rule", conditions.filter(|name| !alerts.contains(name)).map(str::to_owned));
 }

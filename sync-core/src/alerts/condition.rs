@@ -70,7 +70,7 @@ pub enum Condition {
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: &'static [Self] = &[
         Self::SearchIndexUnhealthy,
         Self::SyncLagHigh,
         Self::SyncLagNoticed,

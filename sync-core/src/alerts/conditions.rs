@@ -29,7 +29,7 @@ fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
             is_met,
             summary: format!("{index}: {summary}"),
         };
-        let summary = format!("the cluster is {}", seen.health.unwrap_or(Health::Untold).name());
+        let summary = format!("its cluster, or its directory, is {}", seen.health.unwrap_or(Health::Untold).name());
         let is_met = seen.health.map(|health| !matches!(health, Health::Green | Health::Untold));
         readings.push(reading(Condition::SearchIndexUnhealthy, is_met, summary));
         let lag = seen.sync_lag.unwrap_or_default();
@@ -180,7 +180,7 @@ impl Conditions {
     pub(super) fn recall(&mut self, known: Vec<Known>, now: Moment) {
         for Known { name, subject, since, summary } in known {
             // One of another version of this program is nobody's here.
-            let Some(condition) = Condition::ALL.into_iter().find(|condition| condition.name() == name) else {
+            let Some(condition) = Condition::ALL.iter().copied().find(|condition| condition.name() == name) else {
                 continue;
             };
             let key = (condition, subject.clone());

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::plan;
+use super::telling::{PATIENCE, tell};
 use crate::error::{Error, Remedy};
 use crate::policy::rate::Rate;
-use crate::port::{Alert, AlertHandler, LetterAlert, Unannounced};
+use crate::port::{Alert, AlertHandler, Unannounced};
 
 /// Letters claimed at once, and so at most told of together.
 const LETTERS: usize = 100;
@@ -53,8 +54,8 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Does nothing until it is run. Handlers are told one after the other; when one fails, those behind it wait with
-    /// it, so that nobody is told again and again because somebody else cannot be.
+    /// Does nothing until it is run. Handlers are told one after the other, within 30 s together; when one fails, those behind
+    /// it wait with it, so that nobody is told again and again because somebody else cannot be.
     #[must_use]
     pub fn new(letters: Arc<dyn Unannounced>, handlers: Vec<Arc<dyn AlertHandler>>, config: AlertsConfig) -> Self {
         Self { letters, handlers, config }
@@ -76,13 +77,6 @@ impl Alerts {
         shutdown.run_until_cancelled(work).await.unwrap_or_default()
     }
 
-    async fn tell(&self, alert: &LetterAlert) -> Result<(), Error> {
-        for handler in &self.handlers {
-            handler.alert(&Alert::Letters(alert.clone())).await?;
-        }
-        Ok(())
-    }
-
     /// Tells what there is to tell, as far as may be told now.
     async fn announce(&self, rate: &mut Rate, began: Instant) -> Result<(), Error> {
         loop {
@@ -95,11 +89,11 @@ impl Alerts {
             let more = claimed.len() == LETTERS;
             for alert in plan(claimed, free) {
                 // Somebody else may tell of the others once the lease is over.
-                if claimed_at.elapsed() > LEASE / 2 {
+                if claimed_at.elapsed() + PATIENCE > LEASE {
                     return Ok(());
                 }
                 rate.spend(began.elapsed());
-                match self.tell(&alert).await {
+                match tell(&self.handlers, &Alert::Letters(alert.clone())).await {
                     Ok(()) => {}
                     // Nobody can be told now. Otherwise it may be about this one, and the others are told all the same.
                     Err(error) if error.remedy() == Remedy::Retry => {

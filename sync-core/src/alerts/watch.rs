@@ -8,6 +8,7 @@ use metrics::gauge;
 use super::condition::{Condition, Thresholds};
 use super::conditions::Conditions;
 use super::observation::{Moment, Observation};
+use super::telling::tell;
 use crate::error::Remedy;
 use crate::port::{Alert, AlertHandler, ConditionAlert, ConditionState, Leases};
 use crate::telemetry::metrics::ALERT_FIRING;
@@ -61,7 +62,7 @@ impl ConditionWatch {
     pub fn observe(&self, observed: &Observation, now: Moment) {
         self.state().conditions.observe(observed, &self.thresholds, now);
         let met = self.met();
-        for name in Condition::ALL.map(Condition::name) {
+        for name in Condition::ALL.iter().map(|condition| condition.name()) {
             let fires = |alert: &ConditionAlert| alert.name == name && alert.state == ConditionState::Firing;
             gauge!(ALERT_FIRING.name, "alert" => name).set(f64::from(u8::from(met.iter().any(fires))));
         }
@@ -163,13 +164,8 @@ impl ConditionWatch {
 
     /// Whether everybody was told.
     async fn tell_of(&self, alert: &ConditionAlert) -> bool {
-        for handler in &self.handlers {
-            if let Err(error) = handler.alert(&Alert::Condition(alert.clone())).await {
-                tracing::warn!(%error, "people were not told; they are told later: {alert}");
-                return false;
-            }
-        }
-        true
+        let told = tell(&self.handlers, &Alert::Condition(alert.clone())).await;
+        told.inspect_err(|error| tracing::warn!(%error, "people were not told; they are told later: {alert}")).is_ok()
     }
 }
 

@@ -33,7 +33,7 @@ pub enum ReindexPhase {
 
 impl ReindexPhase {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: &'static [Self] = &[
         Self::Filling,
         Self::Comparing,
         Self::Switching,

@@ -35,7 +35,7 @@ pub enum DifferenceKind {
 
 impl DifferenceKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Missing, Self::Stale, Self::Orphan, Self::Ahead, Self::Drifted];
+    pub const ALL: &'static [Self] = &[Self::Missing, Self::Stale, Self::Orphan, Self::Ahead, Self::Drifted];
 
     /// The word for it.
     #[must_use]

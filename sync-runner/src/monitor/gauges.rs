@@ -124,7 +124,7 @@ fn reconciliations(runs: &[PastRun]) {
         let count = |name: &str| past.run.counts.get(name).copied().unwrap_or_default() as f64;
         set_of(RECONCILIATION_FIXED, index, Some(count("fixed")));
         set_of(RECONCILIATION_ENDED, index, past.ended_at.map(|at| at.as_second() as f64));
-        for kind in DifferenceKind::ALL.map(DifferenceKind::name) {
+        for kind in DifferenceKind::ALL.iter().map(|kind| kind.name()) {
             let gauge = gauge!(RECONCILIATION_DIFFERENCES.name, "index" => index.to_owned(), "kind" => kind);
             gauge.set(count(kind));
         }

@@ -172,7 +172,7 @@ fn reindexing(row: &Row) -> Result<Reindexing, Error> {
     let text = |column: usize| row.try_get(column).map_err(unreadable);
     let about = ReindexOf { index: text(1)?, topic: text(2)?, old: text(3)?, new: text(4)?, mapping: text(5)? };
     let phase: String = text(6)?;
-    let known = ReindexPhase::ALL.into_iter().find(|known| known.name() == phase);
+    let known = ReindexPhase::ALL.iter().copied().find(|known| known.name() == phase);
     Ok(Reindexing {
         id: row.try_get(0).map_err(unreadable)?,
         about,

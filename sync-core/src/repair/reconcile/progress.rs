@@ -188,7 +188,7 @@ impl ReconcileProgress {
 /// As a run records them: `since` in seconds since 1970, zero when all was compared.
 impl From<ReconcileCounts> for BTreeMap<String, u64> {
     fn from(counts: ReconcileCounts) -> Self {
-        let kinds = DifferenceKind::ALL.map(|kind| (kind.name(), counts.of(kind)));
+        let kinds = DifferenceKind::ALL.iter().map(|kind| (kind.name(), counts.of(*kind)));
         let ReconcileCounts { compared, sampled, listed, in_flight, dead_lettered, unreadable, fixed, parked, .. } =
             counts;
         let others = [

@@ -1,0 +1,54 @@
+//! People are told, by all ways there are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::error::{Error, ErrorKind};
+use crate::port::{Alert, AlertHandler};
+
+/// For so long the handlers may take, all together: half of what a claimed letter is held.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tells one after the other; when one fails, those behind it wait with it, so that nobody is told again and again because
+/// somebody else cannot be.
+pub(super) async fn tell(handlers: &[Arc<dyn AlertHandler>], alert: &Alert) -> Result<(), Error> {
+    let all = async {
+        for handler in handlers {
+            handler.alert(alert).await?;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, all).await.unwrap_or_else(|_| {
+        let what = format!("no alert handler may take longer than {PATIENCE:?}, and one does");
+        Err(Error::new(ErrorKind::Unavailable, what))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::port::LetterAlert;
+
+    #[derive(Debug)]
+    struct Deaf;
+
+    #[async_trait]
+    impl AlertHandler for Deaf {
+        async fn alert(&self, _alert: &Alert) -> Result<(), Error> {
+            pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_never_ends_is_given_up() {
+        let alert = Alert::Letters(LetterAlert { letters: Vec::new() });
+        let error = tell(&[Arc::new(Deaf)], &alert).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+}
