@@ -97,8 +97,11 @@ pub struct SagaWorker {
 
 impl SagaWorker {
     /// Does nothing until it is run.
-    #[must_use]
-    pub fn new(log: Arc<dyn SagaLog>, definitions: Vec<SagaDefinition>, config: SagaConfig) -> Self {
+    ///
+    /// # Errors
+    /// `Configuration` when two definitions are of one kind, or two steps of one have the same name.
+    pub fn new(log: Arc<dyn SagaLog>, definitions: Vec<SagaDefinition>, config: SagaConfig) -> Result<Self, Error> {
+        SagaDefinition::check(&definitions)?;
         for definition in &definitions {
             let kind = || definition.kind.clone();
             for outcome in [SagaOutcome::Done, SagaOutcome::Compensated] {
@@ -109,7 +112,7 @@ impl SagaWorker {
             }
             counter!(SAGA_LEFT.name, "kind" => kind()).increment(0);
         }
-        Self { log, definitions, config }
+        Ok(Self { log, definitions, config })
     }
 
     /// Runs until `shutdown`, and then until the sagas in hand have ended the step they are in; they are let go, and whoever

@@ -1,22 +1,23 @@
 //! Source, projection, dead letters, runs, re-indexes and sagas on a real PostgreSQL.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::Action;
 use sync_core::adapter::postgres::{
     EndingStatement, EndingStatements, PostgresDeadLetters, PostgresLeases, PostgresPlacements, PostgresProjection,
     PostgresReindexes, PostgresRuns, PostgresSagas, PostgresSource, PostgresWorkspaces, ProjectionConfig,
     ReindexesConfig, RunsConfig, SagasConfig, SourceConfig, SyncedAt, WorkspaceStatements,
 };
 use sync_core::port::{
-    DeadLetters, LedgerSource, Projection, Reindexes, Runs, SagaLog, Sagas, Source, Versions, WorkspaceState,
-    Workspaces,
+    DeadLetters, LedgerSource, Projection, Reindexes, Runs, SagaClaim, SagaEnding, SagaLog, SagaOutcome, Sagas, Source,
+    Versions, WorkspaceState, Workspaces,
 };
 use sync_core::testkit::conformance::{
     self, Followed, OpenTransaction, Outbox, Rows, SagaHarness, Transaction, WorkspacesHarness,
 };
+use sync_core::{Action, Remedy};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, database, fresh_outbox};
@@ -372,4 +373,16 @@ async fn a_workspace_whose_creation_was_taken_back_or_that_was_deleted_is_gone_w
     let end = "update outbox.sagas set ended_at = now(), outcome = case subject when 'failed' then 'compensated' else 'done' end";
     store.client.batch_execute(end).await.unwrap();
     assert_eq!(look().await, [gone, gone, live]);
+}
+
+#[tokio::test]
+async fn what_keeps_us_from_ending_a_saga_is_never_taken_for_a_refusal_of_the_application() {
+    let (_, url) = fresh_outbox().await;
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let behind = rest.split_once('@').map_or(rest, |(_, behind)| behind);
+    let nobody = PostgresSagas::new(database(&format!("{scheme}://nobody:wrong@{behind}")), SagasConfig::default());
+    let ending =
+        SagaEnding { outcome: SagaOutcome::Done, error: None, outputs: BTreeMap::new(), left: BTreeMap::new() };
+    let error = nobody.end(SagaClaim { id: 1, term: 1 }, &ending).await.unwrap_err();
+    assert_eq!(error.remedy(), Remedy::Retry, "{error}");
 }

@@ -160,7 +160,7 @@ impl Workplace {
             .backoff(Backoff::new(Duration::from_millis(50), Duration::from_millis(400)));
         let definitions: Vec<SagaDefinition> =
             [site.creation(), site.deletion()].map(|definition| definition.around(&around)).into();
-        SagaWorker::new(Arc::new(self.sagas(database)), definitions, config)
+        SagaWorker::new(Arc::new(self.sagas(database)), definitions, config).unwrap()
     }
 
     /// Has a workspace like this created, without anybody who does it.

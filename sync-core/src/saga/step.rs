@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// What a step is told.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub struct SagaDefinition {
 }
 
 impl SagaDefinition {
-    /// A saga that does these steps, one after the other. Each has another name.
+    /// A saga that does these steps, one after the other. Each has another name, or no worker takes it.
     #[must_use]
     pub fn new(kind: &str, steps: Vec<Arc<dyn SagaStep>>) -> Self {
         Self { kind: kind.to_owned(), steps, undoes: false }
@@ -77,6 +77,26 @@ impl SagaDefinition {
     pub fn around(mut self, wrap: impl FnMut(Arc<dyn SagaStep>) -> Arc<dyn SagaStep>) -> Self {
         self.steps = self.steps.into_iter().map(wrap).collect();
         self
+    }
+
+    /// By its name the log knows a step, and by its kind a saga.
+    pub(super) fn check(all: &[Self]) -> Result<(), Error> {
+        let twice = |what: String| Err(Error::new(ErrorKind::Configuration, what));
+        for (number, definition) in all.iter().enumerate() {
+            let kind = &definition.kind;
+            if all[..number].iter().any(|other| other.kind == *kind) {
+                return twice(format!("two sagas are of the kind {kind:?}: call one otherwise"));
+            }
+            let names = definition.names();
+            if let Some(name) =
+                names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+            {
+                return twice(format!(
+                    "two steps of the saga {kind:?} are called {name:?}: the second would never be done"
+                ));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn names(&self) -> Vec<&'static str> {

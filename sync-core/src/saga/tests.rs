@@ -2,6 +2,7 @@
 
 mod stage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::stage::{ALLOWED, KIND, LEASE, Place, STEPS, Stage, Trouble};
-use super::SagaConfig;
+use super::{SagaConfig, SagaDefinition, SagaWorker};
 use crate::error::ErrorKind;
 use crate::policy::Backoff;
 use crate::port::{SagaEvent, SagaLog as _, SagaOrder, SagaOutcome, Sagas as _};
@@ -23,6 +24,23 @@ async fn steps_are_done_in_order_and_told_what_those_before_them_gave() {
     assert_eq!(stage.ending(), (SagaOutcome::Done, String::new()));
     let SagaEvent::Done { output, .. } = past.saga.log.last().unwrap() else { panic!("{past:?}") };
     assert_eq!(*output, json!(["anna", "rome", 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_could_not_tell_apart_is_refused() {
+    let stage = Stage::new().await;
+    let twice = || stage.steps().into_iter().chain(stage.steps()).collect();
+    let refused = |definitions| {
+        let made = SagaWorker::new(Arc::new(stage.sagas.another()), definitions, stage.config);
+        let error = made.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        error.to_string()
+    };
+    let told = refused(vec![SagaDefinition::new("trip", twice())]);
+    assert!(told.contains(&format!("two steps of the saga \"trip\" are called {:?}", STEPS[0])), "{told}");
+    let told =
+        refused(vec![SagaDefinition::new("trip", stage.steps()), SagaDefinition::undoing("trip", stage.steps())]);
+    assert!(told.contains("two sagas are of the kind \"trip\""), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,7 +45,7 @@ impl Wire<'_> {
             .attempts(settings.attempts)
             .undo_patience(settings.undo_patience);
         let definitions = vec![site.creation(), site.deletion()];
-        let worker = SagaWorker::new(Arc::<PostgresSagas>::clone(&sagas), definitions, config);
+        let worker = SagaWorker::new(Arc::<PostgresSagas>::clone(&sagas), definitions, config)?;
         Ok(WorkspacesOf {
             worker,
             sagas,

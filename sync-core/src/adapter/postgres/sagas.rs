@@ -100,12 +100,7 @@ impl PostgresSagas {
     }
 
     async fn end_in(&self, client: &Timed, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
-        // Whatever is wrong with our own statements, a schema that is not migrated yet say, is no refusal of the application's:
-        // nothing is to be taken back for it.
-        let failed = |error| {
-            let error = from_postgres("ending a saga", error);
-            Error::new(ErrorKind::Unavailable, error.to_string()).with_source(error)
-        };
+        let failed = |error| not_ended(from_postgres("ending a saga", error));
         let holder = &self.config.holder;
         let held = client.query_opt(ENDING, &[&claim.id, &claim.term, holder]).await.map_err(failed)?;
         let row = held.ok_or_else(|| gone(claim))?;
@@ -138,6 +133,12 @@ impl PostgresSagas {
         }
         client.commit().await.map_err(failed)
     }
+}
+
+/// Whatever is wrong with us, our credentials or our own statements, a schema that is not migrated yet say, is no refusal of the
+/// application's: nothing is to be taken back for it.
+fn not_ended(error: Error) -> Error {
+    Error::new(ErrorKind::Unavailable, error.to_string()).with_source(error)
 }
 
 #[async_trait]
@@ -225,8 +226,8 @@ impl SagaLog for PostgresSagas {
     }
 
     async fn end(&self, claim: SagaClaim, ending: &SagaEnding) -> Result<(), Error> {
-        let client = self.database.timed().await?;
-        client.begin().await.map_err(|error| from_postgres("ending a saga", error))?;
+        let client = self.database.timed().await.map_err(not_ended)?;
+        client.begin().await.map_err(|error| not_ended(from_postgres("ending a saga", error)))?;
         let ended = self.end_in(&client, claim, ending).await;
         if ended.is_err() {
             client.rollback().await;

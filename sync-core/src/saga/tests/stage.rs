@@ -167,7 +167,7 @@ impl Stage {
         stage
     }
 
-    fn steps(&self) -> Vec<Arc<dyn SagaStep>> {
+    pub(super) fn steps(&self) -> Vec<Arc<dyn SagaStep>> {
         let booking = |name| {
             let (world, may_be_repeated) = (Arc::clone(&self.world), self.may_be_repeated);
             Arc::new(Booking { name, world, may_be_repeated }) as Arc<dyn SagaStep>
@@ -178,7 +178,7 @@ impl Stage {
     pub(super) fn worker(&self) -> SagaWorker {
         let definitions =
             vec![SagaDefinition::new(KIND, self.steps()), SagaDefinition::undoing("return", self.steps())];
-        SagaWorker::new(Arc::new(self.sagas.another()), definitions, self.config)
+        SagaWorker::new(Arc::new(self.sagas.another()), definitions, self.config).unwrap()
     }
 
     /// Works until everything that was begun is over.
