@@ -22,9 +22,9 @@ use self::page::{Done, Page};
 pub use self::progress::{BackfillCounts, BackfillProgress};
 use super::mender::{Ended, Mender, Patience, RepairOf};
 use super::pace::Pace;
-use super::recording::{record, release, ticks};
+use super::recording::{finish, record, release, ticks};
 use crate::applier::{Applier, ApplierConfig};
-use crate::error::{Error, ErrorKind, Remedy};
+use crate::error::{Error, Remedy};
 use crate::policy::Backoff;
 use crate::policy::BreakerConfig;
 use crate::port::{Clock, DeadLetters, Projection, Run, RunKind, Runs, Sink};
@@ -151,7 +151,7 @@ impl Backfill {
             self.let_go(&run).await;
         }
         passed?;
-        self.mender.patiently(shutdown, || self.finish_run(&run)).await
+        self.mender.patiently(shutdown, || finish(&*self.runs, &run, &of.index)).await
     }
 
     /// Passes all pages behind the run's place.
@@ -220,17 +220,6 @@ impl Backfill {
                 Ok((Page::Keys(keys), is_last))
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// Records it as done. Whoever has it by now, or recorded its end when an answer was lost: every row was passed.
-    async fn finish_run(&self, run: &Run) -> Result<(), Error> {
-        match self.runs.finish(run).await {
-            Err(error) if error.kind() == ErrorKind::Fenced => {
-                tracing::warn!(index = self.mender.of.index, %error, "every row was passed, and the run was over already");
-                Ok(())
-            }
-            finished => finished,
         }
     }
 

@@ -30,7 +30,7 @@ use self::page::Page;
 pub use self::progress::{ReconcileCounts, ReconcileProgress};
 use super::mender::{Ended, Mender, Patience, RepairOf, answered, is_over};
 use super::pace::Pace;
-use super::recording::{record, release, ticks};
+use super::recording::{finish, record, release, ticks};
 use crate::applier::{Applier, ApplierConfig};
 use crate::error::{Error, Remedy};
 use crate::policy::Backoff;
@@ -198,7 +198,7 @@ impl Reconcile {
         let compared = self.compare(scope, Some(&mut run), shutdown).await;
         run.counts = self.progress.counts().into();
         match compared {
-            Ok(()) => Ok(self.mender.patiently(shutdown, || answered(is_over, self.runs.finish(&run))).await??),
+            Ok(()) => self.mender.patiently(shutdown, || finish(&*self.runs, &run, &self.mender.of.index)).await,
             Err(ended) => {
                 if let Err(error) = release(&*self.runs, &run).await {
                     tracing::warn!(index = self.mender.of.index, %error, "the run is left to its lease");

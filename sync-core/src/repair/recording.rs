@@ -27,8 +27,34 @@ pub(super) async fn record(runs: &dyn Runs, run: &Run, shutdown: &CancellationTo
     }
 }
 
+/// Records a run as done, whose work is. Whoever has it by now, or recorded its end when an answer was lost: nothing is left to do.
+pub(super) async fn finish(runs: &dyn Runs, run: &Run, index: &str) -> Result<(), Error> {
+    match runs.finish(run).await {
+        Err(error) if error.kind() == ErrorKind::Fenced => {
+            tracing::warn!(index, %error, "all was done, and the run was over already");
+            Ok(())
+        }
+        finished => finished,
+    }
+}
+
 /// Gives a run back to whoever takes it up: its lease says the same later, so nobody waits long for that.
 pub(super) async fn release(runs: &dyn Runs, run: &Run) -> Result<(), Error> {
     let late = |_| Err(Error::new(ErrorKind::Unavailable, "giving the run back took too long"));
     timeout(DRAIN, runs.release(run)).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::memory::MemoryRuns;
+    use crate::port::RunKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_whose_end_was_recorded_although_nobody_heard_of_it_has_ended_well() {
+        let runs = MemoryRuns::new(Duration::from_secs(15));
+        let run = runs.begin(RunKind::Reconcile, "jobs").await.unwrap();
+        runs.finish(&run).await.unwrap();
+        finish(&runs, &run, "jobs").await.unwrap();
+    }
 }

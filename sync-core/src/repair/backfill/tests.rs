@@ -5,6 +5,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::adapter::memory::{ManualClock, MemoryDatabase, MemoryDeadLetters, MemoryRuns, MemorySink};
+use crate::error::ErrorKind;
 use crate::port::{KeptLetter, LetterSelection, RunState};
 use crate::testkit::faults::{Fault, Faulty, Hold, Script};
 
