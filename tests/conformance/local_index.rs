@@ -1,7 +1,7 @@
 //! The index in a directory.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalIndexes, LocalSearcher, LocalSink};
@@ -116,7 +116,7 @@ async fn a_directory_that_cannot_be_made_or_read_is_told_by_its_setting() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let index = sink(files.path(), "garbled");
     index.prepare().await.unwrap();
-    std::fs::write(files.path().join("garbled/garbled-000001/index/meta.json"), "{").unwrap();
+    std::fs::write(files_of(&files.path().join("garbled/garbled-000001")).join("meta.json"), "{").unwrap();
     told_as_damaged(&sink(files.path(), "garbled").prepare().await.unwrap_err(), files.path(), "garbled");
     for alias in ["", "..", "a/b", ".hidden"] {
         let error = LocalSink::new(&LocalDirectory::new(files.path()), config(alias, MAPPING)).unwrap_err();
@@ -130,6 +130,14 @@ fn told_as_damaged(error: &sync_core::Error, directory: &Path, alias: &str) {
     let delete = format!("delete {}", directory.join(alias).join(format!("{alias}-000001")).display());
     assert_eq!(error.kind(), ErrorKind::Configuration, "{alias}: {error:?}");
     assert!(told.contains(&delete) && told.contains("`sync-runner backfill jobs`"), "{told}");
+}
+
+/// Where an index has its files.
+fn files_of(index: &Path) -> PathBuf {
+    let mut found = std::fs::read_dir(index).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let files = found.next().expect("a directory of files");
+    assert_eq!(found.next(), None, "there is one");
+    files
 }
 
 /// The names of the files of segments in an index: those that are there, and those of the segments it is of.
@@ -155,20 +163,20 @@ async fn what_two_processes_write_by_turns_leaves_no_files_behind() {
             process.apply(&[write("a", version * 2 + turn, Some("{}"))]).await.unwrap();
         }
     }
-    let (there, known) = segments(&files.path().join("turns/turns-000001/index"));
+    let (there, known) = segments(&files_of(&files.path().join("turns/turns-000001")));
     assert_eq!(there, known);
 }
 
 #[tokio::test]
 async fn a_part_of_an_index_that_is_missing_or_broken_is_told_with_what_to_do() {
     let files = TempDir::new().unwrap();
-    for (alias, part) in [("mapping", "mapping.json"), ("meta", "index/meta.json"), ("all", "index")] {
+    for alias in ["mapping", "meta", "all"] {
         sink(files.path(), alias).apply(&[write("a", 1, Some("{}"))]).await.unwrap();
-        let part = files.path().join(alias).join(format!("{alias}-000001")).join(part);
-        if part.is_dir() {
-            std::fs::remove_dir_all(part).unwrap()
-        } else {
-            std::fs::remove_file(part).unwrap()
+        let directory = files.path().join(alias).join(format!("{alias}-000001"));
+        match alias {
+            "mapping" => std::fs::remove_file(directory.join("mapping.json")).unwrap(),
+            "meta" => std::fs::remove_file(files_of(&directory).join("meta.json")).unwrap(),
+            _ => std::fs::remove_dir_all(files_of(&directory)).unwrap(),
         }
         for error in [
             sink(files.path(), alias).prepare().await.unwrap_err(),
@@ -180,7 +188,7 @@ async fn a_part_of_an_index_that_is_missing_or_broken_is_told_with_what_to_do() 
     }
     for (alias, broken) in [("empty", ""), ("garbled", "x".repeat(1_000).as_str())] {
         sink(files.path(), alias).apply(&[write("a", 1, Some("{}"))]).await.unwrap();
-        let index = files.path().join(alias).join(format!("{alias}-000001/index"));
+        let index = files_of(&files.path().join(alias).join(format!("{alias}-000001")));
         let (there, _) = segments(&index);
         std::fs::write(index.join(format!("{}.term", there.first().unwrap())), broken).unwrap();
         told_as_damaged(&sink(files.path(), alias).count().await.unwrap_err(), files.path(), alias);
@@ -208,7 +216,7 @@ async fn who_opens_the_files_and_stands_still_holds_up_nobody_for_ever() {
     let files = TempDir::new().unwrap();
     let index = sink(files.path(), "stopped");
     index.apply(&[write("a", 1, Some("{}"))]).await.unwrap();
-    let lock = files.path().join("stopped/stopped-000001/index/.tantivy-meta.lock");
+    let lock = files_of(&files.path().join("stopped/stopped-000001")).join(".tantivy-meta.lock");
     let held = std::fs::File::options().create(true).append(true).open(lock).unwrap();
     held.lock().unwrap();
     let error = sink(files.path(), "stopped").count().await.unwrap_err();

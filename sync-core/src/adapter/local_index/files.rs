@@ -86,6 +86,21 @@ pub(super) fn remove_directory(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes the directories in it whose names begin so.
+pub(super) fn remove_directories(within: &Path, begin: &str) -> Result<(), Error> {
+    let entries = match fs::read_dir(within) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| of_files(error, "reading", within))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| of_files(error, "reading", within))?;
+        if entry.file_name().to_string_lossy().starts_with(begin) {
+            remove_directory(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Does something that waits for the disk where it holds up nobody. Given up half-way, it goes on to its end.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,

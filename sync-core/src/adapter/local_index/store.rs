@@ -66,6 +66,8 @@ struct Seen {
 #[derive(Debug)]
 pub(super) struct Store {
     directory: PathBuf,
+    /// Where its files are, in the directory.
+    files: PathBuf,
     name: String,
     id: String,
     pub(super) mapping: String,
@@ -87,7 +89,10 @@ impl std::fmt::Debug for Reader {
 const STATE: &str = "state.json";
 const MAPPING: &str = "mapping.json";
 const LOCK: &str = "lock";
-const FILES: &str = "index";
+
+/// What the names of directories of files begin with. Each index has another one: whoever still writes to one that was deleted
+/// does not write into the one that was made in its place.
+const FILES: &str = "index-";
 
 /// For so long somebody may be deleting an index.
 const DELETING: Duration = Duration::from_millis(100);
@@ -102,9 +107,9 @@ impl Store {
     /// `Configuration` when the mapping is none; what the file system says.
     pub(super) fn make(directory: &Path, name: &str, mapping: &str, state: &State) -> Result<(), Error> {
         let fields = IndexFields::of_mapping(mapping, &directory.join(MAPPING).display().to_string())?;
-        let files = directory.join(FILES);
         // What a process left that died while it made one.
-        files::remove_directory(&files)?;
+        files::remove_directories(directory, FILES)?;
+        let files = files_of(directory, &state.id);
         files::make_directory(&files)?;
         Index::create_in_dir(&files, fields.schema)
             .map_err(|error| of_index(error, "making the index in", directory, name))?;
@@ -133,24 +138,25 @@ impl Store {
             return Err(Error::new(ErrorKind::Configuration, what));
         };
         let fields = IndexFields::of_mapping(&mapping, &place.display().to_string())?;
+        let files = files_of(directory, &id);
         let opened = || {
-            let index = open_index(directory)?;
+            let index = open_index(&files)?;
             if index.schema() != fields.schema {
                 return Err(TantivyError::SchemaError("its files are of another mapping".to_owned()));
             }
             index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()
         };
-        wait_for_readers(directory)?;
+        wait_for_readers(&files)?;
         let reader = opened().map_err(|error| of_index(error, "opening the index in", directory, name))?;
         let reader = Reader { reader, seen: Mutex::new(None) };
-        Ok(Self { directory: directory.to_owned(), name: name.to_owned(), id, mapping, fields, reader })
+        Ok(Self { directory: directory.to_owned(), files, name: name.to_owned(), id, mapping, fields, reader })
     }
 
     /// What writes to it, for this once. Only with the lock: what others wrote since would not be in its list of files, and
     /// never be removed.
     pub(super) fn writer(&self, _: &Lock, memory: usize) -> Result<IndexWriter, Error> {
-        wait_for_readers(&self.directory)?;
-        let writer = open_index(&self.directory).and_then(|index| index.writer_with_num_threads(1, memory));
+        wait_for_readers(&self.files)?;
+        let writer = open_index(&self.files).and_then(|index| index.writer_with_num_threads(1, memory));
         writer.map_err(|error| self.failed(error))
     }
 
@@ -185,12 +191,12 @@ impl Store {
 
     /// What it holds now: whatever was applied before, by whomever.
     pub(super) fn searcher(&self) -> Result<Searcher, Error> {
-        let meta = self.directory.join(FILES).join("meta.json");
+        let meta = self.files.join("meta.json");
         let now = fs::metadata(&meta).map_err(|error| super::error::of_files(error, "looking at", &meta))?;
         let now = Seen { file: now.ino(), seconds: now.mtime(), nanoseconds: now.mtime_nsec() };
         let mut seen = self.reader.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen != Some(now) {
-            wait_for_readers(&self.directory)?;
+            wait_for_readers(&self.files)?;
             self.reader.reader.reload().map_err(|error| self.failed(error))?;
             *seen = Some(now);
         }
@@ -226,9 +232,13 @@ impl Store {
     }
 }
 
+fn files_of(directory: &Path, id: &str) -> PathBuf {
+    directory.join(format!("{FILES}{id}"))
+}
+
 /// Its files as they are now.
-fn open_index(directory: &Path) -> tantivy::Result<Index> {
-    let index = Index::open(MmapDirectory::open(directory.join(FILES))?)?;
+fn open_index(files: &Path) -> tantivy::Result<Index> {
+    let index = Index::open(MmapDirectory::open(files)?)?;
     index.tokenizers().register(WORDS, Words);
     Ok(index)
 }
@@ -240,8 +250,7 @@ fn is_going(directory: &Path) -> bool {
 }
 
 /// Waits until nobody opens its files. Tantivy waits for that as well, and for ever: also for a process that was stopped.
-fn wait_for_readers(directory: &Path) -> Result<(), Error> {
-    let files = directory.join(FILES);
+fn wait_for_readers(files: &Path) -> Result<(), Error> {
     if !files.is_dir() {
         return Ok(());
     }
