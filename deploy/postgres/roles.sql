@@ -115,7 +115,10 @@ grant execute on function outbox.create_workspace(text, jsonb, interval), outbox
 \endif
 
 \if :{?watch}
-grant select on outbox.subscriptions, outbox.events, outbox.reindexes, outbox.runs to :"watch";
+grant select on outbox.subscriptions to :"watch";
+-- How many wait, and since when; not what they hold.
+grant select (id, xid, topic, created_at) on outbox.events to :"watch";
+grant select on outbox.reindexes, outbox.runs to :"watch";
 -- How many events there were, for the rate.
 grant select on sequence outbox.events_id_seq to :"watch";
 grant execute on function outbox.retained() to :"watch";

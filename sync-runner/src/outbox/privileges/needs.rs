@@ -182,7 +182,7 @@ const LETTERS_TOLD: Need = columns("dead_letters", &[UPDATE], &["claimed_until",
 /// `watch`
 pub(super) const WATCH: &[Need] = &[
     table("subscriptions", &[SELECT]),
-    table("events", &[SELECT]),
+    columns("events", &[SELECT], &["id", "xid", "topic", "created_at"]),
     table("reindexes", &[SELECT]),
     table("runs", &[SELECT]),
     sequence("events_id_seq", &[SELECT]),
