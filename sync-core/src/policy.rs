@@ -12,4 +12,4 @@ pub(crate) mod triage;
 
 pub use self::backoff::Backoff;
 pub use self::breaker::{BreakerConfig, BreakerState};
-pub use self::retries::{RetryPolicy, dead_letter_topic, retry_delay, retry_topic};
+pub use self::retries::{RetryPolicy, dead_letter_topic, holds_failures_of, retry_delay, retry_topic};

@@ -28,6 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use sync_core::policy::holds_failures_of;
+
 pub(crate) use self::admin::Admin;
 pub(crate) use self::alerts::Alerts;
 pub(crate) use self::elasticsearch::{Credentials, Elasticsearch};
@@ -144,6 +146,7 @@ impl Config {
             }
             config.indexes.insert(name, index);
         }
+        config.check_topics(&mut reader);
         match config.relay.bus {
             Bus::Direct => config.check_direct(reader.section("relay")),
             Bus::Kafka if config.kafka.brokers.is_empty() => {
@@ -160,6 +163,16 @@ impl Config {
 }
 
 impl Config {
+    /// What fails of a topic goes to topics that are made for it.
+    fn check_topics(&self, reader: &mut Reader) {
+        for (name, Index { topic, .. }) in &self.indexes {
+            if let Some((other, _)) = self.indexes.iter().find(|(_, other)| holds_failures_of(&other.topic, topic)) {
+                let message = format!("{topic:?} is where what fails for index {other} goes; call it otherwise");
+                reader.section(&format!("indexes.{name}")).problem("topic", message);
+            }
+        }
+    }
+
     /// Without a broker, a topic has one reader, and an event nobody reads has nowhere to go.
     fn check_direct(&self, mut relay: Section<'_>) {
         if self.relay.delivery == Delivery::ExactlyOnce {

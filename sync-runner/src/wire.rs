@@ -27,7 +27,7 @@ use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
 use sync_core::alerts::{Alerts, AlertsConfig, ConditionWatch};
 use sync_core::indexer::IndexerConfig;
-use sync_core::policy::RetryPolicy;
+use sync_core::policy::{RetryPolicy, dead_letter_topic};
 use sync_core::port::{AlertHandler, Clock, Source, Tracer};
 use sync_core::relay::{Relay, RelayConfig};
 
@@ -306,14 +306,16 @@ impl<'a> Wire<'a> {
         elasticsearch::check(&settings::elasticsearch(self.config)).await
     }
 
-    /// The brokers, and the topics of all indexes.
+    /// The brokers, and the topics of all indexes, with those in which what failed goes.
     ///
     /// # Errors
     /// `Configuration`, `Denied`, `Unavailable`.
     pub(crate) async fn topics(&self) -> Result<Vec<TopicReport>, Error> {
-        let mut names: BTreeSet<_> = topics(self.config);
-        names.extend(self.config.relay.topics.iter().flatten().map(String::as_str));
-        let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+        let retries = retries(self.config);
+        let of_index = |topic| retries.topics(topic).into_iter().chain([dead_letter_topic(topic)]);
+        let mut names: BTreeSet<_> = topics(self.config).into_iter().flat_map(of_index).collect();
+        names.extend(self.config.relay.topics.iter().flatten().cloned());
+        let names: Vec<_> = names.into_iter().collect();
         kafka::check(&settings::kafka(self.config), &names).await
     }
 

@@ -86,10 +86,16 @@ pub fn retry_delay(topic: &str, name: &str) -> Option<Duration> {
     (retry_topic(topic, millis) == name).then_some(millis)
 }
 
-/// The topic that has a copy of every dead letter of `topic`.
+/// The topic with a note of every dead letter that an indexer of `topic` parks.
 #[must_use]
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}-dlt")
+}
+
+/// Whether the topic `name` is where messages of `topic` go when they fail, so that nothing else may be published into it.
+#[must_use]
+pub fn holds_failures_of(topic: &str, name: &str) -> bool {
+    retry_delay(topic, name).is_some() || dead_letter_topic(topic) == name
 }
 
 #[cfg(test)]
@@ -120,6 +126,15 @@ mod tests {
             assert_eq!(retry_delay("jobs", other), None, "{other}");
         }
         assert_eq!(retry_delay("jobs-retry-1", "jobs-retry-1-retry-2"), Some(Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn what_failed_is_in_the_retry_topics_and_the_dead_letter_topic_alone() {
+        let holding = ["jobs", "jobs-retry-1000", "jobs-dlt", "jobs-2", "jobs-retry-1000-dlt"]
+            .into_iter()
+            .filter(|name| holds_failures_of("jobs", name))
+            .collect::<Vec<_>>();
+        assert_eq!(holding, ["jobs-retry-1000", "jobs-dlt"]);
     }
 
     #[test]

@@ -174,6 +174,23 @@ fn an_index_reads_its_files_beside_the_configuration() {
 }
 
 #[test]
+fn an_index_cannot_follow_where_what_fails_for_another_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = folder.path().join("a.sql");
+    fs::write(&sql, "select 1").unwrap();
+    let index = |name: &str, topic: &str| format!("[indexes.{name}]\ntopic = \"{topic}\"\nprojection = {sql:?}\n");
+    for failed in ["x-retry-1000", "x-dlt"] {
+        let problems = read(&format!("{}{}", index("a", "x"), index("b", failed))).unwrap_err();
+        let told = format!("{failed:?} is where what fails for index a goes; call it otherwise");
+        assert!(
+            problems.len() == 1 && problems[0].contains("indexes.b.topic") && problems[0].contains(&told),
+            "{problems:?}"
+        );
+    }
+    assert!(read(&format!("{}{}", index("a", "x"), index("b", "x-retries"))).is_ok());
+}
+
+#[test]
 fn credentials_that_do_not_fit_together_are_refused_with_the_mend() {
     let told = |file: &str| read(file).unwrap_err().join("\n");
     let sasl = told("[kafka]\nsecurity = \"sasl_ssl\"\n");

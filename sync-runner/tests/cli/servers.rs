@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use sync_core::adapter::kafka::{KafkaConfig, KafkaSubscriber};
 use sync_core::adapter::postgres::{Postgres, PostgresConfig};
+use sync_core::port::Subscriber;
 use sync_core::testkit::ElasticsearchScratch;
 
 use crate::runner::{BOUND, Ended, Runner, closed_port};
@@ -140,6 +142,23 @@ async fn changes_reach_the_index_through_kafka() {
 #[tokio::test]
 async fn changes_reach_the_index_without_a_broker() {
     from_an_empty_database_to_the_index("direct").await;
+}
+
+#[tokio::test]
+async fn topics_that_are_missing_are_found_by_check_those_for_what_fails_among_them() {
+    let stage = Stage::migrated("kafka").await;
+    let brokers = KafkaConfig::new(given("SYNC__KAFKA__BROKERS"));
+    let subscriber = KafkaSubscriber::new(&brokers, &stage.name, &stage.name, None).unwrap();
+    // It makes the topic itself.
+    subscriber.subscribe().await.unwrap().close().await.unwrap();
+    let check = |roles: &str| stage.runner.run(&["check", "--roles", roles, "--set", "kafka.topics.create=false"]);
+    let failed = check("indexer");
+    assert_eq!(failed.code, Some(2), "{}", failed.all());
+    for topic in ["retry-1000", "retry-2000", "dlt"].map(|end| format!("{}-{end}", stage.name)) {
+        assert!(failed.all().contains(&format!("topic {topic} does not exist; create it")), "{}", failed.all());
+    }
+    let relay = check("relay").all();
+    assert!(!relay.contains("does not exist") && relay.contains(&format!("{}: ", stage.name)), "{relay}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Checks of Kafka: the brokers, the topics, and transactions where they are used.
 
 use sync_core::adapter::kafka::{Topic, TopicReport, TopicState};
+use sync_core::policy::holds_failures_of;
 use sync_core::{Error, ErrorKind};
 
 use super::finding::Finding;
@@ -15,7 +16,8 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
     match wire.topics().await {
         Ok(topics) => {
             let found = Finding::ok("kafka", "brokers", format!("{brokers} answer and let us in"));
-            let found = [found].into_iter().chain(topics.iter().map(|topic| judge(topic, config)));
+            let told = topics.iter().filter(|topic| is_told(topic, config, roles)).map(|topic| judge(topic, config));
+            let found = [found].into_iter().chain(told);
             let transactions = match config.relay.delivery {
                 Delivery::AtLeastOnce => None,
                 Delivery::ExactlyOnce if roles.contains(&RoleName::Relay) => Some(transactions(config, wire).await),
@@ -25,6 +27,12 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
         }
         Err(error) => vec![Finding::failed("kafka", "brokers", &error)],
     }
+}
+
+/// Topics in which what failed goes are an indexer's own, and told of only when they are missing.
+fn is_told(report: &TopicReport, config: &Config, roles: &[RoleName]) -> bool {
+    let is_of_failures = config.indexes.values().any(|index| holds_failures_of(&index.topic, &report.topic));
+    !is_of_failures || report.state == TopicState::Missing && roles.contains(&RoleName::Indexer)
 }
 
 async fn transactions(config: &Config, wire: &Wire<'_>) -> Finding {
