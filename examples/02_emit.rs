@@ -4,15 +4,15 @@
 
 use std::error::Error;
 
-use sync_core::adapter::postgres::{Emit, Postgres, PostgresConfig, PostgresSource, SourceConfig, emit, migrate};
+use sync_core::adapter::postgres::{Emit, Postgres, PostgresConfig, PostgresSource, SourceConfig, emit};
 use sync_core::port::Source;
 use sync_examples::fresh_database;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let database = Postgres::new(&PostgresConfig::new(fresh_database().await?))?;
+    database.migrate().await?;
     let mut client = database.client().await?;
-    migrate(&mut client).await?;
 
     // Commit: both the rows and the events. Roll back: neither.
     for (key, commit) in [("job-1", true), ("job-2", false), ("job-1", true)] {

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let indexes = LocalDirectory::new(directory.path());
     let index = LocalIndexConfig::new("books", MAPPING);
     let pipeline = Pipeline::builder(&database)
-        .index(ProjectionConfig::new("books", "books", PROJECTION), LocalSink::new(&indexes, index.clone())?)
+        .index(ProjectionConfig::new("books", "books", PROJECTION), Arc::new(LocalSink::new(&indexes, index.clone())?))
         .build()?;
 
     pipeline.migrate().await?;

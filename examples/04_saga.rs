@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sync_core::adapter::postgres::{
-    EndingStatement, EndingStatements, Postgres, PostgresConfig, PostgresSagas, SagasConfig, migrate,
+    EndingStatement, EndingStatements, Postgres, PostgresConfig, PostgresSagas, SagasConfig,
 };
 use sync_core::port::Sagas;
 use sync_core::saga::{SagaConfig, SagaDefinition, SagaStep, SagaWorker, StepContext};
@@ -100,7 +100,7 @@ impl SagaStep for Courier {
 }
 
 /// A process that works on orders.
-fn worker(database: &Postgres, hangs: Option<Arc<Notify>>) -> SagaWorker {
+fn worker(database: &Postgres, hangs: Option<Arc<Notify>>) -> Result<SagaWorker, sync_core::Error> {
     let endings = EndingStatements::default()
         .done(EndingStatement::new("DONE", DONE))
         .compensated(EndingStatement::new("COMPENSATED", COMPENSATED));
@@ -114,19 +114,19 @@ fn worker(database: &Postgres, hangs: Option<Arc<Notify>>) -> SagaWorker {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
     let database = Postgres::new(&PostgresConfig::new(fresh_database().await?))?;
-    let mut client = database.client().await?;
-    migrate(&mut client).await?;
+    database.migrate().await?;
+    let client = database.client().await?;
     client.batch_execute(TABLES).await?;
 
     let hangs = Arc::new(Notify::new());
-    let dying = worker(&database, Some(Arc::clone(&hangs)));
+    let dying = worker(&database, Some(Arc::clone(&hangs)))?;
     tokio::select! {
         () = dying.run(CancellationToken::new()) => {}
         () = hangs.notified() => {}
     }
 
     // Another process takes up what the first one held, when its lease is over.
-    let (other, shutdown) = (worker(&database, None), CancellationToken::new());
+    let (other, shutdown) = (worker(&database, None)?, CancellationToken::new());
     let sagas = PostgresSagas::new(database, SagasConfig::default());
     let until_over = async {
         while sagas.list(None, 9).await?.iter().any(|past| past.outcome.is_none()) {

@@ -14,11 +14,12 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use sync_core::adapter::local_index::{LocalDirectory, LocalSearcher, LocalSink};
 use sync_core::adapter::postgres::{
-    Emit, Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, emit, migrate,
+    Emit, Postgres, PostgresConfig, PostgresProjection, PostgresSearcher, PostgresSearcherConfig, emit,
 };
 use sync_core::pipeline::Pipeline;
 use sync_core::query::{FieldNames, Fields, Query};
 use sync_core::search::{Answer, Search, SearchConfig};
+use sync_core::{ErrorKind, Remedy};
 use sync_examples::{MAPPING, execute, fresh_database, index, projection};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +31,20 @@ struct App {
     fields: Arc<Fields>,
 }
 
-type Refused = (StatusCode, String);
+type Failed = (StatusCode, String);
 
-fn refused(error: impl std::fmt::Display) -> Refused {
-    (StatusCode::BAD_REQUEST, error.to_string())
+/// What was asked is wrong; or it cannot be answered now; or a person has to mend something.
+fn failed(error: sync_core::Error) -> Failed {
+    let status = match (error.kind(), error.remedy()) {
+        (ErrorKind::Refused, _) => StatusCode::BAD_REQUEST,
+        (_, Remedy::Retry) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, Remedy::TryLater | Remedy::Park | Remedy::Halt) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, error.to_string())
+}
+
+fn not_written(error: impl std::fmt::Display) -> Failed {
+    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
 #[derive(Deserialize)]
@@ -42,13 +53,13 @@ struct Book {
 }
 
 /// The row and its event, or neither.
-async fn put_book(State(app): State<App>, Path(isbn): Path<String>, Json(book): Json<Book>) -> Result<String, Refused> {
-    let mut client = app.database.client().await.map_err(refused)?;
-    let transaction = client.transaction().await.map_err(refused)?;
+async fn put_book(State(app): State<App>, Path(isbn): Path<String>, Json(book): Json<Book>) -> Result<String, Failed> {
+    let mut client = app.database.client().await.map_err(failed)?;
+    let transaction = client.transaction().await.map_err(not_written)?;
     let sql = "insert into books (isbn, title) values ($1, $2) on conflict (isbn) do update set title = excluded.title";
-    transaction.execute(sql, &[&isbn, &book.title]).await.map_err(refused)?;
-    let version = emit(&*transaction, &Emit::index("books", &isbn)).await.map_err(refused)?;
-    transaction.commit().await.map_err(refused)?;
+    transaction.execute(sql, &[&isbn, &book.title]).await.map_err(not_written)?;
+    let version = emit(&*transaction, &Emit::index("books", &isbn)).await.map_err(failed)?;
+    transaction.commit().await.map_err(not_written)?;
     Ok(format!("{isbn}@{version}"))
 }
 
@@ -59,10 +70,10 @@ struct Asked {
     wrote: Option<String>,
 }
 
-async fn search(State(app): State<App>, Parameters(asked): Parameters<Asked>) -> Result<Json<Answer>, Refused> {
-    let mut query = Query::parse(&asked.q, &app.fields).map_err(refused)?;
+async fn search(State(app): State<App>, Parameters(asked): Parameters<Asked>) -> Result<Json<Answer>, Failed> {
+    let mut query = Query::parse(&asked.q, &app.fields).map_err(failed)?;
     query.wrote = asked.wrote.iter().map(|wrote| sync_core::query::Wrote::parse(wrote)).collect();
-    app.search.search(&query).await.map(Json).map_err(refused)
+    app.search.search(&query).await.map(Json).map_err(failed)
 }
 
 #[tokio::main]
@@ -71,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let address = PostgresConfig::new(fresh_database().await?);
     let database = Postgres::new(&address)?;
-    migrate(&mut *database.client().await?).await?;
+    database.migrate().await?;
     execute(&database, "create table books (isbn text primary key, title text not null, year int)").await?;
 
     let directory = tempfile::tempdir()?;
@@ -87,7 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Patient, so that a busy machine tells the same story.
         SearchConfig::default().budget(Duration::from_secs(10)).wait(Duration::from_secs(30)),
     );
-    let pipeline = Pipeline::builder(&database).index(of, LocalSink::new(&indexes, index())?).build()?;
+    let pipeline = Pipeline::builder(&database).index(of, Arc::new(LocalSink::new(&indexes, index())?)).build()?;
 
     let app = App { database, search: Arc::new(search_in), fields };
     let router = Router::new().route("/books/{isbn}", put(put_book)).route("/search", get(search)).with_state(app);

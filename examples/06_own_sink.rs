@@ -102,7 +102,12 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 
     let (database, shelf) = (database_of_books().await?, Shelf::default());
     let pipeline = Pipeline::builder(&database)
-        .index_of("books", "books", PostgresProjection::new(database.clone(), projection()), shelf.clone())
+        .index_of(
+            "books",
+            "books",
+            Arc::new(PostgresProjection::new(database.clone(), projection())),
+            Arc::new(shelf.clone()),
+        )
         .build()?;
     execute(&database, "insert into books values ('1', 'Dune', 1965), ('2', 'Emma', 1815)").await?;
     execute(&database, "delete from books where isbn = '2'").await?;

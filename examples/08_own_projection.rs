@@ -3,6 +3,7 @@
 //! `SYNC__POSTGRES__URL=postgres://… cargo run --example 08_own_projection`
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -85,7 +86,8 @@ impl Projection for Rated {
 async fn main() -> Result<(), Box<dyn StdError>> {
     let (database, index) = (database_of_books().await?, MemorySink::new());
     let rated = Rated { rows: PostgresProjection::new(database.clone(), projection()), ratings: Ratings };
-    let pipeline = Pipeline::builder(&database).index_of("books", "books", rated, index.clone()).build()?;
+    let pipeline =
+        Pipeline::builder(&database).index_of("books", "books", Arc::new(rated), Arc::new(index.clone())).build()?;
     execute(&database, "insert into books values ('1', 'Dune', 1965), ('2', 'Emma', 1815)").await?;
     run_until_indexed(&pipeline).await?;
     for stored in index.fetch(&["1".to_owned(), "2".to_owned()]).await?.into_iter().flatten() {

@@ -4,6 +4,7 @@
 //! `SYNC__POSTGRES__URL=postgres://… cargo run --example 09_graceful_shutdown`
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sync_core::adapter::memory::MemorySink;
@@ -23,7 +24,7 @@ fn engine(
     shutdown: &CancellationToken,
 ) -> Result<JoinHandle<Result<(), sync_core::Error>>, sync_core::Error> {
     let pipeline = Pipeline::builder(database)
-        .index(projection(), index.clone())
+        .index(projection(), Arc::new(index.clone()))
         .source(SourceConfig::default().holder(name))
         .build()?;
     let shutdown = shutdown.clone();

@@ -71,7 +71,12 @@ impl Sink for Switched {
 async fn main() -> Result<(), Box<dyn StdError>> {
     let (database, sink) = (database_of_books().await?, Switched::default());
     let pipeline = Pipeline::builder(&database)
-        .index_of("books", "books", PostgresProjection::new(database.clone(), projection()), sink.clone())
+        .index_of(
+            "books",
+            "books",
+            Arc::new(PostgresProjection::new(database.clone(), projection())),
+            Arc::new(sink.clone()),
+        )
         .build()?;
     let shutdown = CancellationToken::new();
     let story = async {

@@ -4,6 +4,7 @@
 //! `SYNC__POSTGRES__URL=postgres://… cargo run --example 12_poison_and_replay`
 
 use std::error::Error;
+use std::sync::Arc;
 
 use sync_core::adapter::local_index::{LocalDirectory, LocalSink};
 use sync_core::adapter::postgres::ProjectionConfig;
@@ -24,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let sink = LocalSink::new(&LocalDirectory::new(directory.path()), index())?;
     let projection = ProjectionConfig::new("books", "books", PROJECTION);
-    let pipeline = Pipeline::builder(&database).index(projection, sink.clone()).build()?;
+    let pipeline = Pipeline::builder(&database).index(projection, Arc::new(sink.clone())).build()?;
     let letters = pipeline.dead_letters();
     let shutdown = CancellationToken::new();
     let story = async {

@@ -3,6 +3,7 @@
 //! `SYNC__POSTGRES__URL=postgres://… cargo run --example 13_drift_repaired`
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::Version;
@@ -19,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database = database_of_books().await?;
     let directory = tempfile::tempdir()?;
     let sink = LocalSink::new(&LocalDirectory::new(directory.path()), index())?;
-    let pipeline = Pipeline::builder(&database).index(projection(), sink.clone()).build()?;
+    let pipeline = Pipeline::builder(&database).index(projection(), Arc::new(sink.clone())).build()?;
     execute(&database, "insert into books select n::text, 'book ' || n from generate_series(1, 50) n").await?;
     run_until_indexed(&pipeline).await?;
 

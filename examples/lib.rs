@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sync_core::adapter::local_index::LocalIndexConfig;
-use sync_core::adapter::postgres::{Postgres, PostgresConfig, ProjectionConfig, migrate};
+use sync_core::adapter::postgres::{Postgres, PostgresConfig, ProjectionConfig};
 use sync_core::pipeline::Pipeline;
 use sync_core::{Error, ErrorKind};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ pub async fn fresh_database() -> Result<String, Error> {
 /// As for [`fresh_database`].
 pub async fn database_of_books() -> Result<Postgres, Error> {
     let database = Postgres::new(&PostgresConfig::new(fresh_database().await?))?;
-    migrate(&mut *database.client().await?).await?;
+    database.migrate().await?;
     execute(&database, BOOKS).await?;
     Ok(database)
 }

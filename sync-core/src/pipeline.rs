@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::builder::PipelineBuilder;
 use self::builder::PipelineIndex;
-use crate::adapter::postgres::{Postgres, PostgresDeadLetters, PostgresSource, migrate};
+use crate::adapter::postgres::{Postgres, PostgresDeadLetters, PostgresSource, this_process};
 use crate::alerts::Alerts;
 use crate::error::Error;
 use crate::indexer::{Indexer, IndexerProgress};
@@ -43,6 +43,11 @@ pub struct Pipeline {
     alerts: Option<Alerts>,
 }
 
+/// A holder of leases in this process, beside others of it.
+fn a_holder() -> String {
+    format!("{}/{:04x}", this_process(), rand::random::<u16>())
+}
+
 impl Pipeline {
     /// Reads the outbox of this database. At least one [`index`](PipelineBuilder::index) has to be named.
     pub fn builder(database: &Postgres) -> PipelineBuilder {
@@ -50,25 +55,24 @@ impl Pipeline {
     }
 
     /// Creates or updates the schema `outbox`; returns the names of the migrations that were applied. Processes that do so at
-    /// once wait for each other. Needs the right to create a schema; where a deployment does this
+    /// once wait for each other. Dropped half-way, the migration at work may or may not have been applied; call it again. Needs the right to create a schema; where a deployment does this
     /// (`sync-runner migrate`), leave it out.
     ///
     /// # Errors
     /// `Denied` when the role may not; `Configuration` when the schema is newer than this library; `Unavailable`.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
-        let mut client = self.database.client().await?;
-        migrate(&mut client).await
+        self.database.migrate().await
     }
 
-    /// Runs until `shutdown`, through outages of the database and of the indexes; beside other processes that run the same, it
+    /// Runs until `shutdown`, not twice at a time, through outages of the database and of the indexes; beside other processes that run the same, it
     /// stands by. Await it beside your server, and end both when one ends: after an error nothing is indexed any more. On
     /// shutdown it finishes what is in flight, within some seconds, and gives back what it holds. Dropping it is a crash: nothing
     /// is lost, what was in flight comes again.
     ///
     /// # Errors
     /// Only what a person has to mend: `Denied` (credentials, privileges), `Configuration` (a schema that is missing, a mapping
-    /// or a projection that cannot be), `History` (a database that was restored waits for a decision). Everything has stopped
-    /// then, nothing is lost, and it may be run again.
+    /// or a projection that cannot be), `History` (a database that was restored waits for a decision), and what no healthy
+    /// system answers: `Contract`, `Refused`, `Internal`. Everything has stopped then, nothing is lost, and it may be run again.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), Error> {
         run::all(self, &shutdown).await
     }

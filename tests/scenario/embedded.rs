@@ -15,7 +15,7 @@ use sync_core::policy::RetryPolicy;
 use sync_core::port::{DeadLetters, Inventory, LetterSelection, Sink};
 use sync_core::repair::{BackfillConfig, BackfillEnd, ReconcileConfig, ReconcileEnd, ReconcileScope};
 use sync_core::testkit::ElasticsearchScratch;
-use sync_core::testkit::faults::{Fault, Faulty, Script};
+use sync_core::testkit::faults::{Fault, Faulty, Hold, Script};
 use sync_core::{Error, ErrorKind};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -64,7 +64,7 @@ impl Service {
         );
         let retries = RetryPolicy::new(3, Duration::from_millis(200), 2);
         let pipeline = Pipeline::builder(&database(&self.url))
-            .index(rows, sink)
+            .index(rows, Arc::new(sink))
             .source(SourceConfig::default().holder(process).lease(Duration::from_secs(2)))
             .indexer(IndexerConfig::default().retries(retries));
         Arc::new(pipeline.build().unwrap())
@@ -194,6 +194,38 @@ async fn rows_of_before_are_filled_in_and_what_differs_is_mended_by_the_pipeline
 }
 
 #[tokio::test]
+async fn of_two_backfills_of_one_index_in_a_process_the_second_leaves_the_first_alone() {
+    let service = Service::new().await;
+    service.write(1..=30).await;
+    let (pipeline, never, held) = (service.pipeline("first"), CancellationToken::new(), Hold::default());
+    service.writing.then([Fault::Hold(held.clone())]);
+    let backfill = || pipeline.backfill("books", BackfillConfig::default()).unwrap();
+    let first = backfill();
+    let (first, ()) = tokio::join!(first.run(never.clone()), async {
+        held.reached().await;
+        let second = timeout(Duration::from_secs(1), backfill().run(never.clone())).await;
+        assert!(second.is_err(), "it waits as long as the first one is at work");
+        held.release();
+    });
+    assert_eq!(first.unwrap(), BackfillEnd::Finished);
+    assert_eq!(service.index.count().await.unwrap(), 30);
+}
+
+#[tokio::test]
+async fn a_migration_that_was_given_up_keeps_nobody_from_migrating() {
+    let (other, url) = fresh_database().await;
+    // As the outbox's migrations have it.
+    let lock = "1869968482, -1";
+    other.batch_execute(&format!("select pg_advisory_lock({lock})")).await.unwrap();
+    let given_up = database(&url);
+    assert!(timeout(Duration::from_millis(500), given_up.migrate()).await.is_err(), "it waits for the other one");
+    other.batch_execute(&format!("select pg_advisory_unlock({lock})")).await.unwrap();
+    let applied = timeout(BOUND, database(&url).migrate()).await.expect("nobody keeps the lock").unwrap();
+    assert!(!applied.is_empty());
+    assert_eq!(given_up.migrate().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_pipeline_whose_schema_is_missing_says_so_and_runs_once_it_is_there() {
     let mut service = Service::of(fresh_database().await);
     let pipeline = service.pipeline("first");
@@ -220,7 +252,9 @@ async fn deleted_at_work(index: impl Inventory, seen: &dyn Sink, delete: impl Fn
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(BOUND, counted).await.expect("the documents come into the index");
+        if timeout(BOUND, counted).await.is_err() {
+            panic!("{documents} documents do not come into the index, but {:?}", seen.count().await);
+        }
     };
     service.write(1..=20).await;
     until(20).await;

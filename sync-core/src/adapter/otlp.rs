@@ -64,18 +64,21 @@ impl OtlpTracer {
     /// Connects when there is something to tell. To be made inside a runtime, which it uses.
     ///
     /// # Errors
-    /// `Configuration` when the address of the collector is none.
+    /// `Configuration` when the address of the collector is none, and outside a runtime.
     pub fn new(config: &OtlpConfig) -> Result<Self, Error> {
         let wrong = |what: &str| Error::new(ErrorKind::Configuration, format!("traces.endpoint: {what}"));
         let url: reqwest::Url = config.endpoint.parse().map_err(|_| wrong("not a URL"))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong("expected http:// or https:// and a host, such as \"http://127.0.0.1:4318\""));
         }
+        let runtime = Handle::try_current().map_err(|_| {
+            Error::new(ErrorKind::Configuration, "an OtlpTracer is made inside a tokio runtime, which it uses")
+        })?;
         let client = Client::builder().timeout(config.timeout).build();
         let client = client.map_err(|error| wrong("cannot prepare requests").with_source(error))?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Courier { client, runtime: Handle::current() })
+            .with_http_client(Courier { client, runtime })
             .with_endpoint(format!("{}/v1/traces", config.endpoint.trim_end_matches('/')))
             .with_timeout(config.timeout)
             .build()

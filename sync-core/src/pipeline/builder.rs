@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Pipeline;
+use super::{Pipeline, a_holder};
 use crate::adapter::direct::DirectBus;
 use crate::adapter::postgres::{
     Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, this_process,
@@ -12,6 +12,7 @@ use crate::adapter::{LogAlerts, SystemClock};
 use crate::alerts::{Alerts, AlertsConfig};
 use crate::error::{Error, ErrorKind};
 use crate::indexer::{Indexer, IndexerConfig, Parking};
+use crate::policy::holds_failures_of;
 use crate::port::{AlertHandler, Inventory, Projection, Sink, Tracer, Versions};
 use crate::relay::{Relay, RelayConfig};
 
@@ -56,18 +57,10 @@ impl PipelineBuilder {
     }
 
     /// Documents that this projection makes go to this index, when events of the projection's topic say that they changed.
-    pub fn index(mut self, projection: ProjectionConfig, sink: impl Inventory) -> Self {
+    pub fn index(self, projection: ProjectionConfig, sink: Arc<dyn Inventory>) -> Self {
         let (name, topic) = (projection.index.clone(), projection.topic.clone());
-        let rows = Arc::new(PostgresProjection::new(self.database.clone(), projection));
-        let sink: Arc<dyn Inventory> = Arc::new(sink);
-        self.indexes.push(PipelineIndex {
-            name,
-            topic,
-            projection: Arc::<PostgresProjection>::clone(&rows),
-            sink: Arc::<dyn Inventory>::clone(&sink),
-            compared: Some((rows, sink)),
-        });
-        self
+        let rows = PostgresProjection::new(self.database.clone(), projection);
+        self.compared_index_of(name, topic, Arc::new(rows), sink)
     }
 
     /// The same of a projection or a sink of your own, which cannot be compared: [`reconcile`](Pipeline::reconcile) refuses
@@ -76,12 +69,30 @@ impl PipelineBuilder {
         mut self,
         name: impl Into<String>,
         topic: impl Into<String>,
-        projection: impl Projection,
-        sink: impl Sink,
+        projection: Arc<dyn Projection>,
+        sink: Arc<dyn Sink>,
     ) -> Self {
         let (name, topic) = (name.into(), topic.into());
-        let (projection, sink) = (Arc::new(projection), Arc::new(sink));
         self.indexes.push(PipelineIndex { name, topic, projection, sink, compared: None });
+        self
+    }
+
+    /// The same of a projection and a sink of your own that can be compared.
+    pub fn compared_index_of(
+        mut self,
+        name: impl Into<String>,
+        topic: impl Into<String>,
+        rows: Arc<dyn Versions>,
+        sink: Arc<dyn Inventory>,
+    ) -> Self {
+        let (name, topic) = (name.into(), topic.into());
+        self.indexes.push(PipelineIndex {
+            name,
+            topic,
+            projection: Arc::<dyn Versions>::clone(&rows),
+            sink: Arc::<dyn Inventory>::clone(&sink),
+            compared: Some((rows, sink)),
+        });
         self
     }
 
@@ -114,7 +125,8 @@ impl PipelineBuilder {
     /// The pipeline. It does nothing until it is run.
     ///
     /// # Errors
-    /// `Configuration` when no index is named, two have one name, or two follow one topic, which only one can without a broker.
+    /// `Configuration` when no index is named, two have one name, or two follow one topic, which only one can without a broker;
+    /// when one follows the topic in which what failed for another waits.
     pub fn build(self) -> Result<Pipeline, Error> {
         let Self { database, indexes, source, relay, indexer, alerts, tracer } = self;
         check(&indexes)?;
@@ -137,8 +149,7 @@ impl PipelineBuilder {
         let subscription = source.subscription.clone();
         // Another pipeline of this process is another holder.
         let is_default = source.holder == this_process();
-        let holder =
-            if is_default { format!("{}/{:04x}", source.holder, rand::random::<u16>()) } else { source.holder };
+        let holder = if is_default { a_holder() } else { source.holder };
         let source = SourceConfig { topics: Some(topics), holder, ..source };
         let source = Arc::new(PostgresSource::new(database.clone(), source));
         let parked: Arc<PostgresDeadLetters> = Arc::clone(&letters);
@@ -173,6 +184,14 @@ fn check(indexes: &[PipelineIndex]) -> Result<(), Error> {
             return wrong(what);
         }
     }
+    let all = || indexes.iter().map(|index| &index.topic);
+    if let Some((topic, failed)) =
+        all().find_map(|topic| all().find(|name| holds_failures_of(topic, name)).map(|name| (topic, name)))
+    {
+        return wrong(format!(
+            "an index follows topic {failed:?}, where what fails of topic {topic:?} goes, which another one follows: call it otherwise"
+        ));
+    }
     Ok(())
 }
 
@@ -185,7 +204,7 @@ mod tests {
     fn wrong(indexes: &[(&str, &str)]) -> String {
         let database = Postgres::new(&PostgresConfig::new("postgres://nobody@127.0.0.1:1/none")).unwrap();
         let add = |builder: PipelineBuilder, (name, topic): &(&str, &str)| {
-            builder.index(ProjectionConfig::new(*name, *topic, "select"), MemorySink::new())
+            builder.index(ProjectionConfig::new(*name, *topic, "select"), Arc::new(MemorySink::new()))
         };
         let error = indexes.iter().fold(Pipeline::builder(&database), add).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -197,5 +216,6 @@ mod tests {
         assert!(wrong(&[]).contains("no index"));
         assert!(wrong(&[("a", "x"), ("a", "y")]).contains("are called \"a\""));
         assert!(wrong(&[("a", "x"), ("b", "x")]).contains("both follow topic \"x\""));
+        assert!(wrong(&[("a", "x-retry-1000"), ("b", "x")]).contains("where what fails of topic \"x\" goes"));
     }
 }

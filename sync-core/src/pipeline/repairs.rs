@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Pipeline;
 use super::builder::PipelineIndex;
+use super::{Pipeline, a_holder};
 use crate::adapter::SystemClock;
-use crate::adapter::postgres::{PostgresDeadLetters, PostgresRuns, RunsConfig, this_process};
+use crate::adapter::postgres::{PostgresDeadLetters, PostgresRuns, RunsConfig};
 use crate::error::{Error, ErrorKind};
 use crate::port::KeptLetter;
 use crate::repair::{Backfill, BackfillConfig, Reconcile, ReconcileConfig, RepairOf, Replayed, replay};
@@ -64,7 +64,7 @@ impl Pipeline {
     }
 
     fn runs(&self) -> PostgresRuns {
-        PostgresRuns::new(self.database.clone(), RunsConfig::new(this_process()))
+        PostgresRuns::new(self.database.clone(), RunsConfig::new(a_holder()))
     }
 }
 

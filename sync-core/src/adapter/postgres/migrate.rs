@@ -1,9 +1,11 @@
 //! Bringing the schema `outbox` up to date.
 
+use deadpool_postgres::Object;
 use refinery::error::Kind;
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
+use super::connect::Postgres;
 use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
@@ -45,6 +47,18 @@ const ANOTHER: &str =
 /// The class of the engine's advisory locks, as `outbox.wake_class()` says once it exists, and the number reserved for
 /// migrations. The migration tool takes no lock itself.
 const LOCK: &str = "1869968482, -1";
+
+impl Postgres {
+    /// [`migrate`], on a connection of its own: dropped half-way, that one is closed, and keeps nobody waiting.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn migrate(&self) -> Result<Vec<String>, Error> {
+        // Out of the pool, because whoever gave up has left a lock on it.
+        let mut client = Object::take(self.client().await?);
+        migrate(&mut client).await
+    }
+}
 
 /// Applies the migrations that are missing, each in a transaction of its own, and returns their names in order.
 ///
