@@ -1,5 +1,7 @@
 //! Never an older state over a newer, deletes included.
 
+use futures::future::join_all;
+
 use super::{Applied, Refused, Stale, delete, expect, held, put, version};
 use crate::error::ErrorKind;
 use crate::port::{Sink, Write};
@@ -12,6 +14,7 @@ pub(super) async fn check(sink: &dyn Sink) {
     a_repeated_batch_is_stale_all_through(sink).await;
     a_later_epoch_beats_every_version_of_an_earlier_one(sink).await;
     the_order_of_arrival_does_not_matter(sink).await;
+    of_many_writers_at_once_the_newest_wins(sink).await;
     one_failing_write_does_not_touch_the_others(sink).await;
     a_key_twice_in_one_call_is_refused_whole(sink).await;
 }
@@ -86,6 +89,19 @@ async fn the_order_of_arrival_does_not_matter(sink: &dyn Sink) {
         }
         assert_eq!(held(sink, &kept).await, Some((3, r#"{"n":3}"#.into())), "after {order:?}");
         assert_eq!(held(sink, &gone).await, None, "after {order:?}");
+    }
+}
+
+async fn of_many_writers_at_once_the_newest_wins(sink: &dyn Sink) {
+    for round in 0..20 {
+        let key = format!("contended-{round}");
+        // The newest is begun first, so that whoever compares and writes in two steps is overtaken in between.
+        let batches = (1..=8).rev().map(|local| [put(&key, local, &format!(r#"{{"n":{local}}}"#))]);
+        let batches: Vec<_> = batches.collect();
+        for outcomes in join_all(batches.iter().map(|batch| sink.apply(batch))).await {
+            outcomes.unwrap();
+        }
+        assert_eq!(held(sink, &key).await, Some((8, r#"{"n":8}"#.into())), "written by many at once");
     }
 }
 
