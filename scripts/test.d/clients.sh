@@ -42,8 +42,10 @@ missing_client_packages() {
 
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
-# It holds code for one version of Python.
-psycopg() { echo "$CACHE/psycopg-$PSYCOPG_VERSION-python-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"; }
+psycopg() { echo "$CACHE/psycopg-$PSYCOPG_VERSION-python-$(python_version)"; }
+
+# What is installed holds code for one version.
+python_version() { python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
 install_psycopg() {
     python3 -m venv "$1" && "$1/bin/python" -m pip install --quiet --disable-pip-version-check "psycopg[binary]==$PSYCOPG_VERSION"

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sync_core::adapter::postgres::{Postgres, PostgresConfig};
 use sync_core::testkit::ElasticsearchScratch;
 
+use crate::blocks::{Block, blocks};
 use crate::http::get;
 use crate::runner::{BOUND, Runner, Running, closed_port};
 use crate::servers::given;
@@ -25,28 +26,6 @@ update public.jobs set title = title || '!' where priority % 3 = 0;
 delete from public.jobs where priority = 7;
 update public.workspaces set status = 'FAILED' where name = 'w1';
 insert into public.jobs (workspace_id, title, status, priority) select id, 'late', 'PENDING', 0 from public.workspaces limit 3;";
-
-struct Block<'a> {
-    language: &'a str,
-    text: String,
-    /// The last line before it.
-    before: &'a str,
-}
-
-/// The blocks of a guide, with these names in the place of its own.
-fn blocks<'a>(guide: &'a str, names: &[(&str, String)]) -> Vec<Block<'a>> {
-    let (mut blocks, mut before, mut lines) = (Vec::new(), "", guide.lines());
-    while let Some(line) = lines.next() {
-        if let Some(language) = line.strip_prefix("```") {
-            let text: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
-            let own = |text: String, (theirs, ours): &(&str, String)| text.replace(theirs, ours);
-            blocks.push(Block { language, text: names.iter().fold(text.join("\n"), own), before });
-        } else if !line.is_empty() {
-            before = line;
-        }
-    }
-    blocks
-}
 
 /// Somebody who follows a guide.
 struct Follower {

@@ -4,6 +4,7 @@
 mod admin;
 mod alerts;
 mod backfill;
+mod blocks;
 mod configuration;
 mod dead_letters;
 mod embedded;
@@ -20,5 +21,6 @@ mod runner;
 mod search;
 mod secrets;
 mod servers;
+mod snippets;
 mod traces;
 mod workspace;
