@@ -13,10 +13,11 @@ use crate::http::get;
 use crate::runner::{BOUND, Runner, closed_port};
 
 /// Who runs a command that begins so.
-const RUN_BY: [(&str, &str); 9] = [
+const RUN_BY: [(&str, &str); 10] = [
     ("sync-runner ", "sync-runner/src/documents.rs"),
     ("scripts/", "sync-runner/tests/cli/snippets.rs"),
-    ("cargo ", "sync-runner/tests/cli/snippets.rs"),
+    ("cargo add ", "sync-runner/tests/cli/snippets.rs"),
+    ("cargo install ", "scripts/test.d/package.sh"),
     ("SYNC__POSTGRES__URL=", "sync-runner/tests/cli/snippets.rs"),
     ("curl ", "sync-runner/tests/cli/snippets.rs"),
     ("psql ", "tests/scenario/documents.rs"),
