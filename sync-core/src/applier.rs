@@ -42,6 +42,13 @@ pub(crate) struct ApplierConfig {
     pub(crate) breaker: BreakerConfig,
 }
 
+/// Rows as they were when they were read.
+#[derive(Clone, Debug)]
+pub(crate) struct Scanned {
+    pub(crate) rows: Vec<Current>,
+    read_at: Instant,
+}
+
 /// Puts rows into one index. Shared by all that work on it.
 #[derive(Debug)]
 pub(crate) struct Applier {
@@ -85,17 +92,21 @@ impl Applier {
     ///
     /// # Errors
     /// As for [`read`](Self::read).
-    pub(crate) async fn scan(&self, after: Option<&str>, limit: usize) -> Result<(Vec<Current>, bool), Error> {
+    pub(crate) async fn scan(&self, after: Option<&str>, limit: usize) -> Result<(Scanned, bool), Error> {
         let limit = self.page.keys().min(limit).max(1);
-        let rows = self.read(self.projection.scan(after, limit)).await?;
-        let is_last = rows.len() < limit;
-        Ok((rows, is_last))
+        let reading = async {
+            let read_at = Instant::now();
+            self.projection.scan(after, limit).await.map(|rows| Scanned { rows, read_at })
+        };
+        let scanned = self.read(reading).await?;
+        let is_last = scanned.rows.len() < limit;
+        Ok((scanned, is_last))
     }
 
-    /// Applies rows that were just read by [`scan`](Self::scan), once.
-    pub(crate) async fn apply_rows(&self, rows: Vec<Current>) -> Attempt {
+    /// Applies rows that were read by [`scan`](Self::scan), once.
+    pub(crate) async fn apply_scanned(&self, Scanned { rows, read_at }: Scanned) -> Attempt {
         let mut attempt = Attempt::default();
-        self.apply_page(rows, Instant::now(), &mut attempt).await;
+        self.apply_page(rows, read_at, &mut attempt).await;
         attempt
     }
 
@@ -259,17 +270,17 @@ mod tests {
         let config =
             ApplierConfig { page_keys: 10, batch_bytes: 1_000, in_flight: 1, breaker: BreakerConfig::default() };
         let applier = Applier::new(Arc::new(database), Arc::new(Faulty::new(MemorySink::new(), script)), config);
-        let rows = applier.scan(None, 10).await.unwrap().0;
+        let scanned = applier.scan(None, 10).await.unwrap().0;
         // The one request that may be under way is held up for an hour; the other waits behind it.
         let late = async {
             hold.reached().await;
-            tokio::join!(applier.apply_rows(rows.clone()), async {
+            tokio::join!(applier.apply_scanned(scanned.clone()), async {
                 sleep(Duration::from_secs(3_600)).await;
                 hold.release();
             })
             .0
         };
-        let (first, late) = tokio::join!(applier.apply_rows(rows.clone()), late);
+        let (first, late) = tokio::join!(applier.apply_scanned(scanned.clone()), late);
         assert_eq!((first.written.applied, late.written, late.waiting), (1, Written::default(), vec!["a".to_owned()]));
         assert_eq!(applier.load_and_apply(vec!["a".to_owned()]).await.written.stale, 1, "read again");
     }
@@ -319,11 +330,12 @@ mod tests {
             ApplierConfig { page_keys: 10, batch_bytes: 1_000, in_flight: 1, breaker: BreakerConfig::default() };
         let sink = Arc::new(Moving(MemorySink::new(), Mutex::default()));
         let applier = Applier::new(Arc::new(database), Arc::<Moving>::clone(&sink), config);
-        let rows = applier.scan(None, 10).await.unwrap().0;
-        let mut attempt = Attempt::default();
-        let read_at = Instant::now();
-        *sink.1.lock().unwrap() = Some(read_at);
-        applier.apply_page(rows, read_at, &mut attempt).await;
+        let scanned = applier.scan(None, 10).await.unwrap().0;
+        sleep(Duration::from_millis(1)).await;
+        *sink.1.lock().unwrap() = Some(Instant::now());
+        // Whoever has them may have been held up in between.
+        sleep(Duration::from_millis(1)).await;
+        let attempt = applier.apply_scanned(scanned).await;
         assert_eq!((attempt.waiting, sink.count().await.unwrap()), (vec!["a".to_owned()], 0));
         sleep(Duration::from_millis(1)).await;
         assert_eq!(applier.load_and_apply(vec!["a".to_owned()]).await.written.applied, 1);

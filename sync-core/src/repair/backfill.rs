@@ -213,7 +213,7 @@ impl Backfill {
     async fn read(&self, after: Option<&str>, limit: usize) -> Result<(Page, bool), Error> {
         let applier = &self.mender.applier;
         match applier.scan(after, limit).await {
-            Ok((rows, is_last)) => Ok((Page::Rows(rows), is_last)),
+            Ok((scanned, is_last)) => Ok((Page::Rows(scanned), is_last)),
             Err(error) if error.remedy() == Remedy::Park => {
                 let keys = applier.projection().keys(after, limit).await?;
                 let is_last = keys.len() < limit;

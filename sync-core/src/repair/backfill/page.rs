@@ -3,13 +3,13 @@
 use tokio_util::sync::CancellationToken;
 
 use super::Backfill;
-use crate::port::Current;
+use crate::applier::Scanned;
 use crate::repair::mender::{Ended, Mended, ended};
 
 /// What was scanned.
 pub(super) enum Page {
     /// Rows with their documents.
-    Rows(Vec<Current>),
+    Rows(Scanned),
     /// Keys alone: one of their rows cannot be read.
     Keys(Vec<String>),
 }
@@ -17,7 +17,7 @@ pub(super) enum Page {
 impl Page {
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Rows(rows) => rows.len(),
+            Self::Rows(scanned) => scanned.rows.len(),
             Self::Keys(keys) => keys.len(),
         }
     }
@@ -25,7 +25,7 @@ impl Page {
     /// The key the next page is after.
     pub(super) fn last(&self) -> Option<&str> {
         match self {
-            Self::Rows(rows) => rows.last().map(|row| row.key.as_str()),
+            Self::Rows(scanned) => scanned.rows.last().map(|row| row.key.as_str()),
             Self::Keys(keys) => keys.last().map(String::as_str),
         }
     }
@@ -46,7 +46,7 @@ impl Backfill {
     pub(super) async fn finish(&self, page: Page, shutdown: &CancellationToken) -> Result<Done, Ended> {
         let (last, rows) = (page.last().unwrap_or_default().to_owned(), page.len() as u64);
         let first = match page {
-            Page::Rows(rows) => ended(shutdown, self.mender.applier.apply_rows(rows)).await?,
+            Page::Rows(scanned) => ended(shutdown, self.mender.applier.apply_scanned(scanned)).await?,
             Page::Keys(keys) => self.mender.applier.load_and_apply(keys).await,
         };
         let Mended { written, parked } = self.mender.settle(first, shutdown).await?;
