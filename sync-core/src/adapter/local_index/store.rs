@@ -123,10 +123,10 @@ impl Store {
     /// `Configuration` when it cannot be read; what the file system says.
     pub(super) fn open(directory: &Path, name: &str) -> Result<Option<Self>, Error> {
         let Some(state) = read_state(directory)? else { return Ok(None) };
-        match Self::open_files(directory, name, state.id) {
+        match Self::open_files(directory, name, state.id.clone()) {
             Ok(store) => Ok(Some(store)),
-            // What somebody is deleting looks like what is damaged.
-            Err(error) if error.kind() == ErrorKind::Configuration && is_going(directory) => Ok(None),
+            // What somebody is deleting, and another one is made in the place of, looks like what is damaged.
+            Err(error) if error.kind() == ErrorKind::Configuration && is_going(directory, &state.id) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -225,7 +225,7 @@ impl Store {
     /// What its files say of an error.
     pub(super) fn failed(&self, error: TantivyError) -> Error {
         let error = of_index(error, "working on the index in", &self.directory, &self.name);
-        if error.kind() == ErrorKind::Configuration && is_going(&self.directory) {
+        if error.kind() == ErrorKind::Configuration && is_going(&self.directory, &self.id) {
             return Error::new(ErrorKind::Unavailable, self.gone().to_string()).with_source(error);
         }
         error
@@ -243,10 +243,10 @@ fn open_index(files: &Path) -> tantivy::Result<Index> {
     Ok(index)
 }
 
-/// Whether somebody is deleting it; that takes a moment, in which a part of it is there.
-fn is_going(directory: &Path) -> bool {
+/// Whether somebody is deleting the one with this id; that takes a moment, in which a part of it is there.
+fn is_going(directory: &Path, id: &str) -> bool {
     sleep(DELETING);
-    matches!(read_state(directory), Ok(None))
+    read_state(directory).is_ok_and(|state| state.is_none_or(|state| state.id != id))
 }
 
 /// Waits until nobody opens its files. Tantivy waits for that as well, and for ever: also for a process that was stopped.
@@ -275,4 +275,36 @@ fn write_state(directory: &Path, state: &State) -> Result<(), Error> {
     let text = serde_json::to_string(state)
         .map_err(|error| Error::new(ErrorKind::Internal, "cannot write a state").with_source(error))?;
     files::write(&directory.join(STATE), &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const MAPPING: &str = r#"{"mappings":{"properties":{"title":{"type":"text"}}}}"#;
+
+    #[test]
+    fn whoever_still_writes_to_an_index_that_was_deleted_leaves_the_one_in_its_place_alone() {
+        let within = TempDir::new().unwrap();
+        let directory = within.path().join("jobs-000001");
+        let make = || {
+            fs::create_dir_all(&directory).unwrap();
+            Store::make(&directory, "jobs", MAPPING, &State::new(None, None)).unwrap();
+            Store::open(&directory, "jobs").unwrap().unwrap()
+        };
+        let deleted = make();
+        let lock = deleted.lock().unwrap();
+        let mut late = deleted.writer(&lock, 32 << 20).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        let made = make();
+        // Whether it is told of an error says nothing about what it did.
+        drop(late.commit());
+        assert_eq!(made.searcher().unwrap().num_docs(), 0);
+        let error = deleted.searcher().map(drop).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Configuration, "{error}: nothing is to be deleted");
+        assert!(is_going(&directory, &deleted.id) && !is_going(&directory, &made.id));
+        assert_eq!(Store::open(&directory, "jobs").unwrap().unwrap().id, made.id);
+    }
 }
