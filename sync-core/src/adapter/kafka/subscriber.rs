@@ -112,6 +112,7 @@ impl KafkaSubscriber {
         let consumer = consumer.map_err(|error| translate("kafka: cannot make a client", error))?;
         let made = Observer {
             consumer: Some(consumer),
+            asking: Mutex::default(),
             brokers: self.config.brokers.clone(),
             topic: Arc::clone(&self.topic),
             may_create: self.config.topics.create,
@@ -150,6 +151,8 @@ const MOVING: Duration = Duration::from_millis(50);
 struct Observer {
     /// Set until dropped.
     consumer: Option<BaseConsumer<Reporter>>,
+    /// One at a time asks: looking at a message takes the partition from whoever looks at another one.
+    asking: Mutex<()>,
     brokers: String,
     topic: Arc<str>,
     may_create: bool,
@@ -167,6 +170,7 @@ impl Observer {
     /// Blocks.
     fn lag(&self) -> Result<Vec<PartitionLag>, Error> {
         let Some(consumer) = &self.consumer else { return Ok(Vec::new()) };
+        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let (topic, deadline) = (Some(&*self.topic), Instant::now() + PATIENCE);
         let counted = loop {
             let metadata =
