@@ -306,15 +306,18 @@ impl<'a> Wire<'a> {
         elasticsearch::check(&settings::elasticsearch(self.config)).await
     }
 
-    /// The brokers, and the topics of all indexes, with those in which what failed goes.
+    /// The brokers, and the topics of all indexes; with those in which what failed goes, for whoever puts it there.
     ///
     /// # Errors
     /// `Configuration`, `Denied`, `Unavailable`.
-    pub(crate) async fn topics(&self) -> Result<Vec<TopicReport>, Error> {
-        let retries = retries(self.config);
-        let of_index = |topic| retries.topics(topic).into_iter().chain([dead_letter_topic(topic)]);
-        let mut names: BTreeSet<_> = topics(self.config).into_iter().flat_map(of_index).collect();
+    pub(crate) async fn topics(&self, of_failures: bool) -> Result<Vec<TopicReport>, Error> {
+        let mut names: BTreeSet<_> = topics(self.config).into_iter().map(str::to_owned).collect();
         names.extend(self.config.relay.topics.iter().flatten().cloned());
+        if of_failures {
+            let retries = retries(self.config);
+            let of = |topic| retries.topics(topic).into_iter().chain([dead_letter_topic(topic)]);
+            names.extend(topics(self.config).into_iter().flat_map(of));
+        }
         let names: Vec<_> = names.into_iter().collect();
         kafka::check(&settings::kafka(self.config), &names).await
     }

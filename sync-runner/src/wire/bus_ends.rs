@@ -44,8 +44,8 @@ impl BusEnds {
         }
     }
 
-    /// Whether dead letters are copied to a topic.
-    pub(super) fn copies_letters(&self) -> bool {
+    /// Whether a note of each dead letter goes to a topic.
+    pub(super) fn notes_letters(&self) -> bool {
         matches!(self, Self::Kafka(..))
     }
 }

@@ -82,7 +82,7 @@ impl IndexersOf {
     fn indexer(&self, topic: String) -> Result<IndexerOf, Error> {
         let subscriber = self.subscriber(&topic)?;
         let parking = Parking::new(&self.name, &self.topic, Arc::clone(&self.letters), Arc::clone(&self.clock))
-            .with_bus(self.bus.publisher()?, self.bus.copies_letters());
+            .with_bus(self.bus.publisher()?, self.bus.notes_letters());
         let (projection, sink) = (Arc::clone(&self.projection), Arc::clone(&self.sink));
         let indexer = Indexer::builder(Arc::clone(&subscriber), projection, sink, parking);
         let indexer = indexer.config(self.config).tracer(self.tracer.clone()).build();

@@ -13,10 +13,10 @@ use crate::wire::Wire;
 /// The brokers, then each topic, then the transactions of a relay.
 pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) -> Vec<Finding> {
     let brokers = config.kafka.brokers.join(", ");
-    match wire.topics().await {
+    match wire.topics(roles.contains(&RoleName::Indexer)).await {
         Ok(topics) => {
             let found = Finding::ok("kafka", "brokers", format!("{brokers} answer and let us in"));
-            let told = topics.iter().filter(|topic| is_told(topic, config, roles)).map(|topic| judge(topic, config));
+            let told = topics.iter().filter(|topic| is_told(topic, config)).map(|topic| judge(topic, config));
             let found = [found].into_iter().chain(told);
             let transactions = match config.relay.delivery {
                 Delivery::AtLeastOnce => None,
@@ -29,10 +29,10 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
     }
 }
 
-/// Topics in which what failed goes are an indexer's own, and told of only when they are missing.
-fn is_told(report: &TopicReport, config: &Config, roles: &[RoleName]) -> bool {
+/// Topics in which what failed goes are told of only when they are missing.
+fn is_told(report: &TopicReport, config: &Config) -> bool {
     let is_of_failures = config.indexes.values().any(|index| holds_failures_of(&index.topic, &report.topic));
-    !is_of_failures || report.state == TopicState::Missing && roles.contains(&RoleName::Indexer)
+    !is_of_failures || report.state == TopicState::Missing
 }
 
 async fn transactions(config: &Config, wire: &Wire<'_>) -> Finding {
