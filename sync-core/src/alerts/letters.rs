@@ -55,7 +55,7 @@ pub struct Alerts {
 
 impl Alerts {
     /// Does nothing until it is run. Handlers are told one after the other, within 30 s together; when one fails, those behind
-    /// it wait with it, so that nobody is told again and again because somebody else cannot be.
+    /// it wait with it, and those before it are told again.
     #[must_use]
     pub fn new(letters: Arc<dyn Unannounced>, handlers: Vec<Arc<dyn AlertHandler>>, config: AlertsConfig) -> Self {
         Self { letters, handlers, config }

@@ -1,4 +1,4 @@
-//! What became of a message that could not be applied: what the retry topic, the dead letter and its copy say. Pure.
+//! What became of a message that could not be applied: what the retry topic, the dead letter and the note of it say. Pure.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ fn retry(topic: &str, letter: &DeadLetter, delay: Duration, now: Timestamp, jitt
     message(retry_topic(topic, delay), letter, headers)
 }
 
-/// The copy of a letter that goes to the dead-letter topic.
-pub(super) fn copy(topic: &str, letter: &DeadLetter) -> Outgoing {
+/// The note of a letter that goes to the dead-letter topic.
+pub(super) fn note(topic: &str, letter: &DeadLetter) -> Outgoing {
     message(dead_letter_topic(topic), letter, provenance(letter))
 }
 
@@ -138,8 +138,8 @@ mod tests {
         let Verdict::Park(letter) = verdict(failure(ErrorKind::Unexplained, 2)) else { panic!("tried three times") };
         assert_eq!((letter.attempts, letter.error_kind.as_str()), (3, "unexplained"));
         assert_eq!(letter.origin, Origin { topic: "jobs".into(), partition: 1, offset: 5 });
-        let copied = copy("jobs", &letter);
-        assert_eq!((copied.topic.as_str(), header(&copied, "error")), ("jobs-dlt", "it went wrong"));
+        let noted = note("jobs", &letter);
+        assert_eq!((noted.topic.as_str(), header(&noted, "error")), ("jobs-dlt", "it went wrong"));
     }
 
     #[test]

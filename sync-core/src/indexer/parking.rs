@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::IndexerConfig;
-use super::failure::{Failure, Verdict, copy};
+use super::failure::{Failure, Verdict, note};
 use super::message::Followed;
 use super::patience::Patience;
 use super::progress::IndexerProgress;
@@ -32,8 +32,8 @@ pub struct Parking {
 struct RetryBus {
     /// A publisher wants one caller at a time.
     publisher: Mutex<Arc<dyn Publisher>>,
-    /// Whether letters are copied to a dead-letter topic.
-    copies: bool,
+    /// Whether a note of each letter goes to a dead-letter topic.
+    notes: bool,
 }
 
 /// Where there is nothing to try again from.
@@ -58,11 +58,11 @@ impl Parking {
     /// What fails for a reason nobody knows waits in the [retry topics](crate::policy::retry_topic) of this
     /// bus. There has to be an [`Indexer`](super::Indexer) for each of the topics that [`RetryPolicy::topics`] says, of the
     /// same `retries`, with a parking and a publisher of its own: on a bus that holds only so much, one that waits for room
-    /// must not hold up the one that makes it. Dead letters are copied to the
-    /// [dead-letter topic](crate::policy::dead_letter_topic) if `copies` says so.
+    /// must not hold up the one that makes it. A note of each dead letter goes to the
+    /// [dead-letter topic](crate::policy::dead_letter_topic) if `notes` says so.
     #[must_use]
-    pub fn with_bus(self, publisher: Arc<dyn Publisher>, copies: bool) -> Self {
-        Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), copies }), ..self }
+    pub fn with_bus(self, publisher: Arc<dyn Publisher>, notes: bool) -> Self {
+        Self { bus: Some(RetryBus { publisher: Mutex::new(publisher), notes }), ..self }
     }
 
     pub(super) fn followed(&self) -> Followed<'_> {
@@ -111,11 +111,11 @@ impl Parking {
         }
     }
 
-    /// Publishes retries and the copies of letters. May be repeated: a key that is tried once more does no harm.
+    /// Publishes retries and the notes of letters. May be repeated: a key that is tried once more does no harm.
     async fn publish(&self, retries: &[Outgoing], letters: &[DeadLetter]) -> Result<(), Error> {
         let Some(bus) = &self.bus else { return Ok(()) };
-        let copies = letters.iter().filter(|_| bus.copies).map(|letter| copy(&self.topic, letter));
-        let messages: Vec<_> = retries.iter().cloned().chain(copies).collect();
+        let notes = letters.iter().filter(|_| bus.notes).map(|letter| note(&self.topic, letter));
+        let messages: Vec<_> = retries.iter().cloned().chain(notes).collect();
         if messages.is_empty() {
             return Ok(());
         }

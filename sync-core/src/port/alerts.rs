@@ -120,7 +120,7 @@ impl fmt::Display for LetterAlert {
 /// A way to tell people.
 #[async_trait]
 pub trait AlertHandler: Debug + Send + Sync + 'static {
-    /// Tells it; returns once it was taken, within 30 seconds: after that it is given up, as if dropped. Called by several at
+    /// Tells it; returns once it was taken, within 30 seconds together with the other handlers: after that it is given up, as if dropped. Called by several at
     /// once, also in several processes. After an error, and dropped half-way, it is unknown whether it was taken, and it may be
     /// told again.
     ///

@@ -14,8 +14,8 @@ use crate::port::{ReindexOf, ReindexPhase, Reindexes, Reindexing};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReindexesConfig {
-    /// By whom re-indexes are held: different for every process, the same for the life of one, as
-    /// [`this_process`](super::this_process) is. Two that say the same hold one re-index at once.
+    /// By whom re-indexes are held: different for all that may be at work at once, those of one process too, to which
+    /// [`this_process`](super::this_process) gives a beginning. Two that say the same hold one re-index at once.
     pub holder: String,
     /// How long after it was last held a re-index is left to whoever holds it; 15 seconds unless said.
     pub lease: Duration,

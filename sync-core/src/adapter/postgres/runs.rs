@@ -17,8 +17,8 @@ use crate::port::{PastRun, Run, RunKind, RunState, Runs};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunsConfig {
-    /// By whom runs are held: different for every process, the same for the life of one, as
-    /// [`this_process`](super::this_process) is. Two that say the same hold one run at once.
+    /// By whom runs are held: different for all that may be at work at once, those of one process too, to which
+    /// [`this_process`](super::this_process) gives a beginning. Two that say the same hold one run at once.
     pub holder: String,
     /// How long after its last record a run is left to whoever holds it; 15 seconds unless said.
     pub lease: Duration,

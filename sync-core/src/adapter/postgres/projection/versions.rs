@@ -44,9 +44,9 @@ impl Versions for PostgresProjection {
                     return Err(error);
                 }
                 let states = self.possible_states(&client, &statements, &possible).await?;
-                let mut known: HashMap<String, KeyState> =
+                let known: HashMap<String, KeyState> =
                     states.into_iter().map(|state| (state.key.clone(), state)).collect();
-                Ok(keys.iter().map(|key| known.remove(key).unwrap_or_else(|| impossible(key))).collect())
+                Ok(keys.iter().map(|key| known.get(key).cloned().unwrap_or_else(|| impossible(key))).collect())
             }
             states => states,
         }
