@@ -8,7 +8,7 @@ use std::time::Duration;
 use sync_core::adapter::elasticsearch::{ElasticsearchConfig, ElasticsearchSink, IndexConfig};
 use sync_core::adapter::local_index::{LocalDirectory, LocalIndexConfig, LocalSink};
 use sync_core::adapter::memory::MemorySink;
-use sync_core::adapter::postgres::{PostgresDeadLetters, ProjectionConfig, SourceConfig, migrate};
+use sync_core::adapter::postgres::{PostgresDeadLetters, PostgresProjection, ProjectionConfig, SourceConfig, migrate};
 use sync_core::indexer::IndexerConfig;
 use sync_core::pipeline::Pipeline;
 use sync_core::policy::RetryPolicy;
@@ -57,14 +57,12 @@ impl Service {
     }
 
     fn pipeline_into(&self, process: &str, sink: impl Inventory) -> Arc<Pipeline> {
-        let rows = ProjectionConfig::new(
-            "books",
-            "books",
-            "select isbn as key, to_jsonb(books) as document from public.books",
-        );
+        let sql = "select isbn as key, to_jsonb(books) as document from public.books";
+        let database = database(&self.url);
+        let rows = PostgresProjection::new(database.clone(), ProjectionConfig::new("books", "books", sql));
         let retries = RetryPolicy::new(3, Duration::from_millis(200), 2);
-        let pipeline = Pipeline::builder(&database(&self.url))
-            .index(rows, Arc::new(sink))
+        let pipeline = Pipeline::builder(&database)
+            .compared_index_of("books", "books", Arc::new(rows), Arc::new(sink))
             .source(SourceConfig::default().holder(process).lease(Duration::from_secs(2)))
             .indexer(IndexerConfig::default().retries(retries));
         Arc::new(pipeline.build().unwrap())

@@ -63,8 +63,9 @@ impl PipelineBuilder {
         self.compared_index_of(name, topic, Arc::new(rows), sink)
     }
 
-    /// The same of a projection or a sink of your own, which cannot be compared: [`reconcile`](Pipeline::reconcile) refuses
-    /// it. `name` is the index's, by which its dead letters call it.
+    /// The same of a projection or a sink of your own. `name` is the index's, by which its dead letters call it. What is there is
+    /// not compared: [`reconcile`](Pipeline::reconcile) takes only what was named by
+    /// [`compared_index_of`](Self::compared_index_of).
     pub fn index_of(
         mut self,
         name: impl Into<String>,
@@ -77,7 +78,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// The same of a projection and a sink of your own that can be compared.
+    /// The same of a projection that knows versions, and a sink that lists what it holds.
     pub fn compared_index_of(
         mut self,
         name: impl Into<String>,

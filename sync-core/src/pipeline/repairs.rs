@@ -27,13 +27,12 @@ impl Pipeline {
     /// somebody wants to know: nothing runs it by itself.
     ///
     /// # Errors
-    /// `Configuration` when no index has this name, or was named by [`index_of`](super::PipelineBuilder::index_of): put those
-    /// together by [`Reconcile::new`].
+    /// `Configuration` when no index has this name, or it was named by [`index_of`](super::PipelineBuilder::index_of) and not by
+    /// [`compared_index_of`](super::PipelineBuilder::compared_index_of).
     pub fn reconcile(&self, index: &str, config: ReconcileConfig) -> Result<Reconcile, Error> {
         let index = self.named(index)?;
         let Some((versions, inventory)) = index.compared.clone() else {
-            let what =
-                format!("the index {:?} is one of your own: make a `Reconcile` of its projection and sink", index.name);
+            let what = format!("the index {:?} cannot be compared: name it by `compared_index_of`", index.name);
             return Err(Error::new(ErrorKind::Configuration, what));
         };
         let (runs, letters) = (Arc::new(self.runs()), self.letters.clone());
