@@ -3,7 +3,8 @@
 # images come from a registry: it holds the program that was just built, what that is linked to, certificates and time zones,
 # and has the user, the folder and the entry point that the Dockerfile says.
 
-CONTAINER_IMAGE=sync-runner:0.1.0
+# Of this run alone: the engine may have an image of the name that is shown.
+CONTAINER_IMAGE=sync-runner-test:$$
 CONTAINER=
 CONTAINER_DATABASE=
 CONTAINER_WAY=
@@ -25,6 +26,7 @@ container() {
         -e 's|^password_file = .*/elasticsearch.password"|password = "secret"|' "$at/config/sync.toml"
     chmod -R a+rX "$at"
     commands=$(shown docker run)
+    commands=${commands//sync-runner:0.1.0/$CONTAINER_IMAGE}
     mapfile -t commands <<<"${commands//docker /docker --host $SYNC_STACK_DOCKER }"
 
     # The password is in the URL; in its place the way there.

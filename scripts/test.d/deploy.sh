@@ -118,7 +118,7 @@ secrets() {
 
 # By the rules of Compose itself. What is filled in from .env is filled in before.
 compose_file() {
-    local name spec=$CACHE/compose-spec-$COMPOSE_SPEC_VERSION/cmd project=$DEPLOY_SCRATCH/project copy composed service
+    local name spec=$CACHE/compose-spec-$COMPOSE_SPEC_VERSION/cmd project=$DEPLOY_SCRATCH/project copy composed services service
     download_once compose-spec "${spec%/cmd}" install_compose_spec || fail "compose-spec could not be built"
     while read -r name; do
         grep -q "^$name=" deploy/.env.example || fail "$name is wanted by compose.yaml, and not in .env.example"
@@ -130,9 +130,11 @@ compose_file() {
     sed -i -E -e 's/\$\{[A-Z_]+:\?[^}]*\}/secret/' -e 's/\$\{[A-Z_]+:-([^}]*)\}/\1/' "$project/deploy/compose.yaml"
     (cd "$project/deploy" && "$spec" --format json compose.yaml) >"$DEPLOY_SCRATCH/compose.json" || fail "compose.yaml is not valid"
     composed=$(shown docker compose)
+    services=$(sed -n 's/.* exec \(-T \)\?\([a-z-]*\) .*/\2/p' <<<"$composed")
     while read -r service; do
-        jq -e --arg service "$service" '.services[$service]' "$DEPLOY_SCRATCH/compose.json" >/dev/null || fail "there is no service $service"
-    done < <(sed -n 's/.* exec \(-T \)\?\([a-z-]*\) .*/\2/p' <<<"$composed")
+        jq -e --arg service "$service" '.services[$service]' "$DEPLOY_SCRATCH/compose.json" >/dev/null ||
+            fail "$DEPLOY_DOCUMENT names a service that is not there: $service"
+    done <<<"$services"
 }
 
 install_compose_spec() {

@@ -38,6 +38,7 @@ opensearch_tests() {
     local runs=("${BUILD[*]} --test all -- conformance::elasticsearch conformance::searchers:: \
         scenario::elasticsearch_answers:: --skip no_write_of_anybody")
     [[ -z $2 ]] || runs+=("${BUILD[*]} --test all -- scenario::poison:: scenario::pipeline::insert_update_delete_and_reinsert"
-        "${BUILD[*]} --test cli -- dead_letters_can_be_listed searches_are_answered_by_the_index an_index_damaged_in_every_way")
+        "${BUILD[*]} --test cli -- dead_letters_can_be_listed searches_are_answered_by_the_index an_index_damaged_in_every_way \
+            the_setting_shown_for_opensearch")
     SYNC__ELASTICSEARCH__URL=$1 tests "${runs[@]}"
 }

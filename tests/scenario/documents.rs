@@ -25,7 +25,7 @@ fn blocks(text: &str) -> Vec<(bool, String)> {
     let (mut blocks, mut lines) = (Vec::new(), text.lines());
     while let Some(begin) = lines.by_ref().find(|line| line.starts_with("```")) {
         let block = lines.by_ref().take_while(|line| *line != "```").collect::<Vec<_>>().join("\n");
-        let is_psql = begin == "```sh" && block.starts_with("psql ");
+        let is_psql = begin == "```sh" && block.lines().any(|line| line.starts_with("psql "));
         if is_psql || begin == "```sql" {
             blocks.push((is_psql, block));
         }
