@@ -161,7 +161,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
     };
     let failed = |what: &str| Error::new(ErrorKind::Internal, format!("kafka: {what}"));
     let spawned = thread::Builder::new().name("kafka-blocking".to_owned()).spawn(blocking);
-    spawned.map_err(|error| failed("no thread for a transaction").with_source(error))?;
+    spawned.map_err(|error| failed("no thread for what blocks").with_source(error))?;
     answer.await.unwrap_or_else(|_| Err(failed("a thread ended unexpectedly")))
 }
 

@@ -17,7 +17,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::assignment::{Change, Membership, numbers};
-use super::client::aside;
+use super::client::{aside, off_thread};
 use super::error::{translate, unreachable};
 use crate::error::{Error, ErrorKind};
 use crate::port::{Consumer, Incoming, OffsetCommit, Partition, Polled};
@@ -286,20 +286,16 @@ impl Consumer for KafkaConsumer {
             }
         }
         let Some(consumer) = self.consumer.take() else { return Ok(()) };
-        let closing = tokio::task::spawn_blocking(move || {
+        // The client has been seen to wait for ever: not even the end of the process, or of its runtime, is to wait for it.
+        let closing = off_thread(move |_| {
             // Once more, and waited for: an earlier one may have been lost.
             let committed = if list.count() == 0 { Ok(()) } else { consumer.commit(&list, CommitMode::Sync) };
             consumer.context().close(&consumer);
             drop(consumer);
-            committed
+            committed.map_err(|error| lost("the last commit may be lost").with_source(error))
         });
-        let lost = |what: &str| Error::new(ErrorKind::Unavailable, format!("kafka: closing the consumer: {what}"));
-        match tokio::time::timeout(PATIENCE, closing).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(lost("the last commit may be lost").with_source(error)),
-            Ok(Err(panic)) => Err(lost("failed").with_source(panic)),
-            Err(_) => Err(lost("no answer from the brokers; the last commit may be lost")),
-        }
+        let silence = |_| Err(lost("no answer from the brokers; the last commit may be lost"));
+        tokio::time::timeout(PATIENCE, closing).await.unwrap_or_else(silence)
     }
 }
 
@@ -310,6 +306,10 @@ impl Drop for KafkaConsumer {
             aside(move || drop(consumer));
         }
     }
+}
+
+fn lost(what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("kafka: closing the consumer: {what}"))
 }
 
 /// What concerns one broker of several, or nothing at all: librdkafka goes on by itself.
