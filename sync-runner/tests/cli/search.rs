@@ -187,7 +187,11 @@ async fn a_search_that_takes_too_long_in_the_database_says_so_and_stops_there() 
             && began.elapsed() < Duration::from_secs(3)
     );
     let still = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' and pid <> pg_backend_pid()";
-    assert_eq!(stage.count(still).await, 0);
+    // A row takes five seconds, and there are fifty.
+    while stage.count(still).await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "the database goes on with it");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

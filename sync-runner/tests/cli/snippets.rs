@@ -1,5 +1,6 @@
 //! What the documents show for a shell, run as it is written. The first steps and the guides are followed by tests of their own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -105,6 +106,7 @@ fn a_script_knows_every_option_that_is_shown() {
     assert!(options > 1, "only {options} options were found");
 }
 
+/// The program itself is compiled as documentation of the library.
 #[test]
 fn what_the_readme_adds_to_a_crate_is_all_that_its_program_needs() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -114,15 +116,34 @@ fn what_the_readme_adds_to_a_crate_is_all_that_its_program_needs() {
     fs::create_dir_all(service.join("src")).unwrap();
     std::os::unix::fs::symlink(root(), folder.path().join("sync")).unwrap();
     fs::write(service.join("Cargo.toml"), "[package]\nname = \"service\"\nedition = \"2024\"\n[workspace]\n").unwrap();
-    fs::write(service.join("src/main.rs"), program).unwrap();
-    // What was built was downloaded before, and what was compiled is there.
+    fs::write(service.join("src/main.rs"), &program).unwrap();
+    // What was built was downloaded before.
     fs::copy(root().join("Cargo.lock"), service.join("Cargo.lock")).unwrap();
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| root().join("target").display().to_string());
-    let with = [("CARGO_NET_OFFLINE", "true"), ("CARGO_TARGET_DIR", &target)];
+    let offline = [("CARGO_NET_OFFLINE", "true")];
     for command in shown_in("README.md", "cargo add") {
-        done(&command, &sh(&command, &service, &with));
+        done(&command, &sh(&command, &service, &offline));
     }
-    done("cargo check", &sh("cargo check --quiet", &service, &with));
+    let told = done("cargo metadata", &sh("cargo metadata --format-version 1 --no-deps", &service, &offline));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let packages = told["packages"].as_array().unwrap();
+    let added =
+        packages.iter().find(|package| package["name"] == "service").unwrap()["dependencies"].as_array().unwrap();
+    let of = |name: &str| added.iter().find(|one| one["name"] == name.replace('_', "-"));
+    let named = |begin: &str| {
+        let words = program.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | ':'));
+        let parts = words.filter_map(|word| word.strip_prefix(begin)?.split("::").next().map(str::to_owned));
+        parts.filter(|part| part.starts_with(|c: char| c.is_ascii_lowercase())).collect::<BTreeSet<_>>()
+    };
+    let used = program.lines().filter_map(|line| line.strip_prefix("use ")?.split("::").next());
+    for name in used.chain(["tokio"]).filter(|name| *name != "std") {
+        assert!(of(name).is_some(), "{name} is not added");
+    }
+    let features = of("sync_core").unwrap()["features"].as_array().unwrap();
+    let adapters = named("sync_core::adapter::");
+    assert!(adapters.len() > 1, "{adapters:?}");
+    for adapter in adapters {
+        assert!(features.contains(&json!(adapter.replace('_', "-"))), "the feature of {adapter} is not added");
+    }
 }
 
 #[test]
