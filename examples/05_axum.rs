@@ -86,7 +86,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     execute(&database, "create table books (isbn text primary key, title text not null, year int)").await?;
 
     let directory = tempfile::tempdir()?;
-    let indexes = LocalDirectory::new(directory.path());
+    let path = directory.path().join("indexes");
+    let indexes = LocalDirectory::new(&path);
     let fields = Arc::new(Fields::of_mapping(MAPPING, &FieldNames::new("isbn").text(["title"]).fields(["year"]))?);
     let of = projection();
     let rows = PostgresSearcher::new(&address, &[], &PostgresSearcherConfig::of(&of), Arc::clone(&fields))?;
@@ -114,7 +115,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ended
     };
     let (served, indexed, visited) = tokio::join!(serving, engine, async {
-        let visited = visit(&url, directory.path()).await;
+        let visited = visit(&url, &path).await;
         shutdown.cancel();
         visited
     });
@@ -126,12 +127,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// What a user of the service does.
 async fn visit(url: &str, directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
-    let mut wrote = String::new();
+    let mut wrote = Vec::new();
     for (isbn, title) in [("1", "Dune"), ("2", "Emma"), ("1", "Dune, revised")] {
         let answer =
             client.put(format!("{url}/books/{isbn}")).json(&serde_json::json!({ "title": title })).send().await?;
         println!("PUT /books/{isbn}: {}", answer.status());
-        wrote = answer.text().await?;
+        wrote.push(answer.text().await?);
     }
     let told = |answer: serde_json::Value| {
         let titles: Vec<_> =
@@ -143,10 +144,13 @@ async fn visit(url: &str, directory: &std::path::Path) -> Result<(), Box<dyn Err
             if answer["degraded"] == true { ", degraded" } else { "" }
         )
     };
-    let asked = [("q", "revised"), ("wrote", wrote.as_str())];
-    println!("{}", told(client.get(format!("{url}/search")).query(&asked).send().await?.json().await?));
-    std::fs::remove_dir_all(directory)?;
+    let search = format!("{url}/search");
+    // Both books are in the index then, and nobody writes to it any more.
+    client.get(&search).query(&[("q", "emma"), ("wrote", &wrote[1])]).send().await?.error_for_status()?;
+    let asked = [("q", "revised"), ("wrote", &wrote[2])];
+    println!("{}", told(client.get(&search).query(&asked).send().await?.json().await?));
+    std::fs::rename(directory, directory.with_file_name("gone"))?;
     println!("the index is gone");
-    println!("{}", told(client.get(format!("{url}/search")).query(&[("q", "emma")]).send().await?.json().await?));
+    println!("{}", told(client.get(&search).query(&[("q", "emma")]).send().await?.json().await?));
     Ok(())
 }
