@@ -18,8 +18,9 @@ container() {
     container_image "$at/root"
     CONTAINER_DATABASE=container_$$
     on_server "create database $CONTAINER_DATABASE"
-    container_way "$at/pg"
-    url=$(container_url)
+    [[ $SYNC__POSTGRES__URL =~ ^([a-z]+://([^@/]*@)?)([^/]+)/ ]]
+    url=${BASH_REMATCH[1]}%2Fpg/$CONTAINER_DATABASE
+    container_way "$at/pg" "${BASH_REMATCH[3]}"
     # What is deployed, but for what only its containers have.
     cp -r deploy/kubernetes/config "$at/config"
     sed -i -e "s|^password_file = .*/postgres.password\"|url = \"$url\"|" \
@@ -56,21 +57,15 @@ container_image() {
     tar -C "$root" -c . | engine import "${changes[@]}" - "$CONTAINER_IMAGE" >/dev/null
 }
 
-# A container of the tests' engine reaches no address of the machine, only what is mounted.
+# container_way FOLDER ADDRESS: a container of the tests' engine reaches no address of the machine, only what is mounted.
 container_way() {
     mkdir "$1"
-    [[ $SYNC__POSTGRES__URL =~ ^[a-z]+://([^@/]*@)?([^/]+)/ ]]
-    socat "UNIX-LISTEN:$1/.s.PGSQL.5432,fork,mode=777" "TCP:${BASH_REMATCH[2]}" &
+    socat "UNIX-LISTEN:$1/.s.PGSQL.5432,fork,mode=777" "TCP:$2" &
     CONTAINER_WAY=$!
     until [[ -S $1/.s.PGSQL.5432 ]]; do
         kill -0 "$CONTAINER_WAY" || fail "socat does not listen"
         sleep 0.1
     done
-}
-
-container_url() {
-    [[ $SYNC__POSTGRES__URL =~ ^([a-z]+://([^@/]*@)?)[^/]+/ ]]
-    echo "${BASH_REMATCH[1]}%2Fpg/$CONTAINER_DATABASE"
 }
 
 # The lease is held. Kafka is not there, which is waited for, and makes `status` end with 1.

@@ -118,11 +118,12 @@ secrets() {
 
 # By the rules of Compose itself. What is filled in from .env is filled in before.
 compose_file() {
-    local name spec=$CACHE/compose-spec-$COMPOSE_SPEC_VERSION/cmd project=$DEPLOY_SCRATCH/project copy composed services service
+    local names name spec=$CACHE/compose-spec-$COMPOSE_SPEC_VERSION/cmd project=$DEPLOY_SCRATCH/project copy composed services service
     download_once compose-spec "${spec%/cmd}" install_compose_spec || fail "compose-spec could not be built"
+    names=$(sed -n 's/.*${\([A-Z_]*\):?.*/\1/p' deploy/compose.yaml)
     while read -r name; do
         grep -q "^$name=" deploy/.env.example || fail "$name is wanted by compose.yaml, and not in .env.example"
-    done < <(sed -n 's/.*${\([A-Z_]*\):?.*/\1/p' deploy/compose.yaml)
+    done <<<"$names"
     mkdir "$project"
     cp -r deploy "$project"
     copy=$(shown cp)

@@ -1,6 +1,5 @@
 //! What the documents show for a shell, run as it is written. The first steps and the guides are followed by tests of their own.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -129,17 +128,13 @@ fn what_the_readme_adds_to_a_crate_is_all_that_its_program_needs() {
     let added =
         packages.iter().find(|package| package["name"] == "service").unwrap()["dependencies"].as_array().unwrap();
     let of = |name: &str| added.iter().find(|one| one["name"] == name.replace('_', "-"));
-    let named = |begin: &str| {
-        let words = program.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | ':'));
-        let parts = words.filter_map(|word| word.strip_prefix(begin)?.split("::").next().map(str::to_owned));
-        parts.filter(|part| part.starts_with(|c: char| c.is_ascii_lowercase())).collect::<BTreeSet<_>>()
-    };
     let used = program.lines().filter_map(|line| line.strip_prefix("use ")?.split("::").next());
     for name in used.chain(["tokio"]).filter(|name| *name != "std") {
         assert!(of(name).is_some(), "{name} is not added");
     }
     let features = of("sync_core").unwrap()["features"].as_array().unwrap();
-    let adapters = named("sync_core::adapter::");
+    let adapters = program.lines().filter_map(|line| line.strip_prefix("use sync_core::adapter::")?.split("::").next());
+    let adapters: Vec<_> = adapters.collect();
     assert!(adapters.len() > 1, "{adapters:?}");
     for adapter in adapters {
         assert!(features.contains(&json!(adapter.replace('_', "-"))), "the feature of {adapter} is not added");
