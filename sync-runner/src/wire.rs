@@ -1,6 +1,7 @@
 //! The only file that knows every adapter: makes of the configuration what the rooms and the commands work with.
 
 mod bus_ends;
+mod checks;
 mod index_ends;
 mod indexers;
 mod reindexes;
@@ -15,9 +16,8 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::elasticsearch::{self, ClusterReport};
-use sync_core::adapter::kafka::{self, KafkaTransactor, TopicReport, TransactionReport, TransactorConfig};
-use sync_core::adapter::local_index::{LocalDirectory, LocalReport};
+use sync_core::adapter::kafka::{KafkaTransactor, TransactorConfig};
+use sync_core::adapter::local_index::LocalDirectory;
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
     Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
@@ -27,7 +27,7 @@ use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
 use sync_core::alerts::{Alerts, AlertsConfig, ConditionWatch};
 use sync_core::indexer::IndexerConfig;
-use sync_core::policy::{RetryPolicy, dead_letter_topic};
+use sync_core::policy::RetryPolicy;
 use sync_core::port::{AlertHandler, Clock, Source, Tracer};
 use sync_core::relay::{Relay, RelayConfig};
 
@@ -168,14 +168,6 @@ impl<'a> Wire<'a> {
         TransactorConfig::default().namespace(&relay.namespace).positions(&relay.positions_topic)
     }
 
-    /// Whether the brokers would let a relay publish exactly once.
-    ///
-    /// # Errors
-    /// `Configuration`, `Denied`, `Unavailable`.
-    pub(crate) async fn transactions(&self) -> Result<TransactionReport, Error> {
-        kafka::check_transactions(&settings::kafka(self.config), &self.transactor_names()).await
-    }
-
     /// What makes the indexers of one index.
     ///
     /// # Errors
@@ -280,46 +272,6 @@ impl<'a> Wire<'a> {
             Sink::Elasticsearch => IndexEnds::Elasticsearch(Box::new(settings::elasticsearch(self.config))),
             Sink::Local => IndexEnds::Local(self.local.clone()),
         }
-    }
-
-    /// How the directory of the indexes is.
-    ///
-    /// # Errors
-    /// `Configuration`, `Denied`, `Unavailable`.
-    pub(crate) async fn local_indexes(&self) -> Result<LocalReport, Error> {
-        self.local.check().await
-    }
-
-    /// Whether an index in the directory, if it is there, can be read and is of the configured mapping.
-    ///
-    /// # Errors
-    /// `Configuration`, `Denied`, `Unavailable`.
-    pub(crate) async fn local_index(&self, name: &str, index: &Index) -> Result<(), Error> {
-        self.local.check_index(index_ends::in_directory(name, index)).await
-    }
-
-    /// How the cluster is.
-    ///
-    /// # Errors
-    /// `Configuration`, `Denied`, `Unavailable`.
-    pub(crate) async fn cluster(&self) -> Result<ClusterReport, Error> {
-        elasticsearch::check(&settings::elasticsearch(self.config)).await
-    }
-
-    /// The brokers, and the topics of all indexes; with those in which what failed goes, for whoever puts it there.
-    ///
-    /// # Errors
-    /// `Configuration`, `Denied`, `Unavailable`.
-    pub(crate) async fn topics(&self, of_failures: bool) -> Result<Vec<TopicReport>, Error> {
-        let mut names: BTreeSet<_> = topics(self.config).into_iter().map(str::to_owned).collect();
-        names.extend(self.config.relay.topics.iter().flatten().cloned());
-        if of_failures {
-            let retries = retries(self.config);
-            let of = |topic| retries.topics(topic).into_iter().chain([dead_letter_topic(topic)]);
-            names.extend(topics(self.config).into_iter().flat_map(of));
-        }
-        let names: Vec<_> = names.into_iter().collect();
-        kafka::check(&settings::kafka(self.config), &names).await
     }
 
     fn bus(&self) -> BusEnds {

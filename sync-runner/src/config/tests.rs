@@ -173,12 +173,17 @@ fn an_index_reads_its_files_beside_the_configuration() {
     }
 }
 
+/// What makes the section of an index that follows a topic.
+fn following(folder: &tempfile::TempDir) -> impl Fn(&str, &str) -> String {
+    let sql = folder.path().join("a.sql");
+    fs::write(&sql, "select 1").unwrap();
+    move |name, topic| format!("[indexes.{name}]\ntopic = \"{topic}\"\nprojection = {sql:?}\n")
+}
+
 #[test]
 fn an_index_cannot_follow_where_what_fails_for_another_goes() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = folder.path().join("a.sql");
-    fs::write(&sql, "select 1").unwrap();
-    let index = |name: &str, topic: &str| format!("[indexes.{name}]\ntopic = \"{topic}\"\nprojection = {sql:?}\n");
+    let index = following(&folder);
     for failed in ["x-retry-1000", "x-dlt"] {
         let problems = read(&format!("{}{}", index("a", "x"), index("b", failed))).unwrap_err();
         let told = format!("{failed:?} is where what fails for index a goes; call it otherwise");
@@ -206,9 +211,7 @@ fn credentials_that_do_not_fit_together_are_refused_with_the_mend() {
 #[test]
 fn the_direct_bus_is_refused_where_it_could_not_carry_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let sql = folder.path().join("a.sql");
-    fs::write(&sql, "select 1").unwrap();
-    let index = |name: &str, topic: &str| format!("[indexes.{name}]\ntopic = \"{topic}\"\nprojection = {sql:?}\n");
+    let index = following(&folder);
     let with = |relay: &str| read(&format!("{relay}{}{}", index("a", "x"), index("b", "x")));
     assert!(with("[kafka]\nbrokers = \"a:1\"\n[relay]\ntopics = \"x,y\"\n").is_ok());
     let problems = with("[relay]\nbus = \"direct\"\ntopics = \"x,y\"\n").unwrap_err();

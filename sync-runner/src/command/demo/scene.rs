@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sync_core::adapter::postgres::{Postgres, PostgresConfig, migrate};
+use sync_core::adapter::postgres::{Postgres, PostgresConfig};
 use sync_core::query::FieldNames;
 use sync_core::{Error, ErrorKind};
 use tempfile::TempDir;
@@ -117,8 +117,8 @@ impl Scene {
         settings.password = config.postgres.password.as_ref().map(|password| password.expose().to_owned());
         settings.ca_file.clone_from(&config.postgres.ca_file);
         let database = Postgres::new(&settings)?;
-        let mut client = database.client().await?;
-        migrate(&mut client).await?;
+        database.migrate().await?;
+        let client = database.client().await?;
         client
             .batch_execute(&SCHEMA.replace(TOPIC, name))
             .await
