@@ -215,7 +215,7 @@ impl History {
             let mut millis = 1;
             while !self.world.is_settled().await {
                 sleep(Duration::from_millis(millis)).await;
-                millis = (millis * 2).min(100);
+                millis = (millis * 2).min(1_000);
             }
         };
         if timeout(BOUND, settled).await.is_err() {
