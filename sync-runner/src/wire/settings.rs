@@ -80,6 +80,7 @@ pub(super) fn kafka(config: &Config) -> KafkaConfig {
         .security(security)
         .sasl(sasl)
         .topics(topics)
+        .reserved_topics(vec![config.relay.positions_topic.clone()])
         .properties(properties.collect());
     kafka.ca_file = settings.ca_file.clone();
     kafka.certificate_file = settings.certificate_file.clone();

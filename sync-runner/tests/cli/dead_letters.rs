@@ -219,3 +219,44 @@ async fn an_event_larger_than_its_topic_takes_is_parked_and_holds_up_nothing() {
 async fn an_event_larger_than_its_topic_takes_is_parked_in_exactly_once_too() {
     an_event_too_large_is_parked("exactly_once").await;
 }
+
+/// The first of them is a topic like any other; Kafka lets no second one differ from it by `.` and `_` only.
+const WITHOUT_A_TOPIC: &str = "
+select outbox.emit('{topic}.of', 'first');
+select outbox.emit('{topic}_of', 'of a name too like another');
+select outbox.emit('__consumer_offsets', 'of kafka');
+select outbox.emit('sync-relay-positions', 'of the relay')";
+
+async fn an_event_without_a_topic_is_parked(delivery: &str) {
+    let stage = Stage::migrated("kafka").await;
+    let delivery = format!("relay.delivery={delivery}");
+    let running = stage.runner.start(&["run", "--set", &delivery, "--set", &format!("relay.namespace={}", stage.name)]);
+    stage.sql("insert into jobs values (1, 'one')").await;
+    stage.sql(&WITHOUT_A_TOPIC.replace("{topic}", &stage.name)).await;
+    stage.sql("insert into jobs values (2, 'two')").await;
+    stage.until_status(|report| report["dead_letters"]["letters"] == 3 && report["indexes"]["jobs"]["documents"] == 2);
+    let mut why: Vec<_> = stage
+        .listed(&["--reader", "search"])
+        .into_iter()
+        .map(|(id, key)| {
+            let shown = stage.dlq(&["show", &id.to_string(), "--json"]).json();
+            (key, shown["error"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    why.sort_unstable();
+    let told = ["differs from it by `.` and `_` only", "Kafka's or a relay's own", "Kafka's or a relay's own"];
+    for ((key, error), told) in why.iter().zip(told) {
+        assert!(error.contains(told), "{key}: {error}");
+    }
+    drop(running);
+}
+
+#[tokio::test]
+async fn an_event_for_a_topic_that_cannot_be_is_parked_and_holds_up_nothing() {
+    an_event_without_a_topic_is_parked("at_least_once").await;
+}
+
+#[tokio::test]
+async fn an_event_for_a_topic_that_cannot_be_is_parked_in_exactly_once_too() {
+    an_event_without_a_topic_is_parked("exactly_once").await;
+}

@@ -11,6 +11,9 @@ use rdkafka::ClientConfig;
 
 use crate::error::{Error, ErrorKind};
 
+/// Where relays keep their positions, unless said.
+pub(super) const POSITIONS: &str = "sync-relay-positions";
+
 /// How to reach a Kafka cluster. Plain data; the names in error messages are those of the runner's configuration.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -30,6 +33,9 @@ pub struct KafkaConfig {
     pub sasl: Option<Sasl>,
     /// What becomes of topics that do not exist; [`TopicConfig::default`] unless said.
     pub topics: TopicConfig,
+    /// Topics no event is published to, beside those whose names begin with `__`, which are Kafka's own: where relays keep
+    /// their positions, `sync-relay-positions` unless said. An event for one of them is refused.
+    pub reserved_topics: Vec<String>,
     /// Further properties for librdkafka; none unless said. Those the guarantees rest on are refused.
     pub properties: BTreeMap<String, String>,
 }
@@ -163,6 +169,7 @@ impl Default for KafkaConfig {
             key_file: None,
             sasl: None,
             topics: TopicConfig::default(),
+            reserved_topics: vec![POSITIONS.to_owned()],
             properties: BTreeMap::new(),
         }
     }
@@ -184,6 +191,7 @@ setters! {
         key_file: some PathBuf,
         sasl: maybe Sasl,
         topics: TopicConfig,
+        reserved_topics: Vec<String>,
         properties: BTreeMap<String, String>,
     }
 }
@@ -199,6 +207,7 @@ impl fmt::Debug for KafkaConfig {
             .field("key_file", &self.key_file)
             .field("sasl", &self.sasl)
             .field("topics", &self.topics)
+            .field("reserved_topics", &self.reserved_topics)
             // Names only: some properties hold secrets.
             .field("properties", &names)
             .finish()
@@ -206,6 +215,11 @@ impl fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// Whether no event may be published to it.
+    pub(super) fn is_reserved(&self, topic: &str) -> bool {
+        topic.starts_with("__") || self.reserved_topics.iter().any(|reserved| reserved == topic)
+    }
+
     /// A client with settings of its kind: `defaults` where `kafka.properties` says nothing else, and `fixed` whatever
     /// it says.
     pub(super) fn client_with(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> Result<ClientConfig, Error> {

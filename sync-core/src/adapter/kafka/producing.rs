@@ -38,29 +38,40 @@ const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")
 
 /// The topics that were looked up.
 #[derive(Debug, Default)]
-pub(super) struct KnownTopics(BTreeMap<String, Topic>);
+pub(super) struct KnownTopics {
+    known: BTreeMap<String, Topic>,
+    /// Those no message goes to, and why.
+    closed: BTreeMap<String, String>,
+}
 
 impl KnownTopics {
-    /// Looks up the topics that are not known yet, and once more those for which a message is too large: their limits
-    /// may have been raised since, and what was parked be published anew.
+    /// Looks up the topics that are not known yet, and once more those to which a message cannot go: what is missing may
+    /// have been mended since, and what was parked be published anew.
     pub(super) async fn learn(&mut self, config: &KafkaConfig, batch: &[Outgoing]) -> Result<(), Error> {
         let mut unknown = Vec::new();
         for message in batch {
-            let known = self.0.get(&message.topic);
-            let is_known = known.is_some_and(|topic| size_alone(message) <= topic.max_message_bytes);
-            if !is_known && !unknown.contains(&message.topic) {
-                unknown.push(message.topic.clone());
+            let topic = &message.topic;
+            if config.is_reserved(topic) {
+                self.closed.insert(topic.clone(), format!("topic {topic:?} is Kafka's or a relay's own"));
+                continue;
+            }
+            let is_known = self.known.get(topic).is_some_and(|known| size_alone(message) <= known.max_message_bytes);
+            if !is_known && !unknown.contains(topic) {
+                unknown.push(topic.clone());
             }
         }
         if !unknown.is_empty() {
-            self.0.extend(topics::ensure(config, unknown, PATIENCE).await?);
+            self.closed.retain(|topic, _| !unknown.contains(topic));
+            let (known, impossible) = topics::ensure_possible(config, unknown, PATIENCE).await?;
+            self.known.extend(known);
+            self.closed.extend(impossible.into_iter().map(|(topic, error)| (topic, error.to_string())));
         }
         Ok(())
     }
 
     /// The partition a message goes to, as far as is known here: topics may have grown since.
     pub(super) fn partition(&self, message: &Outgoing) -> i32 {
-        let partitions = self.0.get(&message.topic).map_or(1, |topic| topic.partitions);
+        let partitions = self.known.get(&message.topic).map_or(1, |topic| topic.partitions);
         partition_for(message.key.as_bytes(), partitions)
     }
 
@@ -75,25 +86,29 @@ impl KnownTopics {
     }
 
     fn refusal(&self, message: &Outgoing) -> Option<Error> {
-        let limit = self.0.get(&message.topic).map_or(MAX_MESSAGE_BYTES, |topic| topic.max_message_bytes);
+        let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
+        let mut ids = message.headers.iter().filter(|(name, _)| name == "id" || name == "ce_id");
+        let mut event =
+            || format!("kafka: the event with id {} and key {key}", ids.next().map_or("none", |(_, id)| &**id));
+        if let Some(why) = self.closed.get(topic) {
+            return Some(Error::new(ErrorKind::Refused, format!("{} cannot be published: {why}", event())));
+        }
+        let limit = self.known.get(topic).map_or(MAX_MESSAGE_BYTES, |known| known.max_message_bytes);
         let limit = limit.min(MAX_MESSAGE_BYTES);
         let size = size_alone(message);
         if size <= limit {
             return None;
         }
-        let mut ids = message.headers.iter().filter(|(name, _)| name == "id" || name == "ce_id");
-        let id = ids.next().map_or("none", |(_, id)| &**id);
-        let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
         let what = format!(
-            "kafka: the event with id {id} and key {key} takes {size} bytes, topic {topic:?} takes {limit}; \
-             make it smaller, or raise the topic's max.message.bytes"
+            "{} takes {size} bytes, topic {topic:?} takes {limit}; make it smaller, or raise the topic's max.message.bytes",
+            event()
         );
         Some(Error::new(ErrorKind::Refused, what))
     }
 
     /// What they leave open for a producer.
     pub(super) fn limits(&self) -> Limits {
-        let limits = || self.0.values().map(|topic| topic.max_message_bytes);
+        let limits = || self.known.values().map(|topic| topic.max_message_bytes);
         Limits {
             smallest: limits().min().unwrap_or(MAX_BATCH_BYTES).min(MAX_BATCH_BYTES),
             largest: limits().max().unwrap_or_default().clamp(MIN_QUEUE_BYTES, MAX_MESSAGE_BYTES),

@@ -1,6 +1,7 @@
 //! Topics: whether they exist, making them, and their settings.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -13,7 +14,7 @@ use tokio::task;
 
 use super::client::{Reporter, aside, ask};
 use super::config::KafkaConfig;
-use super::error::{kind_of, translate};
+use super::error::{code_of, kind_of, translate};
 use super::topic::{Shape, Topic, setting};
 use crate::error::{Error, ErrorKind};
 
@@ -39,18 +40,31 @@ pub(super) async fn ensure(
     names: Vec<String>,
     patience: Duration,
 ) -> Result<BTreeMap<String, Topic>, Error> {
+    let (topics, impossible) = ensure_possible(config, names, patience).await?;
+    impossible.into_values().next().map_or(Ok(topics), Err)
+}
+
+/// The same, and the names under which there can be no topic, with why.
+///
+/// # Errors
+/// As [`ensure`], but for those names.
+pub(super) async fn ensure_possible(
+    config: &KafkaConfig,
+    names: Vec<String>,
+    patience: Duration,
+) -> Result<(BTreeMap<String, Topic>, BTreeMap<String, Error>), Error> {
     let config = config.clone();
     blocking(move || {
         let inquiry = Inquiry::open(config, patience, KEPT)?;
-        let mut shapes = BTreeMap::new();
+        let (mut shapes, mut impossible) = (BTreeMap::new(), BTreeMap::new());
         for name in names {
-            let shape = match inquiry.shape(&name)? {
-                Some(shape) => shape,
-                None => inquiry.make(&name)?,
-            };
-            shapes.insert(name, shape);
+            match inquiry.shape_or_make(&name) {
+                Ok(shape) => drop(shapes.insert(name, shape)),
+                Err(error) if is_no_name(&error) => drop(impossible.insert(name, error)),
+                Err(error) => return Err(error),
+            }
         }
-        inquiry.with_settings(shapes)
+        Ok((inquiry.with_settings(shapes)?, impossible))
     })
     .await
 }
@@ -237,6 +251,13 @@ impl Inquiry {
         }
     }
 
+    fn shape_or_make(&self, name: &str) -> Result<Shape, Error> {
+        match self.shape(name)? {
+            Some(shape) => Ok(shape),
+            None => self.make(name),
+        }
+    }
+
     /// Creates a topic, or says that it may not be.
     fn make(&self, name: &str) -> Result<Shape, Error> {
         if !self.config.topics.create {
@@ -349,10 +370,18 @@ impl Inquiry {
 
 fn of_topic(name: &str, what: &str, code: Code) -> Error {
     let kind = kind_of(code);
-    let mend = if kind == ErrorKind::Denied {
+    let why = if kind == ErrorKind::Denied {
         "; grant Describe, DescribeConfigs, Read and Write on the topic, and Create if it is to be created"
+    } else if code == Code::InvalidTopic {
+        ": Kafka takes no such name, or has a topic whose name differs from it by `.` and `_` only"
     } else {
         ""
     };
-    Error::new(kind, format!("kafka: topic {name:?} {what}{mend}")).with_source(KafkaError::AdminOp(code))
+    Error::new(kind, format!("kafka: topic {name:?} {what}{why}")).with_source(KafkaError::AdminOp(code))
+}
+
+/// Whether it says that no topic can have this name.
+fn is_no_name(error: &Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<KafkaError>());
+    cause.and_then(code_of) == Some(Code::InvalidTopic)
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use self::producer::TransactionalProducer;
 use super::client::off_thread;
-use super::config::KafkaConfig;
+use super::config::{KafkaConfig, POSITIONS};
 use super::producing::{KnownTopics, Limits, PATIENCE};
 use super::topics;
 use crate::error::{Error, ErrorKind};
@@ -32,7 +32,7 @@ pub struct TransactorConfig {
 
 impl Default for TransactorConfig {
     fn default() -> Self {
-        Self { namespace: "sync".to_owned(), positions: "sync-relay-positions".to_owned() }
+        Self { namespace: "sync".to_owned(), positions: POSITIONS.to_owned() }
     }
 }
 
@@ -70,7 +70,9 @@ impl KafkaTransactor {
     /// `Configuration`, naming the setting.
     pub fn new(config: &KafkaConfig, names: TransactorConfig) -> Result<Self, Error> {
         config.client()?;
-        Ok(Self { config: config.clone(), names, topics: Arc::default() })
+        let mut config = config.clone();
+        config.reserved_topics.push(names.positions.clone());
+        Ok(Self { config, names, topics: Arc::default() })
     }
 }
 
