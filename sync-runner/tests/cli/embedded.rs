@@ -123,7 +123,16 @@ async fn an_index_in_a_directory_is_filled_again_after_it_was_lost_and_made_anew
     assert_eq!(running.end().0, Some(0));
 
     fs::remove_dir_all(place.runner.path().join("sync-indexes")).unwrap();
-    let (running, port) = place.run();
+    let (mut running, port) = place.run();
+    assert_eq!(place.told(&["backfill", "jobs"])["rows"], 30);
+    until_found(port, "/search?q=invoice", 30);
+
+    // Where it is lost at work, the next change makes it again, and that is told.
+    place.sql("update jobs set title = 'paid' where id = 1").await;
+    until_found(port, "/search?q=paid", 1);
+    fs::remove_dir_all(place.runner.path().join("sync-indexes")).unwrap();
+    place.sql("update jobs set title = 'invoice 1' where id = 1").await;
+    running.until_told("the index is gone; one is created from the configured mapping");
     assert_eq!(place.told(&["backfill", "jobs"])["rows"], 30);
     until_found(port, "/search?q=invoice", 30);
 

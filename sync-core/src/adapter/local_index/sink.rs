@@ -68,7 +68,13 @@ impl LocalSink {
             Place::Searched(last) => {
                 let searched = match self.alias.searched()? {
                     Some(searched) => searched,
-                    None => self.alias.prepare()?,
+                    None => {
+                        let known = last.lock().unwrap_or_else(PoisonError::into_inner).name.clone();
+                        if let Some(known) = known {
+                            self.tell_gone(&known);
+                        }
+                        self.alias.prepare()?
+                    }
                 };
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 let before = last.name.replace(searched.clone());
@@ -83,12 +89,7 @@ impl LocalSink {
             return Ok(opened);
         }
         if let Place::Searched(_) = self.place {
-            tracing::warn!(
-                alias = self.alias.alias(),
-                index = concrete,
-                "the index is gone; one is made of the configured mapping, and lacks every document until it changes; a backfill \
-                 brings all"
-            );
+            self.tell_gone(&concrete);
             self.alias.prepare()?;
         }
         let gone = || {
@@ -96,6 +97,15 @@ impl LocalSink {
             Error::new(crate::error::ErrorKind::Configuration, what)
         };
         self.alias.open(&concrete)?.ok_or_else(gone)
+    }
+
+    fn tell_gone(&self, concrete: &str) {
+        tracing::warn!(
+            alias = self.alias.alias(),
+            index = concrete,
+            "the index is gone; one is created from the configured mapping, and lacks every document until it changes; \
+             a backfill brings all"
+        );
     }
 
     /// How many documents there are; `None` when there is no index. Unlike `count` of the port, it makes none.
