@@ -233,7 +233,7 @@ impl Postgres {
     /// # Errors
     /// `Unavailable`, `Denied`, `Configuration`.
     pub async fn client(&self) -> Result<Object, Error> {
-        self.pool.get().await.map_err(|error| from_pool(&format!("{}: cannot connect", self.hosts.setting()), error))
+        self.pool.get().await.map_err(|error| from_pool(&self.hosts.connecting(), error))
     }
 
     /// The same, and no answer is waited for longer than that.

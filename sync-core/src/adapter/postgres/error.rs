@@ -94,6 +94,10 @@ fn without_answer(action: String, error: tokio_postgres::Error) -> Error {
 
 /// The client crate keeps its own list of kinds to itself; its words are all there is.
 fn kind_by_words(words: &str) -> (ErrorKind, &'static str) {
+    if words.contains("server does not support TLS") {
+        let hint = "sslmode=require asks for TLS; switch it on at the server, or say sslmode=prefer or disable in postgres.url";
+        return (ErrorKind::Configuration, hint);
+    }
     if words.starts_with("error performing TLS handshake") {
         let hint = "PostgreSQL's certificate was not accepted; see postgres.ca_file and sslmode";
         return (ErrorKind::Configuration, hint);
@@ -131,6 +135,15 @@ fn kind_of(code: &SqlState) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_without_tls_is_told_from_a_certificate_that_is_not_trusted() {
+        let (kind, hint) = kind_by_words("error performing TLS handshake: server does not support TLS");
+        assert_eq!(kind, ErrorKind::Configuration);
+        assert!(hint.contains("sslmode=prefer") && !hint.contains("certificate"), "{hint}");
+        let (_, hint) = kind_by_words("error performing TLS handshake: invalid peer certificate: UnknownIssuer");
+        assert!(hint.contains("postgres.ca_file"), "{hint}");
+    }
 
     #[test]
     fn what_passes_by_itself_is_tried_again_and_data_is_told_from_settings() {

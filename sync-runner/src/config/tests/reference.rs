@@ -12,7 +12,8 @@ Every key of `sync-runner`, with its default; one that has none is shown as it m
 Later wins: the file (`sync.toml`, or `--config PATH`, or `SYNC_CONFIG`), environment variables, flags. `postgres.pool_size` is
 `pool_size` below `[postgres]` in the file, `SYNC__POSTGRES__POOL_SIZE` in the environment, `--set postgres.pool_size=16` as a
 flag; lists are written with commas there. Durations are written `500ms`, `10s`, `2m`, sizes `512KiB`, `8MiB`; paths are
-relative to the file. A key that nobody knows is refused, with the one that may be meant, and all that is wrong is told at once.
+relative to the file. A key that nobody knows is refused, with the one that may be meant, and all that is wrong is told at once;
+of the environment, variables that begin with `SYNC__` are read, with two underscores, and `DATABASE_URL`.
 `sync-runner check` tells whether it all can be reached and fits together.
 ";
 

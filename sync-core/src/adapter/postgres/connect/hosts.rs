@@ -65,9 +65,10 @@ impl Hosts {
         Self { servers, tls, setting, patience, served: AtomicUsize::new(0) }
     }
 
-    /// What names them in the configuration.
-    pub(super) fn setting(&self) -> &'static str {
-        self.setting
+    /// What fails when none of them lets us in: what names them in the configuration, and where they are.
+    pub(super) fn connecting(&self) -> String {
+        let places: Vec<_> = self.servers.iter().filter_map(address).collect();
+        format!("{}: cannot connect to {}", self.setting, places.join(", "))
     }
 
     /// How long asking all of them may take.
@@ -78,7 +79,7 @@ impl Hosts {
     /// A connection of its own.
     pub(super) async fn session(&self) -> Result<(Client, Connection<Socket, Stream>), Error> {
         self.open().await.map_err(|shut| match shut {
-            Shut::Answered(error) => from_postgres(format!("{}: cannot connect", self.setting), error),
+            Shut::Answered(error) => from_postgres(self.connecting(), error),
             Shut::Silent => {
                 let what = format!("{}: no server answered within {:?}", self.setting, self.patience);
                 Error::new(ErrorKind::Unavailable, what)
@@ -206,6 +207,17 @@ fn alone(config: &Config, place: usize) -> Config {
     one
 }
 
+/// Where a server is; `None` of a string without any host.
+fn address(server: &Config) -> Option<String> {
+    let port = server.get_ports().first().unwrap_or(&5432);
+    match (server.get_hosts().first(), server.get_hostaddrs().first()) {
+        (Some(Host::Unix(path)), _) => Some(path.display().to_string()),
+        (Some(Host::Tcp(name)), _) => Some(format!("{name}:{port}")),
+        (None, Some(address)) => Some(format!("{address}:{port}")),
+        (None, None) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +232,8 @@ mod tests {
         for (place, host) in ["one:1", "two:2", "%2Frun:3"].into_iter().enumerate() {
             assert_eq!(alone(&several, place), read(host), "{host}");
         }
+        let places: Vec<_> = (0..3).filter_map(|place| address(&alone(&several, place))).collect();
+        assert_eq!(places, ["one:1", "two:2", "/run"]);
         let by_address = |hosts: &str, addresses: &str| {
             format!("host={hosts} hostaddr={addresses} port=9 user=me").parse::<Config>().unwrap()
         };
