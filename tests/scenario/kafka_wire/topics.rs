@@ -77,13 +77,29 @@ async fn a_topic_that_cannot_be_as_configured_is_an_error_that_says_why() {
     let topic = servers::unique("copies");
     let checked = check(&config, std::slice::from_ref(&topic)).await.unwrap_err();
     let published = KafkaPublisher::new(&config).unwrap().publish(vec![message(&topic, "job", 1)]).await.err().unwrap();
-    let misnamed =
-        KafkaPublisher::new(&config).unwrap().publish(vec![message("no topic", "job", 1)]).await.err().unwrap();
-    assert_eq!(misnamed.kind(), ErrorKind::Configuration, "{misnamed}");
     for error in [checked, published] {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("kafka.topics.replication"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_topic_that_can_have_no_such_name_is_refused_and_whoever_reads_one_was_told_the_wrong_name() {
+    let (config, name) = (config(), servers::unique("names"));
+    let (dotted, alike) = (format!("{name}.a"), format!("{name}_a"));
+    let publisher = KafkaPublisher::new(&config).unwrap();
+    for (topic, why) in [(&*alike, "by `.` and `_` only"), ("no topic", "takes no such name"), ("__own", "Kafka's")] {
+        let batch = vec![message(&dotted, "job", 1), message(topic, "job", 1)];
+        let refused = publisher.publish(batch).await.err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+        assert!(refused.to_string().contains(why) && refused.to_string().contains(topic), "{refused}");
+    }
+    // Nothing of the refused batches went.
+    publish(&publisher, vec![message(&dotted, "job", 2)]).await;
+    let values = super::by_key(&super::read(&config, &dotted, 1).await);
+    assert_eq!(values.into_values().collect::<Vec<_>>(), [[2]]);
+    let subscriber = KafkaSubscriber::new(&config, "group", &alike, None).unwrap();
+    assert_eq!(subscriber.subscribe().await.unwrap_err().kind(), ErrorKind::Configuration);
 }
 
 #[tokio::test(flavor = "multi_thread")]
