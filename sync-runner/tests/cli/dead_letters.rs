@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sync_core::testkit::{HttpReply, HttpResponder};
 
-use crate::runner::{BOUND, Ended};
+use crate::runner::{BOUND, Ended, Running};
 use crate::servers::Stage;
 
 impl Stage {
@@ -188,10 +188,14 @@ const TOO_LARGE: &str = "
 select outbox.emit('{topic}', '2', payload => to_jsonb((
     select string_agg(md5(n::text || random()), '') from generate_series(1, 100000) n)))";
 
+fn delivering(stage: &Stage, delivery: &str) -> Running {
+    let (delivery, namespace) = (format!("relay.delivery={delivery}"), format!("relay.namespace={}", stage.name));
+    stage.runner.start(&["run", "--set", &delivery, "--set", &namespace])
+}
+
 async fn an_event_too_large_is_parked(delivery: &str) {
     let stage = Stage::migrated("kafka").await;
-    let delivery = format!("relay.delivery={delivery}");
-    let running = stage.runner.start(&["run", "--set", &delivery, "--set", &format!("relay.namespace={}", stage.name)]);
+    let running = delivering(&stage, delivery);
     stage.sql("insert into jobs values (1, 'one'), (3, 'three')").await;
     stage.sql(&TOO_LARGE.replace("{topic}", &stage.name)).await;
     stage.sql("insert into jobs values (4, 'four')").await;
@@ -229,8 +233,7 @@ select outbox.emit('sync-relay-positions', 'of the relay')";
 
 async fn an_event_without_a_topic_is_parked(delivery: &str) {
     let stage = Stage::migrated("kafka").await;
-    let delivery = format!("relay.delivery={delivery}");
-    let running = stage.runner.start(&["run", "--set", &delivery, "--set", &format!("relay.namespace={}", stage.name)]);
+    let running = delivering(&stage, delivery);
     stage.sql("insert into jobs values (1, 'one')").await;
     stage.sql(&WITHOUT_A_TOPIC.replace("{topic}", &stage.name)).await;
     stage.sql("insert into jobs values (2, 'two')").await;
@@ -245,6 +248,7 @@ async fn an_event_without_a_topic_is_parked(delivery: &str) {
         .collect();
     why.sort_unstable();
     let told = ["differs from it by `.` and `_` only", "Kafka's or a relay's own", "Kafka's or a relay's own"];
+    assert_eq!(why.len(), told.len(), "{why:?}");
     for ((key, error), told) in why.iter().zip(told) {
         assert!(error.contains(told), "{key}: {error}");
     }

@@ -86,10 +86,12 @@ impl KnownTopics {
     }
 
     fn refusal(&self, message: &Outgoing) -> Option<Error> {
-        let (topic, key) = (&message.topic, shown(message.key.as_bytes()));
-        let mut ids = message.headers.iter().filter(|(name, _)| name == "id" || name == "ce_id");
-        let mut event =
-            || format!("kafka: the event with id {} and key {key}", ids.next().map_or("none", |(_, id)| &**id));
+        let topic = &message.topic;
+        let event = || {
+            let id = message.headers.iter().find(|(name, _)| name == "id" || name == "ce_id");
+            let (id, key) = (id.map_or("none", |(_, id)| &**id), shown(message.key.as_bytes()));
+            format!("kafka: the event with id {id} and key {key}")
+        };
         if let Some(why) = self.closed.get(topic) {
             return Some(Error::new(ErrorKind::Refused, format!("{} cannot be published: {why}", event())));
         }

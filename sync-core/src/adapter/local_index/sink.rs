@@ -66,16 +66,13 @@ impl LocalSink {
         let concrete = match &self.place {
             Place::Fixed(name) => name.to_string(),
             Place::Searched(last) => {
-                let searched = match self.alias.searched()? {
-                    Some(searched) => searched,
-                    None => {
-                        let known = last.lock().unwrap_or_else(PoisonError::into_inner).name.clone();
-                        if let Some(known) = known {
-                            self.tell_gone(&known);
-                        }
-                        self.alias.prepare()?
-                    }
-                };
+                let found = self.alias.searched()?;
+                if found.is_none()
+                    && let Some(known) = &last.lock().unwrap_or_else(PoisonError::into_inner).name
+                {
+                    self.tell_gone(known);
+                }
+                let searched = found.map_or_else(|| self.alias.prepare(), Ok)?;
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 let before = last.name.replace(searched.clone());
                 if before.is_some_and(|before| before != searched) {
