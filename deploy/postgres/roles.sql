@@ -63,6 +63,8 @@ grant execute on function outbox.maintain(int), outbox.purge_versions(interval, 
     outbox.retained() to :"relay";
 -- The command `replay`.
 grant execute on function outbox.rewind(text, timestamptz) to :"relay";
+-- The command `check`: what is watched and routed, and whether the triggers for it are there.
+grant execute on function outbox.installed() to :"relay";
 \endif
 
 \if :{?indexer}
@@ -74,6 +76,7 @@ grant select on outbox.history to :"indexer";
 grant execute on function outbox.agree_history(int, text) to :"indexer";
 -- Whether noting in a row that it is indexed would be a change: indexes.NAME.synced_at.
 grant select on outbox.watches to :"indexer";
+grant execute on function outbox.installed() to :"indexer";
 grant select, insert, update on outbox.dead_letters to :"indexer";
 \endif
 
@@ -83,6 +86,7 @@ grant select on outbox.versions, outbox.purged to :"reconciler";
 grant select on outbox.history to :"reconciler";
 grant execute on function outbox.agree_history(int, text) to :"reconciler";
 grant select on outbox.watches to :"reconciler";
+grant execute on function outbox.installed() to :"reconciler";
 grant select, insert, update on outbox.dead_letters to :"reconciler";
 grant select, insert, update on outbox.runs to :"reconciler";
 -- A version above one that the index has and the database never gave.
@@ -132,6 +136,7 @@ grant select (id, reader, topic, origin_partition, origin_offset, event_id, key,
 grant select on outbox.sagas, outbox.saga_log, outbox.placements to :"watch";
 -- Counting the rows that should be documents, where its own role may read the application's tables.
 grant select on outbox.watches to :"watch";
+grant execute on function outbox.installed() to :"watch";
 \endif
 
 \if :{?admin}
@@ -140,7 +145,7 @@ grant usage on schema outbox to :"admin";
 grant select on outbox.subscriptions, outbox.events, outbox.reindexes, outbox.runs, outbox.sagas, outbox.saga_log,
     outbox.placements to :"admin";
 grant select on sequence outbox.events_id_seq to :"admin";
-grant execute on function outbox.retained() to :"admin";
+grant execute on function outbox.retained(), outbox.installed() to :"admin";
 grant select, insert, update on outbox.leases to :"admin";
 -- Letters: tried again, parked anew, discarded.
 grant select, insert, update, delete on outbox.dead_letters to :"admin";

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sync_core::adapter::postgres::Postgres;
 use sync_core::{Error, ErrorKind};
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
 /// The first version with `xid8` and `pg_snapshot`, which the outbox is built on.
 pub(crate) const OLDEST_VERSION: i32 = 13;
@@ -82,29 +83,29 @@ pub(crate) async fn clock_skew(database: &Postgres) -> Result<f64, Error> {
     Ok(ours - theirs)
 }
 
-/// The tables that are watched for `topic`.
-///
-/// # Errors
-/// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
-pub(crate) async fn watched_tables(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
-    let client = database.client().await?;
-    let sql = "select coalesce(array_agg(relation_name order by relation_name), '{}') from outbox.watches \
-               where topic = $1";
-    let row = client.query_one(sql, &[&topic]).await.map_err(|error| failed("asking for watched tables", error))?;
-    Ok(row.get(0))
+/// What `outbox.watch` or `outbox.route` has installed on a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Installed {
+    /// `watch` or `route`.
+    pub(crate) kind: String,
+    /// The table, as PostgreSQL names it.
+    pub(crate) table: String,
+    /// Where its events go; of a route perhaps made of what its rows hold.
+    pub(crate) topic: String,
+    /// What of it is not as it was made.
+    pub(crate) faults: Vec<String>,
 }
 
-/// The tables that are watched for `topic` by triggers for statements, and became partitions or children after that: what
-/// is written through the table above them fires no such trigger. (A table above others fires its own.)
+/// All watches and routes, in the order of their topics and tables.
 ///
 /// # Errors
 /// `Unavailable`, `Denied`; `Configuration` where there is no outbox.
-pub(crate) async fn children_watched_by_statement(database: &Postgres, topic: &str) -> Result<Vec<String>, Error> {
+pub(crate) async fn installed(database: &Postgres) -> Result<Vec<Installed>, Error> {
     let client = database.client().await?;
-    let sql = "select coalesce(array_agg(relation_name order by relation_name), '{}') from outbox.watches \
-               where topic = $1 and each = 'statement' and relation in (select inhrelid from pg_inherits)";
-    let row = client.query_one(sql, &[&topic]).await.map_err(|error| failed("asking for watched tables", error))?;
-    Ok(row.get(0))
+    let sql = "select kind, relation_name, topic, faults from outbox.installed()";
+    let rows = client.query(sql, &[]).await.map_err(|error| failed("asking for watches and routes", error))?;
+    let made = |row: &Row| Installed { kind: row.get(0), table: row.get(1), topic: row.get(2), faults: row.get(3) };
+    Ok(rows.iter().map(made).collect())
 }
 
 /// What the user lacks to note in the rows of a table that they are in the index: reading the key, writing the column.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 pub(crate) use self::stages::Stages;
 use crate::config::show_duration;
 use crate::exit::Exit;
-use crate::outbox::{Retained, Subscription};
+use crate::outbox::{Installed, Retained, Subscription};
 
 /// How long one stage may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -49,6 +49,8 @@ pub(crate) struct Refusal {
 /// How every stage stands.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
+    /// What writes events for the changes of tables.
+    pub(crate) watches: Answer<Vec<Installed>>,
     pub(crate) outbox: Answer<Outbox>,
     /// By index; empty where no broker stands between the roles.
     pub(crate) bus: BTreeMap<String, Answer<Queue>>,
@@ -150,7 +152,8 @@ impl Report {
     pub(crate) async fn ask(stages: &Stages<'_>) -> Self {
         let queues = stages.queues().map(async |(name, queue)| (name.clone(), in_time(queue.ask()).await));
         let documents = stages.indexes().map(async |(name, index)| (name.clone(), in_time(index.ask()).await));
-        let (outbox, queues, documents, health, reindexes, retained, dead_letters) = tokio::join!(
+        let (watches, outbox, queues, documents, health, reindexes, retained, dead_letters) = tokio::join!(
+            in_time(stages.watches()),
             in_time(stages.outbox()),
             join_all(queues),
             join_all(documents),
@@ -167,6 +170,7 @@ impl Report {
             Answer::Failed { error } => (name, Answer::Failed { error }),
         };
         Self {
+            watches,
             outbox,
             bus: queues.into_iter().collect(),
             indexes: documents.into_iter().map(of_cluster).collect(),
@@ -178,8 +182,9 @@ impl Report {
 
     /// What could not be asked: the stage, and why. Of several queues or indexes each.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, &Refusal)> {
-        let Self { outbox, bus, indexes, reindexes, retained, dead_letters } = self;
+        let Self { watches, outbox, bus, indexes, reindexes, retained, dead_letters } = self;
         let one = [
+            ("watches", watches.refusal()),
             ("outbox", outbox.refusal()),
             ("reindexes", reindexes.refusal()),
             ("retained", retained.refusal()),

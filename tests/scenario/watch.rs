@@ -1,5 +1,6 @@
 //! Watched tables: every change of a row writes its event, and nothing else does, on a real PostgreSQL.
 
+mod installed;
 mod installing;
 mod partitions;
 mod referring;

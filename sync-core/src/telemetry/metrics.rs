@@ -89,6 +89,7 @@ table! {
     OUTBOX_RETAINED_BYTES: Gauge "outbox.retained.bytes" = "bytes the outbox keeps";
     OUTBOX_RETAINED_DAYS: Gauge "outbox.retained.days" = "days they are of";
     OUTBOX_LEAVES_AHEAD: Gauge "outbox.leaves.ahead" = "days ahead for which the outbox has a partition";
+    OUTBOX_WATCHES_FAULTY: Gauge "outbox.watches.faulty" = "watched and routed tables whose changes are not all seen, or whose watch has to be made again";
     BUS_LAG_MESSAGES: Gauge "bus.lag.messages" = "consumer lag: messages that are not indexed, by `index`";
     BUS_LAG_SECONDS: Gauge "bus.lag.seconds" = "age of the oldest of them, as far as it could be found, by `index`";
     BUS_RETRY_MESSAGES: Gauge "bus.retry.messages" = "messages that failed and wait to be tried again, by `index`";

@@ -4,6 +4,7 @@ mod document;
 mod elasticsearch;
 mod finding;
 mod indexes;
+mod installed;
 mod kafka;
 mod local_index;
 mod postgres;

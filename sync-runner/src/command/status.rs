@@ -1,5 +1,6 @@
 //! `status`: how far each stage is behind.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sync_core::alerts::Health;
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 use crate::cli::StatusArgs;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::outbox::Retained;
+use crate::outbox::{Installed, Retained};
 use crate::render;
 use crate::report::{Answer, Documents, Leaves, Letters, Outbox, Queue, Reindex, Report, Stages};
 use crate::wire::Wire;
@@ -45,7 +46,8 @@ impl Report {
 }
 
 fn lines(report: &Report) -> String {
-    let mut rows = vec![row("outbox to relay".to_owned(), &report.outbox, Outbox::cells)];
+    let watches = row("tables to outbox".to_owned(), &report.watches, |watches| watched(watches));
+    let mut rows = vec![watches, row("outbox to relay".to_owned(), &report.outbox, Outbox::cells)];
     rows.extend(report.bus.iter().map(|(name, queue)| row(format!("bus to indexer of {name}"), queue, Queue::cells)));
     rows.extend(report.indexes.iter().map(|(name, index)| row(format!("index {name}"), index, Documents::cells)));
     match &report.reindexes {
@@ -67,6 +69,18 @@ fn row<T>(stage: String, answer: &Answer<T>, cells: impl Fn(&T) -> [String; 2]) 
         Answer::Failed { error } => ["unknown".to_owned(), error.message.clone()],
     };
     [stage, behind, state]
+}
+
+/// How many tables write events, and which of them do not as they should.
+fn watched(watches: &[Installed]) -> [String; 2] {
+    let faults = |watch: &Installed| format!("{}: {}", watch.table, watch.faults.join(", "));
+    let faulty: Vec<_> = watches.iter().filter(|watch| !watch.faults.is_empty()).map(faults).collect();
+    let tables: BTreeSet<_> = watches.iter().map(|watch| &watch.table).collect();
+    let mut state = format!("{} watched or routed", render::counted(tables.len() as u64, "table"));
+    if !faulty.is_empty() {
+        state.push_str(&format!("; {}; `sync-runner check` says what to mend", faulty.join("; ")));
+    }
+    [String::new(), state]
 }
 
 impl Outbox {

@@ -10,9 +10,9 @@ use sync_core::repair::DifferenceKind;
 use sync_core::telemetry::metrics::{
     BUS_LAG_MESSAGES, BUS_LAG_SECONDS, BUS_RETRY_MESSAGES, DEAD_LETTERS_COUNT, DEAD_LETTERS_OLDEST_SECONDS,
     INDEX_HEALTH, MONITOR_FAILED, Metric, OUTBOX_LAG_EVENTS, OUTBOX_LAG_SECONDS, OUTBOX_LEASE_HELD,
-    OUTBOX_LEAVES_AHEAD, OUTBOX_RETAINED_BYTES, OUTBOX_RETAINED_DAYS, POSTGRES_POOL_CONNECTIONS, POSTGRES_POOL_IDLE,
-    POSTGRES_POOL_WAITING, RECONCILIATION_DIFFERENCES, RECONCILIATION_ENDED, RECONCILIATION_FIXED, RUNNER_INFO,
-    SAGA_UNFINISHED, SYNC_LAG_SECONDS, seconds_since,
+    OUTBOX_LEAVES_AHEAD, OUTBOX_RETAINED_BYTES, OUTBOX_RETAINED_DAYS, OUTBOX_WATCHES_FAULTY, POSTGRES_POOL_CONNECTIONS,
+    POSTGRES_POOL_IDLE, POSTGRES_POOL_WAITING, RECONCILIATION_DIFFERENCES, RECONCILIATION_ENDED, RECONCILIATION_FIXED,
+    RUNNER_INFO, SAGA_UNFINISHED, SYNC_LAG_SECONDS, seconds_since,
 };
 use sync_core::workspace::{CREATE, DELETE};
 
@@ -22,8 +22,8 @@ use crate::report::{Answer, Documents, Queue, Reading, Report};
 use crate::workspaces::WorkspaceCounts;
 
 /// Whose failures are counted: what a report asks, and what is asked beside it.
-const PARTS: [&str; 9] =
-    ["outbox", "bus", "index", "reindexes", "retained", "dead_letters", "runs", "workspaces", "count"];
+const PARTS: [&str; 10] =
+    ["watches", "outbox", "bus", "index", "reindexes", "retained", "dead_letters", "runs", "workspaces", "count"];
 
 /// Who this process is; and counters that are there before there is anything to count, so that the first of it is seen as
 /// one more.
@@ -46,6 +46,8 @@ pub(super) fn set(
     for (stage, _) in report.refusals() {
         failed(stage);
     }
+    let faulty = report.watches.said().map(|watches| watches.iter().filter(|watch| !watch.faults.is_empty()).count());
+    gauge!(OUTBOX_WATCHES_FAULTY.name).set(or_nan(faulty.map(|count| count as f64)));
     outbox(report, subscription);
     for (index, answer) in &report.bus {
         bus(index, answer.said());

@@ -78,6 +78,7 @@ mod tests {
             None => away().await,
         };
         Report {
+            watches: Answer::Said(Vec::new()),
             outbox,
             bus: [("jobs".to_owned(), queue)].into(),
             indexes: BTreeMap::new(),

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::{Documents, Leaves, Letters, Outbox, PartitionOf, Queue, Reading, Reindex};
 use crate::config::{Bus, Config, Sink};
-use crate::outbox;
+use crate::outbox::{self, Installed};
 use crate::wire::{IndexSink, IndexersOf, Wire};
 
 /// Everything that can be asked how it stands.
@@ -68,6 +68,10 @@ impl<'a> Stages<'a> {
 
     pub(super) fn indexes(&self) -> impl Iterator<Item = (&String, &IndexStage)> {
         self.indexes.iter()
+    }
+
+    pub(super) async fn watches(&self) -> Result<Vec<Installed>, Error> {
+        outbox::installed(self.wire.database()).await
     }
 
     pub(super) async fn outbox(&self) -> Result<Outbox, Error> {

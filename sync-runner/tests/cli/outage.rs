@@ -32,6 +32,7 @@ fn status_shows_every_stage_with_its_own_error() {
     assert_eq!(json.code, Some(1), "{}", json.err);
     let report = json.json();
     for (stage, setting) in [
+        (&report["watches"], "postgres.url"),
         (&report["outbox"], "postgres.url"),
         (&report["bus"]["jobs"], "kafka.brokers"),
         (&report["indexes"]["jobs"], "elasticsearch.url"),
@@ -41,7 +42,7 @@ fn status_shows_every_stage_with_its_own_error() {
     }
     let table = runner.run(&["status"]);
     assert_eq!((table.code, table.err.as_str()), (Some(1), ""));
-    assert_eq!(table.out.matches("unknown").count(), 6, "{}", table.out);
+    assert_eq!(table.out.matches("unknown").count(), 7, "{}", table.out);
 }
 
 #[test]

@@ -221,7 +221,32 @@ async fn a_table_watched_for_each_statement_that_becomes_a_partition_is_found_by
     let ended = stage.runner.run(&["check", "--json"]);
     assert_eq!(ended.code, Some(2), "{}", ended.all());
     let found = failed(&ended, "indexes.jobs");
-    assert!(found.contains("partitions or children: public.jobs") && found.contains("outbox.watch again"), "{found}");
+    assert!(found.contains("it became a partition or a child") && found.contains("outbox.watch again"), "{found}");
+}
+
+#[tokio::test]
+async fn triggers_that_are_off_or_gone_are_found_by_check_of_routes_too() {
+    let stage = Stage::migrated("direct").await;
+    stage.sql("create table sent (id int, aggregatetype text, aggregateid text, payload jsonb)").await;
+    stage.sql("select outbox.route('sent')").await;
+    let ended = stage.runner.run(&["check"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    assert!(ended.out.contains("public.sent to topic \"outbox.event.${routedByValue}\""), "{}", ended.out);
+
+    stage.sql("alter table jobs disable trigger all").await;
+    stage.sql("drop trigger outbox_route on sent").await;
+    let ended = stage.runner.run(&["check", "--json"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all());
+    let found = failed(&ended, "indexes.jobs");
+    for told in ["is disabled", "call outbox.watch again", "`sync-runner reconcile jobs --full` finds what was missed"]
+    {
+        assert!(found.contains(told), "{told}: {found}");
+    }
+    let found = failed(&ended, "postgres");
+    assert!(found.contains("inserts of public.sent are not seen: the trigger for them is gone"), "{found}");
+    assert!(found.contains("call outbox.route again"), "{found}");
+    let ended = stage.runner.run(&["check", "--roles", "search"]);
+    assert_eq!(ended.code, Some(0), "who only searches writes nothing: {}", ended.all());
 }
 
 #[tokio::test]
@@ -285,7 +310,7 @@ async fn a_database_without_an_outbox_ends_the_run() {
     let (code, told) = stage.runner.start(&["run"]).end();
     assert_eq!(code, Some(2), "{told}");
     assert!(
-        told.contains("the outbox in the database lacks 25 migrations, up to V25__") && !told.contains("role started"),
+        told.contains("the outbox in the database lacks 26 migrations, up to V26__") && !told.contains("role started"),
         "{told}"
     );
 }

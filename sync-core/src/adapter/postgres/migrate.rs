@@ -10,7 +10,7 @@ use super::error::{from_postgres, may_pass};
 use crate::error::{Error, ErrorKind};
 
 /// In the order of their numbers. A migration that was released never changes: its checksum is kept in the database.
-const MIGRATIONS: [(&str, &str); 25] = [
+const MIGRATIONS: [(&str, &str); 26] = [
     ("V1__tables", include_str!("../../../migrations/V1__tables.sql")),
     ("V2__history", include_str!("../../../migrations/V2__history.sql")),
     ("V3__emit", include_str!("../../../migrations/V3__emit.sql")),
@@ -36,6 +36,7 @@ const MIGRATIONS: [(&str, &str); 25] = [
     ("V23__lease_notes", include_str!("../../../migrations/V23__lease_notes.sql")),
     ("V24__values", include_str!("../../../migrations/V24__values.sql")),
     ("V25__routes", include_str!("../../../migrations/V25__routes.sql")),
+    ("V26__installed", include_str!("../../../migrations/V26__installed.sql")),
 ];
 
 /// What was applied is kept beside what it made, so that a dump of the schema is complete.

@@ -8,6 +8,7 @@ use super::super::run::older;
 use super::any;
 use super::document::{has_field, refused_fields};
 use super::finding::Finding;
+use super::installed;
 use crate::cli::RoleName;
 use crate::config::{Config, Index, Searchable, SyncedAt};
 use crate::outbox;
@@ -28,8 +29,8 @@ const READING: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleNam
 /// Those that note in the rows of an index that they are in it.
 const NOTING: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Admin];
 
-/// Those that may see which tables are watched.
-const SEEING_WATCHES: [RoleName; 3] = [RoleName::Indexer, RoleName::Reconciler, RoleName::Admin];
+/// Those that may see what is watched and routed.
+const SEEING_WATCHES: [RoleName; 4] = [RoleName::Relay, RoleName::Indexer, RoleName::Reconciler, RoleName::Admin];
 
 /// The server first; what it holds only when it is one we can work with.
 pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) -> Vec<Finding> {
@@ -60,12 +61,12 @@ pub(super) async fn check(config: &Config, wire: &Wire<'_>, roles: &[RoleName]) 
         if any(roles, &NOTING) {
             findings.extend(noted(database, &user, name, index).await);
         }
-        if any(roles, &SEEING_WATCHES) {
-            findings.push(watched(database, name, index).await);
-        }
         if let (Some(searchable), true) = (&index.search, roles.contains(&RoleName::Search)) {
             findings.extend(searched(config, wire, name, index, searchable).await);
         }
+    }
+    if usable && any(roles, &SEEING_WATCHES) {
+        findings.extend(installed::check(database, &config.indexes).await);
     }
     findings
 }
@@ -263,37 +264,6 @@ fn misfit(name: &str, index: &Index, document: &str) -> Option<Error> {
         return wrong(format!("its documents have no field {key:?}, which indexes.{name}.search.key names; add it"));
     }
     None
-}
-
-async fn watched(database: &Postgres, name: &str, index: &Index) -> Finding {
-    let part = format!("indexes.{name}");
-    let topic = &index.topic;
-    let asked = async {
-        Ok((
-            outbox::watched_tables(database, topic).await?,
-            outbox::children_watched_by_statement(database, topic).await?,
-        ))
-    };
-    let (tables, children) = match asked.await {
-        Ok(found) => found,
-        Err(error) => return Finding::failed(part, "watched", &error),
-    };
-    if !children.is_empty() {
-        let what = format!(
-            "topic {topic:?}, watched with each => 'statement': what is written through the tables above these is not \
-             seen, since they became partitions or children: {}; call outbox.watch again without each",
-            children.join(", ")
-        );
-        return Finding::failed(part, "watched", &Error::new(ErrorKind::Configuration, what));
-    }
-    if tables.is_empty() {
-        let found = format!(
-            "no table is watched for topic {topic:?}: only what calls outbox.emit reaches the index; outbox.watch adds a \
-             table"
-        );
-        return Finding::warning(part, "watched", found);
-    }
-    Finding::ok(part, "watched", format!("topic {topic:?}: {}", tables.join(", ")))
 }
 
 #[cfg(test)]

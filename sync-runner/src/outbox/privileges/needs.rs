@@ -107,6 +107,7 @@ pub(super) const RELAY: &[Need] = &[
     function("empty_leaf"),
     function("retained"),
     function("rewind"),
+    function("installed"),
 ];
 
 /// `indexer`
@@ -117,6 +118,7 @@ pub(super) const INDEXER: &[Need] = &[
     table("history", &[SELECT]),
     function("agree_history"),
     table("watches", &[SELECT]),
+    function("installed"),
     table("dead_letters", &[SELECT, INSERT, UPDATE]),
 ];
 
@@ -128,6 +130,7 @@ pub(super) const RECONCILER: &[Need] = &[
     table("history", &[SELECT]),
     function("agree_history"),
     table("watches", &[SELECT]),
+    function("installed"),
     table("dead_letters", &[SELECT, INSERT, UPDATE]),
     table("runs", &[SELECT, INSERT, UPDATE]),
     function("raise_versions"),
@@ -194,6 +197,7 @@ pub(super) const WATCH: &[Need] = &[
     table("saga_log", &[SELECT]),
     table("placements", &[SELECT]),
     table("watches", &[SELECT]),
+    function("installed"),
 ];
 
 /// A part of `watch`: telling people of dead letters.
@@ -211,6 +215,7 @@ pub(super) const ADMIN: &[Need] = &[
     table("placements", &[SELECT]),
     sequence("events_id_seq", &[SELECT]),
     function("retained"),
+    function("installed"),
     table("leases", &[SELECT, INSERT, UPDATE]),
     table("dead_letters", &[SELECT, INSERT, UPDATE, DELETE]),
     table("versions", &[SELECT]),

@@ -1,0 +1,115 @@
+-- What became of the watches and routes that were installed.
+--
+-- A trigger that somebody switched off, or that a restore left out, fails nobody: rows change, and no event is written.
+
+-- Which writes to a table, or to a leaf of one, no trigger of a function sees, and why; null when all that are wanted are seen.
+-- Wanted are bits of pg_trigger.tgtype: 4 for inserts, 8 for deletes, 16 for updates, 32 for truncates.
+create function outbox.unseen(place oid, function oid, wanted int, always boolean) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select format('%s of %s are not seen: %s',
+                  (select string_agg(bits.name, ', ' order by bits.bit)
+                     from (values (4, 'inserts'), (8, 'deletes'), (16, 'updates'), (32, 'truncates')) as bits (bit, name)
+                    where bits.bit & wanted & ~seen.bits <> 0),
+                  place::regclass,
+                  coalesce(seen.off || case when always then ' is not enabled always' else ' is disabled' end,
+                           'the trigger for them is gone'))
+    from (select coalesce(bit_or(t.tgtype::int) filter (where t.tgenabled = any (enabled.states)), 0) as bits,
+                 'trigger ' || string_agg(quote_ident(t.tgname), ', ' order by t.tgname)
+                               filter (where t.tgenabled <> all (enabled.states)) as off
+            from (select case when always then '{A}' else '{A,O}' end::"char"[] as states) as enabled
+            left join pg_trigger t on t.tgrelid = place and t.tgfoid = function
+         ) as seen
+    where wanted & ~seen.bits <> 0
+$$;
+
+-- The same of a table and all its leaves. Those that are truncated by themselves have triggers for that or not.
+create function outbox.unseen_of(relation regclass, function text, wanted int, always boolean) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select array(
+        select unseen.fault
+        from (select relation::oid as of, wanted as events
+              union all
+              select t.relid, wanted & 28 from pg_partition_tree(relation) t where t.isleaf and t.relid <> relation) as place
+        cross join outbox.unseen(place.of, to_regprocedure(format('outbox.%I()', function)), place.events, always) as unseen (fault)
+        where unseen.fault is not null
+        order by place.of <> relation, place.of::regclass::text collate "C")
+$$;
+
+-- Those of these names that are no columns of the table, each as a fault.
+create function outbox.lacking_columns(relation regclass, names text[]) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select array(
+        select format('%s has no column %s', relation, quote_literal(n)) from unnest(names) n
+        where not exists (select from pg_attribute a
+                           where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attname = n)
+        order by n collate "C")
+$$;
+
+create function outbox.watch_faults(w outbox.watches) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    faults text[];
+begin
+    if not exists (select from pg_class c where c.oid = w.relation) then
+        return array[format('the table is gone; outbox.unwatch(%s, %L) takes the watch away', w.relation::oid, w.topic)];
+    end if;
+    faults := outbox.unseen_of(w.relation, w.function, 60, w.always) || outbox.lacking_columns(w.relation, w.key);
+    if w.parent is not null and not exists (select from pg_class c where c.oid = w.parent) then
+        faults := faults || 'its parent is gone'::text;
+    elsif w.parent is not null then
+        faults := faults || outbox.lacking_columns(w.parent, w.parent_key);
+    end if;
+    -- A table above others fires its own triggers.
+    if w.each = 'statement' and exists (select from pg_inherits i where i.inhrelid = w.relation) then
+        faults := faults || format('what is written through the table above %s is not seen: it was watched for each statement before '
+                                   'it became a partition or a child', w.relation);
+    end if;
+    return faults;
+end
+$$;
+
+create function outbox.route_faults(r outbox.routes) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    faults text[];
+    installed text;
+begin
+    if not exists (select from pg_class c where c.oid = r.relation) then
+        return array[format('the table is gone; outbox.unroute(%s) takes the route away', r.relation::oid)];
+    end if;
+    faults := outbox.unseen_of(r.relation, r.function, 4, false);
+    begin
+        perform outbox.check_route(r);
+    exception when others then
+        return faults || sqlerrm;
+    end;
+    select p.prosrc into installed from pg_proc p where p.oid = to_regprocedure(format('outbox.%I()', r.function));
+    -- The columns' types are written into the function.
+    if installed <> outbox.route_body(r) then
+        faults := faults || format('a column of %s has another type than when it was routed', r.relation);
+    end if;
+    return faults;
+end
+$$;
+
+create function outbox.installed() returns table (kind text, relation_name text, topic text, faults text[])
+language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+    select made.* from (
+        select 'watch', coalesce(c.oid::regclass::text, w.relation_name), w.topic, outbox.watch_faults(w)
+          from outbox.watches w left join pg_class c on c.oid = w.relation
+        union all
+        select 'route', coalesce(c.oid::regclass::text, r.relation_name), r.topic, outbox.route_faults(r)
+          from outbox.routes r left join pg_class c on c.oid = r.relation
+    ) as made (kind, relation_name, topic, faults)
+    order by made.topic collate "C", made.relation_name collate "C"
+$$;
+
+comment on function outbox.installed() is
+'What outbox.watch and outbox.route have installed, each with what is wrong with it now: a trigger that is disabled or gone, also '
+'on a partition; a table or a column that is gone or has another name; of a route, a column of another type than when it was made. '
+'Enabling the trigger, or calling outbox.watch or outbox.route again, mends it. What was written while a trigger was off has no '
+'event: a reconciliation finds what the index lacks of it; what a route missed has to be inserted again.';
+
+revoke all on function outbox.unseen(oid, oid, int, boolean), outbox.unseen_of(regclass, text, int, boolean),
+    outbox.lacking_columns(regclass, text[]), outbox.watch_faults(outbox.watches), outbox.route_faults(outbox.routes),
+    outbox.installed() from public;
