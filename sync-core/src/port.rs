@@ -47,7 +47,7 @@ pub use sagas::{
 };
 pub use searcher::{AwaitedWrite, Counted, Facet, Found, Hit, Searcher, Total};
 pub use sink::{Outcome, Sink, Stored, Write};
-pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag};
+pub use source::{Batch, Cursor, Feed, Position, Reader, Source, SourceLag, Withheld};
 pub use tracer::{Span, SpanKind, Tracer};
 pub use transactor::{Transactions, Transactor};
 pub use versions::{Changed, KeyState, Versions};

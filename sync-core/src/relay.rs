@@ -28,14 +28,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub use self::builder::RelayBuilder;
-use self::parking::Parking;
+use self::parking::{Parking, Unpublished};
 pub use self::progress::{RelayCounts, RelayProgress};
 use self::suspects::Suspects;
 use self::traces::Traces;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::event::{Encoding, Event, Outgoing};
 use crate::policy::Backoff;
-use crate::port::{Batch, LedgerSource, Publisher, Reader, Source, Transactor};
+use crate::port::{Batch, LedgerSource, Publisher, Reader, Source, Transactor, Withheld};
 
 /// Batches between the reader and the publisher, at most: one read, one in the channel, one being published.
 const READ_AHEAD: usize = 3;
@@ -132,6 +132,22 @@ impl Relay {
         event.into_message(epoch, &self.config.encoding)
     }
 
+    /// Those that are safe among the dead letters already are left out.
+    async fn park_withheld(&self, events: &[Withheld], epoch: i32, suspects: &Suspects) -> Result<(), Error> {
+        for event in events.iter().filter(|event| !suspects.is_parked(epoch, event.id)) {
+            let Withheld { bytes, limit, .. } = event;
+            let what = format!(
+                "its payload has {bytes} bytes, and those that are read {limit} at most; raise that and replay the letter"
+            );
+            let error = Error::new(ErrorKind::Refused, what);
+            let Some(parking) = &self.parking else { return Err(error) };
+            parking.park(Unpublished::withheld(event.clone()), &error).await?;
+            suspects.note_parked(epoch, event.id);
+            self.progress.parked();
+        }
+        Ok(())
+    }
+
     /// Runs until `shutdown`, through outages of either side and through other relays' leases.
     ///
     /// On shutdown it stops reading, waits up to [`RelayConfig::drain`] for acknowledgements, records the position and
@@ -196,16 +212,20 @@ impl Relay {
     }
 }
 
-/// Reads until shutdown; ends by dropping the channel.
+/// Reads until shutdown; ends by dropping the channel. What its source withholds is parked before others can pass it.
 async fn read_batches(
+    relay: &Relay,
+    epoch: i32,
     reader: &mut dyn Reader,
     batches: mpsc::Sender<Batch>,
+    suspects: &Suspects,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
     let read = async {
         loop {
             match reader.next().await? {
                 Some(batch) => {
+                    relay.park_withheld(&batch.withheld, epoch, suspects).await?;
                     if batches.send(batch).await.is_err() {
                         return Ok(());
                     }

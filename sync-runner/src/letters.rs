@@ -32,7 +32,7 @@ impl<'a> Letter<'a> {
     pub(crate) fn of(kept: &'a KeptLetter) -> Self {
         let DeadLetter { reader, origin, event, key, value, error_kind, error, attempts, parked_at } = &kept.letter;
         let Origin { topic, partition, offset } = origin;
-        let was_published = *partition >= 0;
+        let was_published = !origin.is_unpublished();
         Self {
             id: kept.id,
             reader,
@@ -102,7 +102,7 @@ impl LetterDesk {
         let its_fault = |error: Error| {
             if error.kind() == ErrorKind::Contract { Ok(Tried::Impossible(error)) } else { Err(error) }
         };
-        if kept.letter.origin.partition < 0 && kept.letter.reader == self.subscription {
+        if kept.letter.origin.is_unpublished() && kept.letter.reader == self.subscription {
             return self.letters.emit_again(kept).await.map_or_else(its_fault, |_| Ok(Tried::Done));
         }
         let Some(its) = self.replayers.iter().find(|its| its.index == kept.letter.reader) else {

@@ -20,8 +20,8 @@ use sync_core::adapter::kafka::{KafkaTransactor, TransactorConfig};
 use sync_core::adapter::local_index::LocalDirectory;
 use sync_core::adapter::otlp::OtlpTracer;
 use sync_core::adapter::postgres::{
-    Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
-    SyncedAt, this_process,
+    LargePayload, Postgres, PostgresDeadLetters, PostgresLeases, PostgresProjection, PostgresSource, ProjectionConfig,
+    SourceConfig, SyncedAt, this_process,
 };
 use sync_core::adapter::webhook::{Webhook, WebhookConfig};
 use sync_core::adapter::{LogAlerts, SystemClock};
@@ -128,6 +128,11 @@ impl<'a> Wire<'a> {
             Bus::Kafka => relay.topics.clone(),
             Bus::Direct => Some(relay.topics.clone().unwrap_or_else(read_here)),
         };
+        // Indexers read rows, not payloads.
+        let large_payload = match relay.bus {
+            Bus::Kafka => LargePayload::Withhold,
+            Bus::Direct => LargePayload::Omit,
+        };
         SourceConfig::default()
             .subscription(subscription)
             .topics(topics)
@@ -135,6 +140,8 @@ impl<'a> Wire<'a> {
             .lease(relay.lease)
             .batch_events(relay.batch_events)
             .batch_bytes(relay.batch_bytes)
+            .max_payload(relay.max_payload)
+            .large_payload(large_payload)
             .linger(relay.linger)
             .poll_interval(relay.poll_interval)
             .retention(relay.retention)
@@ -321,6 +328,7 @@ mod tests {
         assert_eq!(postgres.statement_timeout, default.statement_timeout);
         let (relay, default) = (&config.relay, SourceConfig::default());
         assert_eq!((relay.batch_events, relay.batch_bytes), (default.batch_events, default.batch_bytes));
+        assert_eq!(relay.max_payload, default.max_payload);
         assert_eq!((relay.lease, relay.poll_interval), (default.lease, default.poll_interval));
         assert_eq!((relay.linger, relay.retention), (default.linger, default.retention));
         assert_eq!(settings::encoding(&config), RelayConfig::default().encoding);

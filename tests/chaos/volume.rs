@@ -98,6 +98,24 @@ async fn one_transaction_of_large_events_is_relayed_in_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_of_sixty_megabytes_are_parked_with_all_they_carry_in_little_memory() {
+    let deployment = Deployment::new(Way::Kafka).await;
+    let domain = &deployment.domain;
+    let payload = "(select jsonb_agg(md5(m::text || n::text)) from generate_series(1, 1600000) m)";
+    let emit = format!("count(outbox.emit('{}', 'key-' || n, 'INDEX', {payload}))", domain.topic);
+    let written = write(domain, &format!("(select {emit} from generate_series(1, 6) n)"), 6).await;
+    let mut relay = deployment.runner("relay", "relay");
+    relay.start();
+    until_passed(domain, &written, &mut relay).await;
+    let memory = relay.memory();
+    println!("6 events of sixty megabytes with {memory:?}");
+    assert_eq!(relay.stop().await.code, Some(0));
+    assert!(memory.peak < MEMORY, "{memory:?}");
+    let kept = "select count(*) from outbox.dead_letters l join outbox.events e on e.id = l.event_id and e.payload::text = l.value";
+    assert_eq!(domain.count(kept).await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_killed_inside_one_large_transaction_goes_on_where_it_was() {
     const KILLS: u64 = 4;
     const BATCH: u64 = 500;

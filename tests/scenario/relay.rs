@@ -2,6 +2,7 @@
 
 mod exactly_once;
 mod oversized;
+mod withheld;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

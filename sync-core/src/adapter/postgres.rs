@@ -31,5 +31,5 @@ pub use sagas::{EndingStatement, EndingStatements, PostgresSagas, SagasConfig};
 pub use searcher::{PostgresSearcher, PostgresSearcherConfig, SearchIndex, SearchIndexes};
 #[cfg(feature = "testkit")]
 pub use source::read_headers;
-pub use source::{PostgresSource, Rewound, SourceConfig};
+pub use source::{LargePayload, PostgresSource, Rewound, SourceConfig};
 pub use workspaces::{PostgresWorkspaces, WorkspaceStatements};

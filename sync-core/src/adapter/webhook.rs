@@ -134,7 +134,7 @@ fn condition_of(alert: &ConditionAlert) -> Value {
 }
 
 fn shown(KeptLetter { id, letter }: &KeptLetter) -> Value {
-    let was_published = letter.origin.partition >= 0;
+    let was_published = !letter.origin.is_unpublished();
     json!({
         "id": id,
         "reader": letter.reader,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{Pipeline, a_holder};
 use crate::adapter::direct::DirectBus;
 use crate::adapter::postgres::{
-    Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig, this_process,
+    LargePayload, Postgres, PostgresDeadLetters, PostgresProjection, PostgresSource, ProjectionConfig, SourceConfig,
+    this_process,
 };
 use crate::adapter::{LogAlerts, SystemClock};
 use crate::alerts::{Alerts, AlertsConfig};
@@ -151,7 +152,8 @@ impl PipelineBuilder {
         // Another pipeline of this process is another holder.
         let is_default = source.holder == this_process();
         let holder = if is_default { a_holder() } else { source.holder };
-        let source = SourceConfig { topics: Some(topics), holder, ..source };
+        // Its indexers read rows, not payloads.
+        let source = SourceConfig { topics: Some(topics), holder, large_payload: LargePayload::Omit, ..source };
         let source = Arc::new(PostgresSource::new(database.clone(), source));
         let parked: Arc<PostgresDeadLetters> = Arc::clone(&letters);
         let relay = Relay::builder(subscription, Arc::<PostgresSource>::clone(&source), Arc::new(bus))

@@ -19,6 +19,18 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Of an event of this id that never reached the bus.
+    #[must_use]
+    pub const fn unpublished(topic: String, event: i64) -> Self {
+        Self { topic, partition: -1, offset: event }
+    }
+
+    /// Whether it is of an event that never reached the bus.
+    #[must_use]
+    pub const fn is_unpublished(&self) -> bool {
+        self.partition == -1
+    }
+
     /// Of a key of `topic` that a repair came upon.
     #[must_use]
     pub fn repair(topic: &str) -> Self {
@@ -58,7 +70,7 @@ impl DeadLetter {
     #[must_use]
     pub fn subject(&self) -> String {
         match &self.key {
-            Some(key) if self.origin.partition >= 0 => format!("key {key}"),
+            Some(key) if !self.origin.is_unpublished() => format!("key {key}"),
             Some(_) | None => format!("{} {}", self.origin.partition, self.origin.offset),
         }
     }

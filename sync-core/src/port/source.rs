@@ -33,11 +33,29 @@ pub struct Position {
 pub struct Batch {
     /// At least one, except where a window held nothing for this subscription: then only the position moves.
     pub events: Vec<Event>,
+    /// Events among them that are too large to be given out. Whoever publishes the others puts these among the dead
+    /// letters first.
+    pub withheld: Vec<Withheld>,
     /// Where the subscription stands when these events are done, and all that were read before them.
     pub position: Position,
     /// The same for whoever keeps the position elsewhere. Only from a [`LedgerSource`](crate::port::LedgerSource)'s
     /// reader, and only with events.
     pub mark: Option<Mark>,
+}
+
+/// A committed event whose payload is larger than its source gives out. It stays where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The event's id.
+    pub id: i64,
+    /// The topic it would have gone to.
+    pub topic: String,
+    /// The entity's key.
+    pub key: String,
+    /// How many bytes the payload has.
+    pub bytes: u64,
+    /// How many are given out, at most, and which setting says so.
+    pub limit: String,
 }
 
 /// How far a subscription is behind.

@@ -26,6 +26,8 @@ struct InFlight {
     /// When the last of them was written.
     created_at: Option<Timestamp>,
     traced: Vec<Traced>,
+    /// Events that were withheld, and are parked.
+    parked: Vec<i64>,
     position: Position,
 }
 
@@ -44,7 +46,7 @@ pub(super) async fn session(
     let (batches, mut read) = mpsc::channel::<Batch>(1);
     let (sent, mut in_flight) = mpsc::channel::<InFlight>(relay.config.in_flight.max(1));
 
-    let reading = read_batches(reader.as_mut(), batches, shutdown);
+    let reading = read_batches(relay, epoch, reader.as_mut(), batches, suspects, shutdown);
     let publishing = async {
         while let Some(batch) = read.recv().await {
             let created_at = batch.events.last().map(|event| event.created_at);
@@ -61,7 +63,8 @@ pub(super) async fn session(
                     (publisher.publish(messages).await?, events)
                 }
             };
-            let message = InFlight { acknowledgement, events, created_at, traced, position: batch.position };
+            let parked = batch.withheld.iter().map(|event| event.id).collect();
+            let message = InFlight { acknowledgement, events, created_at, traced, parked, position: batch.position };
             if sent.send(message).await.is_err() {
                 break;
             }
@@ -76,6 +79,7 @@ pub(super) async fn session(
             relay.traces.published(batch.traced);
             cursor.advance(&batch.position).await?;
             relay.progress.published(batch.events);
+            suspects.forget_parked(epoch, batch.parked);
         }
         Ok(())
     };

@@ -54,7 +54,7 @@ pub(super) async fn session(
         // Whoever published last may have died before it was mirrored, and nothing may follow for long.
         positions.mark_changed();
 
-        let reading = read_batches(reader.as_mut(), batches, shutdown);
+        let reading = read_batches(relay, epoch, reader.as_mut(), batches, suspects, shutdown);
         let publishing = async {
             let most = relay.config.in_flight.max(1);
             let mut waiting = Parcel::default();
@@ -141,6 +141,7 @@ impl Parcel {
         self.batches += 1;
         self.traced.extend(relay.traces.of(&batch.events));
         self.created_at = batch.events.last().map(|event| event.created_at).or(self.created_at);
+        self.parked.extend(batch.withheld.iter().map(|event| event.id));
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {
                 self.parked.push(event.id);
@@ -195,7 +196,7 @@ async fn publish_singly(
 ) -> Result<(), Error> {
     // A batch without events has no mark, and without a parking there are no suspects.
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
-    let mut parked = Vec::new();
+    let mut parked: Vec<_> = batch.withheld.iter().map(|event| event.id).collect();
     for event in batch.events {
         let (id, created_at, has_payload) = (event.id, event.created_at, event.payload.is_some());
         if suspects.is_parked(epoch, id) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::event::Outgoing;
-use crate::port::{Clock, DeadLetter, DeadLetters, Origin};
+use crate::port::{Clock, DeadLetter, DeadLetters, Origin, Withheld};
 
 /// Where a relay puts them.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ impl Unpublished {
         let Outgoing { topic, key, value, .. } = message;
         Self { id, topic, key, value: value.filter(|_| has_payload) }
     }
+
+    /// Whoever keeps letters beside the events takes the value from there.
+    pub(super) fn withheld(event: Withheld) -> Self {
+        let Withheld { id, topic, key, .. } = event;
+        Self { id, topic, key, value: None }
+    }
 }
 
 impl Parking {
@@ -38,7 +44,7 @@ impl Parking {
         tracing::warn!(id, topic, key, %error, "parked as a dead letter: it was not published");
         let letter = DeadLetter {
             reader: self.subscription.clone(),
-            origin: Origin { topic, partition: -1, offset: id },
+            origin: Origin::unpublished(topic, id),
             event: Some(id),
             key: Some(key),
             value,

@@ -29,6 +29,8 @@ pub(crate) struct Relay {
     pub(crate) batch_events: usize,
     /// Bytes in one batch, about.
     pub(crate) batch_bytes: usize,
+    /// Bytes of the largest payload that is published.
+    pub(crate) max_payload: usize,
     /// Batches that are published and not yet acknowledged, at most.
     pub(crate) in_flight: usize,
     /// How long to wait for more commits while they come steadily, at most.
@@ -117,6 +119,7 @@ impl Default for Relay {
             lease: Duration::from_secs(10),
             batch_events: 1_000,
             batch_bytes: 4 << 20,
+            max_payload: 4 << 20,
             in_flight: 8,
             linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
@@ -145,6 +148,7 @@ impl Relay {
                 .unwrap_or(default.lease),
             batch_events: section.integer("batch_events", 1..=1_000_000).unwrap_or(default.batch_events),
             batch_bytes: section.size("batch_bytes", 1 << 10..=256 << 20).unwrap_or(default.batch_bytes),
+            max_payload: section.size("max_payload", 1 << 10..=256 << 20).unwrap_or(default.max_payload),
             in_flight: section.integer("in_flight", 1..=1_000).unwrap_or(default.in_flight),
             linger: section.duration("linger", Duration::ZERO..=Duration::from_secs(1)).unwrap_or(default.linger),
             poll_interval: section

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sync_core::Error;
 use sync_core::adapter::direct::DirectBus;
-use sync_core::adapter::postgres::{PostgresProjection, PostgresReindexes, PostgresSource, ReindexesConfig};
+use sync_core::adapter::postgres::{
+    LargePayload, PostgresProjection, PostgresReindexes, PostgresSource, ReindexesConfig,
+};
 use sync_core::indexer::{IndexerProgress, Stopped};
 use sync_core::port::{ConcreteIndexes, DeadLetters, Inventory, Reindexing};
 use sync_core::relay::{Relay, RelayConfig};
@@ -89,6 +91,7 @@ impl Wire<'_> {
         let bus = DirectBus::new(topics.iter().map(String::as_str), capacity, DIRECT_PARTITIONS);
         let mut source = self.source_config(&of.subscription());
         (source.topics, source.subscribes) = (Some(vec![about.topic.clone()]), false);
+        source.large_payload = LargePayload::Omit;
         let source = Arc::new(PostgresSource::new(self.database.clone(), source));
         let config = RelayConfig::default().in_flight(relay.in_flight);
         let relay = Relay::builder(of.subscription(), source, Arc::new(bus.clone())).config(config).build();

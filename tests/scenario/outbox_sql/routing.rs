@@ -438,7 +438,7 @@ async fn an_event_written_anew_for_its_dead_letter_carries_the_same_text_and_hea
     let letters = PostgresDeadLetters::new(database(&url));
     let letter = DeadLetter {
         reader: "search".to_owned(),
-        origin: Origin { topic: "outbox.event.order".to_owned(), partition: -1, offset: 1 },
+        origin: Origin::unpublished("outbox.event.order".to_owned(), 1),
         event: Some(1),
         key: Some("k".to_owned()),
         value: Some(" {}".to_owned()),

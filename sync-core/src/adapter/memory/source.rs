@@ -157,7 +157,7 @@ impl Reader for MemoryReader {
             Some(ledger) => Some(ledger.mark(&self.source, &before, &self.position)?),
             None => None,
         };
-        Ok(Some(Batch { events, position: self.position.clone(), mark }))
+        Ok(Some(Batch { events, withheld: Vec::new(), position: self.position.clone(), mark }))
     }
 
     async fn wait(&mut self) -> Result<(), Error> {

@@ -73,9 +73,10 @@ impl DeadLetters for PostgresDeadLetters {
         let client = self.database.timed().await?;
         let attempts = i32::try_from(letter.attempts).unwrap_or(i32::MAX);
         let (key, value) = (letter.key.as_deref().map(storable), letter.value.as_deref().map(storable));
+        let is_unread = letter.value.is_none() && letter.origin.is_unpublished();
         client
             .execute(
-                PARK,
+                &park(if is_unread { KEPT } else { "$8" }),
                 &[
                     &letter.reader,
                     &storable(&letter.origin.topic),
@@ -177,16 +178,26 @@ fn kept(row: &Row) -> Result<KeptLetter, tokio_postgres::Error> {
     Ok(KeptLetter { id: row.try_get(0)?, letter })
 }
 
-const PARK: &str = "
+/// Stores a letter, whose value is given or is an expression of the others.
+fn park(value: &str) -> String {
+    format!(
+        "
 insert into outbox.dead_letters
        (reader, topic, subject, origin_partition, origin_offset, event_id, key, value, error_kind, error, attempts,
         parked_at)
-values ($1, $2, md5($3), $4, $5, $6, $7, $8, $9, $10, $11, $12)
+values ($1, $2, md5($3), $4, $5, $6, $7, {value}, $9, $10, $11, $12)
 on conflict (reader, topic, subject) do update
    set id = default, origin_partition = excluded.origin_partition, origin_offset = excluded.origin_offset,
        event_id = excluded.event_id, key = excluded.key, value = excluded.value, error_kind = excluded.error_kind,
        error = excluded.error, attempts = excluded.attempts, parked_at = excluded.parked_at,
-       claimed_until = null, announced_at = null";
+       claimed_until = null, announced_at = null"
+    )
+}
+
+/// What the outbox has of an event that was never published: without a way through this process, which may have no room for it. Not
+/// for letters of messages, because whoever parks these need not read events.
+const KEPT: &str =
+    "coalesce($8::text, (select coalesce(e.value, e.payload::text) from outbox.events e where e.id = $6))";
 
 const GET: &str = "
 select id, reader, topic, origin_partition, origin_offset, event_id, key, value, error_kind, attempts, error, parked_at

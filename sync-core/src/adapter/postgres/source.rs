@@ -44,6 +44,10 @@ pub struct SourceConfig {
     /// Bytes of keys, payloads and headers in one batch, about; 4 MiB unless said. The event that passes it is the batch's
     /// last.
     pub batch_bytes: usize,
+    /// Bytes of the largest payload that is read; 4 MiB unless said. A relay has some 25 of them in memory at most.
+    pub max_payload: usize,
+    /// What becomes of an event whose payload is larger; [`LargePayload::Withhold`] unless said.
+    pub large_payload: LargePayload,
     /// While commits come steadily, how long to wait for more of them before the next window, at most; 10 milliseconds
     /// unless said. Within that it is half of what the last window took for each of its events, up to eight. Every window
     /// costs the database, however little is in it. Zero waits never.
@@ -57,6 +61,15 @@ pub struct SourceConfig {
     pub subscribes: bool,
 }
 
+/// What becomes of an event whose payload is too large to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargePayload {
+    /// It is [`Withheld`](crate::port::Withheld): the relay parks it, with all it carries, and a person decides.
+    Withhold,
+    /// It comes without its payload: for a bus whose readers look at keys only.
+    Omit,
+}
+
 impl Default for SourceConfig {
     fn default() -> Self {
         Self {
@@ -66,6 +79,8 @@ impl Default for SourceConfig {
             lease: Duration::from_secs(10),
             batch_events: 1_000,
             batch_bytes: 4 << 20,
+            max_payload: 4 << 20,
+            large_payload: LargePayload::Withhold,
             linger: Duration::from_millis(10),
             poll_interval: Duration::from_secs(1),
             retention: Duration::from_secs(7 * 24 * 3_600),
@@ -82,6 +97,8 @@ setters! {
         lease: Duration,
         batch_events: usize,
         batch_bytes: usize,
+        max_payload: usize,
+        large_payload: LargePayload,
         linger: Duration,
         poll_interval: Duration,
         retention: Duration,

@@ -65,7 +65,7 @@ impl Facts {
                 *latest = id;
             }
         }
-        let parked = |id: &i64| letters.iter().any(|origin| origin.partition < 0 && origin.offset == *id);
+        let parked = |id: &i64| letters.iter().any(|origin| origin.is_unpublished() && origin.offset == *id);
         let lost = self.committed.iter().filter(|id| !times.contains_key(id) && !parked(id));
         found.extend(lost.map(|id| Violation::Lost { entity: entity.clone(), id: *id }));
         if delivery == Delivery::ExactlyOnce {

@@ -69,7 +69,7 @@ impl Reader for IdReader {
         let Some(newest) = events.last() else { return Ok(None) };
         self.last = newest.id;
         let position = Position { lo: "1:1:".to_owned(), hi: None, last: self.last };
-        Ok(Some(Batch { events, position, mark: None }))
+        Ok(Some(Batch { events, withheld: Vec::new(), position, mark: None }))
     }
 
     async fn wait(&mut self) -> Result<(), Error> {

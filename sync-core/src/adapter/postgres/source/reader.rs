@@ -10,16 +10,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{RowStream, Statement};
 
-use super::SourceConfig;
 use super::ledger::Ledger;
 use super::linger::{Window, linger};
 use super::wake::Wake;
-use super::window::{WINDOW, event, size};
+use super::window::{WINDOW, event, size, unsent};
+use super::{LargePayload, SourceConfig};
 use crate::adapter::postgres::connect::Session;
 use crate::adapter::postgres::error::from_postgres;
 use crate::error::Error;
 use crate::event::Event;
-use crate::port::{Batch, Mark, Position, Reader};
+use crate::port::{Batch, Mark, Position, Reader, Withheld};
 
 /// While nothing is written for this subscription, its position is still moved this often: retention waits for it.
 const IDLE_POSITION: Duration = Duration::from_secs(60);
@@ -95,16 +95,17 @@ impl PostgresReader {
             self.position.hi = Some(hi);
             self.position.last = 0;
         }
-        let parameters: [&(dyn ToSql + Sync); 4] =
-            [&self.position.lo, &self.position.hi, &self.position.last, &self.config.topics];
+        let most = i64::try_from(self.config.max_payload).unwrap_or(i64::MAX);
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&self.position.lo, &self.position.hi, &self.position.last, &self.config.topics, &most];
         let rows = self.session.rows(READING, &self.window, &parameters).await?;
         self.open = Some(Box::pin(rows));
         Ok(true)
     }
 
     /// Reads events of the open window, up to a batch; leaves the window when all of it is read.
-    async fn gather(&mut self) -> Result<Vec<Event>, Error> {
-        let mut events = Vec::new();
+    async fn gather(&mut self) -> Result<(Vec<Event>, Vec<Withheld>), Error> {
+        let (mut events, mut withheld) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         // Rows come as fast as they are taken; the server keeps the rest of the window, sorted, on its disk.
         while let Some(rows) = &mut self.open {
@@ -116,17 +117,23 @@ impl PostgresReader {
             self.position.last = event.id;
             self.events += 1;
             bytes += size(&event);
-            events.push(event);
-            if events.len() >= self.config.batch_events || bytes >= self.config.batch_bytes {
+            match unsent(&row)? {
+                Some(bytes) if self.config.large_payload == LargePayload::Withhold => {
+                    let limit = format!("{} (relay.max_payload, `SourceConfig::max_payload`)", self.config.max_payload);
+                    withheld.push(Withheld { id: event.id, topic: event.topic, key: event.key, bytes, limit });
+                }
+                Some(_) | None => events.push(event),
+            }
+            if events.len() + withheld.len() >= self.config.batch_events || bytes >= self.config.batch_bytes {
                 break;
             }
         }
-        Ok(events)
+        Ok((events, withheld))
     }
 
-    fn batch(&mut self, events: Vec<Event>, mark: Option<Mark>) -> Batch {
+    fn batch(&mut self, events: Vec<Event>, withheld: Vec<Withheld>, mark: Option<Mark>) -> Batch {
         self.reported = Instant::now();
-        Batch { events, position: self.position.clone(), mark }
+        Batch { events, withheld, position: self.position.clone(), mark }
     }
 
     /// Leaves the window: all of it is read.
@@ -150,8 +157,8 @@ impl Reader for PostgresReader {
                 return Ok(None);
             }
             let from = self.position.clone();
-            let events = self.gather().await?;
-            if !events.is_empty() {
+            let (events, withheld) = self.gather().await?;
+            if !events.is_empty() || !withheld.is_empty() {
                 self.wake.found();
                 // Where commits are rare, the next one may as well ring: the batch need not wait for an answer. And the
                 // session answers in order: while rows of the window wait to be taken, it would answer nothing else.
@@ -162,13 +169,13 @@ impl Reader for PostgresReader {
                     Some(ledger) => Some(ledger.mark(&from, &self.position).await?),
                     None => None,
                 };
-                return Ok(Some(self.batch(events, mark)));
+                return Ok(Some(self.batch(events, withheld, mark)));
             }
             // A window without events for this subscription. Recording each of them would keep an idle database busy
             // with nothing but records of it being idle. The rest of a window that had events may be empty too: then
             // the next window may not be.
             if fresh {
-                return Ok((self.reported.elapsed() >= IDLE_POSITION).then(|| self.batch(events, None)));
+                return Ok((self.reported.elapsed() >= IDLE_POSITION).then(|| self.batch(events, withheld, None)));
             }
         }
     }

@@ -6,21 +6,26 @@ use tokio_postgres::Row;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Action, Event};
 
-/// Parameters: lo, hi, the last id done inside the window, topics or null.
+/// Parameters: lo, hi, the last id done inside the window, topics or null, bytes of the largest payload that is sent.
 ///
+/// The `offset` lets a payload be written out once, to be measured and sent.
 /// A transaction that was open at `lo` and is done at `hi` is found by its id; the `except` and the upper bound keep a
 /// poll from scanning the rows of transactions that are still open.
 pub(super) const WINDOW: &str = "
-select id, topic, key, version, action, coalesce(value, payload::text), headers::text, created_at
-  from outbox.events
- where ((xid >= pg_snapshot_xmax($1::text::pg_snapshot) and xid < pg_snapshot_xmax($2::text::pg_snapshot))
-        or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)
-                            except
-                            select pg_snapshot_xip($2::text::pg_snapshot))))
-   and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-   and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-   and id > $3
-   and ($4::text[] is null or topic = any ($4))
+select id, topic, key, version, action, case when octet_length(sent) <= $5::bigint then sent end, headers, created_at,
+       octet_length(sent)
+  from (select id, topic, key, version, action, coalesce(value, payload::text) as sent, headers::text, created_at
+          from outbox.events
+         where ((xid >= pg_snapshot_xmax($1::text::pg_snapshot) and xid < pg_snapshot_xmax($2::text::pg_snapshot))
+                or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)
+                                    except
+                                    select pg_snapshot_xip($2::text::pg_snapshot))))
+           and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+           and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+           and id > $3
+           and ($4::text[] is null or topic = any ($4))
+         order by id
+        offset 0) as events
  order by id";
 
 /// Reads one row of [`WINDOW`].
@@ -45,6 +50,16 @@ pub(super) fn event(row: &Row) -> Result<Event, Error> {
         headers: headers.map_or_else(|| Ok(Vec::new()), |text| read_headers(id, text))?,
         created_at,
     })
+}
+
+/// How many bytes the payload of a row of [`WINDOW`] has that was too large to be sent.
+pub(super) fn unsent(row: &Row) -> Result<Option<u64>, Error> {
+    let bytes = |place| row.try_get::<_, Option<i32>>(place);
+    let sent = row.try_get::<_, Option<&str>>(5).map(|payload| payload.is_some());
+    let read = sent.and_then(|sent| Ok(if sent { None } else { bytes(8)? }));
+    let bytes =
+        read.map_err(|error| Error::new(ErrorKind::Contract, "reading a row of outbox.events").with_source(error))?;
+    Ok(bytes.map(|bytes| u64::from(bytes.unsigned_abs())))
 }
 
 /// About how much memory an event takes.
