@@ -154,6 +154,17 @@ async fn for_readers_that_look_at_no_payload_a_large_one_is_left_out_and_its_eve
     assert_eq!(bench.parked().await, []);
 }
 
+#[tokio::test]
+async fn what_is_withheld_counts_among_the_events_of_a_batch() {
+    let bench = Bench::new(LargePayload::Withhold).await;
+    bench.commit(&[("a", 10), ("b", 2_000), ("c", 2_000), ("d", 2_000), ("e", 11)]).await;
+    let mut reader = bench.source.open().await.unwrap().reader;
+    for counts in [(1, 2), (1, 1)] {
+        let batch = reader.next().await.unwrap().unwrap();
+        assert_eq!((batch.events.len(), batch.withheld.len()), counts);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_dead_letters_a_relay_ends_at_a_payload_too_large_to_be_read_and_passes_nothing_over() {
     let bench = Bench::new(LargePayload::Withhold).await;
