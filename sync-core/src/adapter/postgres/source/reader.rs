@@ -117,7 +117,7 @@ impl PostgresReader {
             self.position.last = event.id;
             self.events += 1;
             bytes += size(&event);
-            match unsent(&row)? {
+            match unsent(&row, &event)? {
                 Some(bytes) if self.config.large_payload == LargePayload::Withhold => {
                     let limit = format!("{} (relay.max_payload, `SourceConfig::max_payload`)", self.config.max_payload);
                     withheld.push(Withheld { id: event.id, topic: event.topic, key: event.key, bytes, limit });

@@ -9,6 +9,7 @@ use crate::event::{Action, Event};
 /// Parameters: lo, hi, the last id done inside the window, topics or null, bytes of the largest payload that is sent.
 ///
 /// The `offset` lets a payload be written out once, to be measured and sent.
+///
 /// A transaction that was open at `lo` and is done at `hi` is found by its id; the `except` and the upper bound keep a
 /// poll from scanning the rows of transactions that are still open.
 pub(super) const WINDOW: &str = "
@@ -28,12 +29,13 @@ select id, topic, key, version, action, case when octet_length(sent) <= $5::bigi
         offset 0) as events
  order by id";
 
+fn unreadable(error: tokio_postgres::Error) -> Error {
+    let what = "reading a row of outbox.events: not of the shape the migrations gave it";
+    Error::new(ErrorKind::Contract, what).with_source(error)
+}
+
 /// Reads one row of [`WINDOW`].
 pub(super) fn event(row: &Row) -> Result<Event, Error> {
-    let unreadable = |error| {
-        Error::new(ErrorKind::Contract, "reading a row of outbox.events: not of the shape the migrations gave it")
-            .with_source(error)
-    };
     let id: i64 = row.try_get(0).map_err(unreadable)?;
     let action: &str = row.try_get(4).map_err(unreadable)?;
     let headers: Option<&str> = row.try_get(6).map_err(unreadable)?;
@@ -52,14 +54,10 @@ pub(super) fn event(row: &Row) -> Result<Event, Error> {
     })
 }
 
-/// How many bytes the payload of a row of [`WINDOW`] has that was too large to be sent.
-pub(super) fn unsent(row: &Row) -> Result<Option<u64>, Error> {
-    let bytes = |place| row.try_get::<_, Option<i32>>(place);
-    let sent = row.try_get::<_, Option<&str>>(5).map(|payload| payload.is_some());
-    let read = sent.and_then(|sent| Ok(if sent { None } else { bytes(8)? }));
-    let bytes =
-        read.map_err(|error| Error::new(ErrorKind::Contract, "reading a row of outbox.events").with_source(error))?;
-    Ok(bytes.map(|bytes| u64::from(bytes.unsigned_abs())))
+/// How many bytes the payload of a row of [`WINDOW`] has, where the event came without it.
+pub(super) fn unsent(row: &Row, event: &Event) -> Result<Option<u64>, Error> {
+    let bytes: Option<i32> = row.try_get(8).map_err(unreadable)?;
+    Ok(bytes.filter(|_| event.payload.is_none()).map(|bytes| u64::from(bytes.unsigned_abs())))
 }
 
 /// About how much memory an event takes.
