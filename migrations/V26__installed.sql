@@ -22,17 +22,45 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where wanted & ~seen.bits <> 0
 $$;
 
--- The same of a table and all its leaves. Those that are truncated by themselves have triggers for that or not.
+-- All that inherits from a table, its partitions' partitions too. Not by pg_partition_tree, which waits for whoever has locked one.
+create function outbox.heirs(relation regclass) returns table (heir oid)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    with recursive heirs (heir) as (
+        select i.inhrelid from pg_inherits i where i.inhparent = relation
+        union
+        select i.inhrelid from heirs join pg_inherits i on i.inhparent = heirs.heir)
+    select heirs.heir from heirs
+$$;
+
+-- The same of a table and all its leaves. Of these, those that are truncated by themselves may have a trigger for that.
 create function outbox.unseen_of(relation regclass, function text, wanted int, always boolean) returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select array(
         select unseen.fault
-        from (select relation::oid as of, wanted as events
-              union all
-              select t.relid, wanted & 28 from pg_partition_tree(relation) t where t.isleaf and t.relid <> relation) as place
-        cross join outbox.unseen(place.of, to_regprocedure(format('outbox.%I()', function)), place.events, always) as unseen (fault)
+        from to_regprocedure(format('outbox.%I()', function)) as made (of)
+        cross join lateral (
+            select relation::oid, wanted
+            union all
+            select c.oid, wanted & (28 | coalesce((select bit_or(t.tgtype::int & 32) from pg_trigger t
+                                                    where t.tgrelid = c.oid and t.tgfoid = made.of), 0))
+              from outbox.heirs(relation) h join pg_class c on c.oid = h.heir
+             where c.relispartition and c.relkind <> 'p') as place (of, events)
+        cross join outbox.unseen(place.of, made.of, place.events, always) as unseen (fault)
         where unseen.fault is not null
         order by place.of <> relation, place.of::regclass::text collate "C")
+$$;
+
+-- The relation of that name, as regclass writes it. Not by to_regclass, which refuses who may not use the schema.
+create function outbox.named(name text) returns oid
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace where format('%I.%I', n.nspname, c.relname) = name
+$$;
+
+-- That another table took the name this one had when it was installed on: whoever writes to that name writes elsewhere now.
+create function outbox.replaced(relation regclass, relation_name text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select format('another table is %s now, and this one is %s', relation_name, relation)
+     where outbox.named(relation_name) <> relation
 $$;
 
 -- Those of these names that are no columns of the table, each as a fault.
@@ -53,12 +81,27 @@ begin
     if not exists (select from pg_class c where c.oid = w.relation) then
         return array[format('the table is gone; outbox.unwatch(%s, %L) takes the watch away', w.relation::oid, w.topic)];
     end if;
-    faults := outbox.unseen_of(w.relation, w.function, 60, w.always) || outbox.lacking_columns(w.relation, w.key);
+    faults := outbox.unseen_of(w.relation, w.function, 60, w.always) || outbox.lacking_columns(w.relation, w.key || w.ignore);
     if w.parent is not null and not exists (select from pg_class c where c.oid = w.parent) then
         faults := faults || 'its parent is gone'::text;
     elsif w.parent is not null then
-        faults := faults || outbox.lacking_columns(w.parent, w.parent_key);
+        faults := faults || outbox.lacking_columns(w.parent, w.parent_key)
+               || array(select format('its parent has another name than when it was watched, %s', w.parent)
+                          from pg_proc p
+                         where p.oid = to_regprocedure(format('outbox.%I()', w.function)) and strpos(p.prosrc, w.parent::text || ' as parent') = 0);
     end if;
+    -- Who watches both has both.
+    faults := faults || array(
+        select replaced.fault from outbox.replaced(w.relation, w.relation_name) as replaced (fault)
+         where replaced.fault is not null
+           and not exists (select from outbox.watches o
+                            where o.topic = w.topic and o.relation = outbox.named(w.relation_name)));
+    faults := faults || array(
+        select format('rows of its child %s are not seen: it has to be watched, too', c.oid::regclass)
+          from outbox.heirs(w.relation) h join pg_class c on c.oid = h.heir
+         where not c.relispartition
+           and not exists (select from outbox.watches o where o.topic = w.topic and o.relation = c.oid)
+         order by c.oid::regclass::text collate "C");
     -- A table above others fires its own triggers.
     if w.each = 'statement' and exists (select from pg_inherits i where i.inhrelid = w.relation) then
         faults := faults || format('what is written through the table above %s is not seen: it was watched for each statement before '
@@ -77,15 +120,19 @@ begin
     if not exists (select from pg_class c where c.oid = r.relation) then
         return array[format('the table is gone; outbox.unroute(%s) takes the route away', r.relation::oid)];
     end if;
-    faults := outbox.unseen_of(r.relation, r.function, 4, false);
+    faults := outbox.unseen_of(r.relation, r.function, 4, false) || array(
+        select replaced.fault from outbox.replaced(r.relation, r.relation_name) as replaced (fault)
+         where replaced.fault is not null
+           and not exists (select from outbox.routes o where o.relation = outbox.named(r.relation_name)));
     begin
         perform outbox.check_route(r);
     exception when others then
         return faults || sqlerrm;
     end;
     select p.prosrc into installed from pg_proc p where p.oid = to_regprocedure(format('outbox.%I()', r.function));
-    -- The columns' types are written into the function.
-    if installed <> outbox.route_body(r) then
+    -- The columns' types are written into the function; in which order, is up to the database's collation.
+    if array(select part from regexp_split_to_table(installed, ', |\)') part order by part collate "C")
+       <> array(select part from regexp_split_to_table(outbox.route_body(r), ', |\)') part order by part collate "C") then
         faults := faults || format('a column of %s has another type than when it was routed', r.relation);
     end if;
     return faults;
@@ -106,10 +153,11 @@ $$;
 
 comment on function outbox.installed() is
 'What outbox.watch and outbox.route have installed, each with what is wrong with it now: a trigger that is disabled or gone, also '
-'on a partition; a table or a column that is gone or has another name; of a route, a column of another type than when it was made. '
+'on a partition; a table or a column that is gone or has another name; a table that took its name; a child that is not watched; of '
+'a route, a column of another type than when it was made. '
 'Enabling the trigger, or calling outbox.watch or outbox.route again, mends it. What was written while a trigger was off has no '
 'event: a reconciliation finds what the index lacks of it; what a route missed has to be inserted again.';
 
-revoke all on function outbox.unseen(oid, oid, int, boolean), outbox.unseen_of(regclass, text, int, boolean),
-    outbox.lacking_columns(regclass, text[]), outbox.watch_faults(outbox.watches), outbox.route_faults(outbox.routes),
+revoke all on function outbox.unseen(oid, oid, int, boolean), outbox.heirs(regclass), outbox.named(text),
+    outbox.replaced(regclass, text), outbox.unseen_of(regclass, text, int, boolean), outbox.lacking_columns(regclass, text[]), outbox.watch_faults(outbox.watches), outbox.route_faults(outbox.routes),
     outbox.installed() from public;

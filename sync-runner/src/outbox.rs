@@ -96,6 +96,16 @@ pub(crate) struct Installed {
     pub(crate) faults: Vec<String>,
 }
 
+impl Installed {
+    /// The table and what is wrong with it, where anything is. Of a table with many partitions, no more than one reads.
+    pub(crate) fn told_of_faults(&self) -> Option<String> {
+        const MOST: usize = 3;
+        let (first, more) = self.faults.split_at(self.faults.len().min(MOST));
+        let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
+        (!first.is_empty()).then(|| format!("{}: {}{more}", self.table, first.join("; ")))
+    }
+}
+
 /// All watches and routes, in the order of their topics and tables.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub struct Thresholds {
     pub dead_letters: u64,
     /// More messages of a topic that are not indexed; 10,000 unless said.
     pub consumer_lag: u64,
-    /// How long the cluster, and a lag that is only noticed, may be so before people are told; 60 seconds unless said.
+    /// How long the cluster, a lag that is only noticed, and a faulty watch may be so before people are told; 60 seconds unless said.
     pub hold: Duration,
     /// How long a condition has to be over before people are told that it is; 60 seconds unless said.
     pub settle: Duration,
@@ -66,6 +66,8 @@ pub enum Condition {
     DeadLettersGrowing,
     /// Many messages of a topic are not indexed.
     ConsumerLagHigh,
+    /// Changes of a watched or routed table write no events.
+    WatchesFaulty,
 }
 
 impl Condition {
@@ -77,6 +79,7 @@ impl Condition {
         Self::FallbackActivated,
         Self::DeadLettersGrowing,
         Self::ConsumerLagHigh,
+        Self::WatchesFaulty,
     ];
 
     /// Its name, as rules and runbook have it.
@@ -89,13 +92,14 @@ impl Condition {
             Self::FallbackActivated => "FallbackActivated",
             Self::DeadLettersGrowing => "DeadLettersGrowing",
             Self::ConsumerLagHigh => "ConsumerLagHigh",
+            Self::WatchesFaulty => "WatchesFaulty",
         }
     }
 
     /// How grave it is.
     pub(super) const fn severity(self) -> Severity {
         match self {
-            Self::SearchIndexUnhealthy | Self::DeadLettersGrowing => Severity::Critical,
+            Self::SearchIndexUnhealthy | Self::DeadLettersGrowing | Self::WatchesFaulty => Severity::Critical,
             Self::SyncLagHigh | Self::FallbackActivated | Self::ConsumerLagHigh => Severity::Warning,
             Self::SyncLagNoticed => Severity::Info,
         }
@@ -104,7 +108,7 @@ impl Condition {
     /// How long it may be met before people are told.
     pub(super) const fn hold(self, thresholds: &Thresholds) -> Duration {
         match self {
-            Self::SearchIndexUnhealthy | Self::SyncLagNoticed => thresholds.hold,
+            Self::SearchIndexUnhealthy | Self::SyncLagNoticed | Self::WatchesFaulty => thresholds.hold,
             Self::SyncLagHigh | Self::FallbackActivated | Self::DeadLettersGrowing | Self::ConsumerLagHigh => {
                 Duration::ZERO
             }

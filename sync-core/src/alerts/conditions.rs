@@ -56,6 +56,13 @@ fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
         is_met: observed.dead_letters.map(|count| count > most),
         summary: format!("{count} dead letters wait for a person (more than {most})"),
     });
+    let faulty = observed.faulty_watches.as_deref();
+    readings.push(Reading {
+        condition: Condition::WatchesFaulty,
+        subject: String::new(),
+        is_met: faulty.map(|tables| !tables.is_empty()),
+        summary: format!("not all changes of these tables write events: {}", faulty.unwrap_or_default().join(", ")),
+    });
     readings
 }
 
@@ -254,7 +261,8 @@ mod tests {
     }
 
     fn observed(index: ObservedIndex, dead_letters: Option<u64>) -> Observation {
-        Observation { indexes: [("jobs".to_owned(), index)].into(), dead_letters }
+        let faulty_watches = dead_letters.map(|_| Vec::new());
+        Observation { indexes: [("jobs".to_owned(), index)].into(), dead_letters, faulty_watches }
     }
 
     fn told(conditions: &Conditions) -> Vec<(&'static str, ConditionState)> {
@@ -369,6 +377,31 @@ mod tests {
         assert_eq!(conditions.untold().len(), 2, "the other one may have died before it told");
         conditions.leave_to_others(at(15), Duration::from_secs(15));
         assert_eq!(told(&conditions), [("FallbackActivated", ConditionState::Firing)]);
+    }
+
+    #[test]
+    fn a_table_whose_changes_write_no_events_is_told_of_by_its_name_when_it_stays_so() {
+        let faulty = |tables: &[&str]| Observation {
+            faulty_watches: Some(tables.iter().map(|table| (*table).to_owned()).collect()),
+            ..observed(healthy(), Some(0))
+        };
+        let mut conditions = Conditions::default();
+        for (seconds, tables) in [(0, &["public.jobs"][..]), (59, &["public.jobs"])] {
+            conditions.observe(&faulty(tables), &Thresholds::default(), at(seconds));
+        }
+        assert_eq!(told(&conditions), []);
+        conditions.observe(&faulty(&["public.jobs", "public.sent"]), &Thresholds::default(), at(60));
+        let alert = conditions.untold().remove(0);
+        assert_eq!(
+            (alert.name, alert.severity, alert.state),
+            ("WatchesFaulty", crate::port::Severity::Critical, ConditionState::Firing)
+        );
+        assert!(alert.summary.contains("public.jobs, public.sent"), "{}", alert.summary);
+        conditions.told(&alert);
+        for seconds in [70, 130] {
+            conditions.observe(&faulty(&[]), &Thresholds::default(), at(seconds));
+        }
+        assert_eq!(told(&conditions), [("WatchesFaulty", ConditionState::Resolved)]);
     }
 
     #[test]

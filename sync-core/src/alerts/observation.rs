@@ -12,6 +12,8 @@ pub struct Observation {
     pub indexes: BTreeMap<String, ObservedIndex>,
     /// Dead letters.
     pub dead_letters: Option<u64>,
+    /// Watched and routed tables whose changes do not all write events.
+    pub faulty_watches: Option<Vec<String>>,
 }
 
 /// How a cluster is.

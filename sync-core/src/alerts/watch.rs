@@ -326,7 +326,11 @@ mod tests {
         let (one, other, person) = two();
         look(&one, &letters(0), 0).await;
         let index = ObservedIndex { fallbacks_per_minute: Some(30.0), ..ObservedIndex::default() };
-        let seen = Observation { indexes: [("jobs".to_owned(), index)].into(), dead_letters: Some(0) };
+        let seen = Observation {
+            indexes: [("jobs".to_owned(), index)].into(),
+            dead_letters: Some(0),
+            ..Observation::default()
+        };
         look(&other, &seen, 1).await;
         assert!(person.told.lock().unwrap()[0].starts_with("FallbackActivated: jobs: PostgreSQL answered 30 searches"));
     }

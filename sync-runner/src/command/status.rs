@@ -73,8 +73,7 @@ fn row<T>(stage: String, answer: &Answer<T>, cells: impl Fn(&T) -> [String; 2]) 
 
 /// How many tables write events, and which of them do not as they should.
 fn watched(watches: &[Installed]) -> [String; 2] {
-    let faults = |watch: &Installed| format!("{}: {}", watch.table, watch.faults.join(", "));
-    let faulty: Vec<_> = watches.iter().filter(|watch| !watch.faults.is_empty()).map(faults).collect();
+    let faulty: Vec<_> = watches.iter().filter_map(Installed::told_of_faults).collect();
     let tables: BTreeSet<_> = watches.iter().map(|watch| &watch.table).collect();
     let mut state = format!("{} watched or routed", render::counted(tables.len() as u64, "table"));
     if !faulty.is_empty() {

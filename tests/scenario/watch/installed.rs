@@ -2,6 +2,8 @@
 
 use super::partitions::PARTITIONED;
 use super::{JOBS, Watched};
+use crate::support::postgres::{connect, fresh_outbox};
+use crate::support::servers;
 
 const OUTBOX: &str = "create table sent (id int, aggregatetype text, aggregateid text, payload jsonb, at timestamptz);
     select outbox.route('sent', headers => '{\"at\": \"at\"}')";
@@ -91,10 +93,11 @@ async fn a_partition_whose_triggers_are_off_is_told_by_its_name() {
     let told = faults(&db).await;
     let [second, third] = told.as_slice() else { panic!("{told:?}") };
     assert!(
-        second.starts_with("watch public.p p: inserts, deletes, updates of public.p2 are not seen: trigger "),
+        second
+            .starts_with("watch public.p p: inserts, deletes, updates, truncates of public.p2 are not seen: trigger "),
         "{second}"
     );
-    assert!(third.contains(" of public.p3 are not seen"), "{third}");
+    assert!(third.contains(": inserts, deletes, updates of public.p3 are not seen"), "{third}");
 }
 
 #[tokio::test]
@@ -148,6 +151,95 @@ async fn a_route_is_told_whose_column_has_another_type_and_none_whose_messages_s
     db.run("alter table sent alter payload type bytea using null").await;
     let told = faults(&db).await;
     assert!(told.len() == 1 && told[0].contains("it has to be jsonb, json or text"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_partition_whose_truncation_is_not_seen_any_more_is_told_and_one_that_never_was_seen_is_not() {
+    let db = Watched::new(PARTITIONED).await;
+    let off = trigger(&db, "p2", "_truncate").await;
+    db.run(&format!("alter table p2 disable trigger \"{off}\"")).await;
+    assert_eq!(
+        faults(&db).await,
+        [format!("watch public.p p: truncates of public.p2 are not seen: trigger {off} is disabled")]
+    );
+}
+
+#[tokio::test]
+async fn tables_that_writers_or_readers_take_for_another_one_are_told() {
+    let db = Watched::new(&format!(
+        "{JOBS}; {OUTBOX}; create table children (id int primary key, job int, note text);
+         select outbox.watch('jobs', 'jobs', ignore => array['synced']),
+                outbox.watch('children', 'jobs', key => 'job', parent => 'jobs')"
+    ))
+    .await;
+    db.run("alter table jobs rename synced to synced_at").await;
+    assert_eq!(faults(&db).await, ["watch public.jobs jobs: public.jobs has no column 'synced'"]);
+    db.run(
+        "alter table jobs rename synced_at to synced; alter table jobs rename to old; alter table sent rename to was",
+    )
+    .await;
+    let renamed = "watch public.children jobs: its parent has another name than when it was watched, public.old";
+    assert_eq!(faults(&db).await, [renamed]);
+    db.run("create table jobs (like old including all); create table sent (like was)").await;
+    let taken = "watch public.old jobs: another table is public.jobs now, and this one is public.old";
+    let told = faults(&db).await;
+    assert_eq!(told[..2], [renamed, taken]);
+    assert!(told[2].ends_with("another table is public.sent now, and this one is public.was"), "{told:?}");
+    db.run("select outbox.watch('jobs', 'jobs'), outbox.route('sent'), outbox.unwatch('children')").await;
+    assert_eq!(faults(&db).await, [""; 0], "whoever has both watched means it");
+}
+
+#[tokio::test]
+async fn children_by_inheritance_that_are_not_watched_are_told() {
+    let db = Watched::new(&format!("{JOBS}; select outbox.watch('jobs', 'jobs')")).await;
+    db.run("create table urgent (primary key (id)) inherits (jobs); create table most (primary key (id)) inherits (urgent)").await;
+    let told = faults(&db).await;
+    assert_eq!(
+        told,
+        ["most", "urgent"].map(|child| format!(
+            "watch public.jobs jobs: rows of its child public.{child} are not seen: it has to be watched, too"
+        ))
+    );
+    db.run("select outbox.watch('urgent', 'jobs'), outbox.watch('most', 'jobs')").await;
+    assert_eq!(faults(&db).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_installed_is_told_while_somebody_has_locked_it_and_to_who_may_not_use_its_schema() {
+    let (client, url) = fresh_outbox().await;
+    let (role, other) = (servers::unique("owner"), connect(&url).await);
+    client
+        .batch_execute(&format!(
+            "create schema closed; create table closed.p (id int primary key) partition by list (id);
+             create table closed.p1 partition of closed.p for values in (1);
+             select outbox.watch('closed.p', 'p'); create role \"{role}\";
+             alter function outbox.installed() owner to \"{role}\";
+             grant usage on schema outbox to \"{role}\"; grant select on outbox.watches, outbox.routes to \"{role}\";
+             grant execute on all functions in schema outbox to \"{role}\""
+        ))
+        .await
+        .unwrap();
+    other.batch_execute("begin; lock table closed.p, closed.p1 in access exclusive mode").await.unwrap();
+    client.batch_execute("set lock_timeout = 100").await.unwrap();
+    let sql = "select kind || ' ' || relation_name from outbox.installed() where faults = '{}'";
+    let told: String = client.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(told, "watch closed.p");
+    client.batch_execute(&format!("drop owned by \"{role}\" cascade; drop role \"{role}\"")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_route_whose_headers_another_collation_had_in_another_order_is_as_it_was() {
+    let db = Watched::new(
+        "create table sent (id int, aggregatetype text, aggregateid text, payload jsonb, a text, b text);
+         select outbox.route('sent', headers => '{\"a\": \"A\", \"b\": \"B\"}')",
+    )
+    .await;
+    let (before, after) = ("''A'', new.a::text, ''B'', new.b::text", "''B'', new.b::text, ''A'', new.a::text");
+    let sql = format!(
+        "update pg_proc set prosrc = replace(prosrc, '{before}', '{after}') where proname like 'route\\_%' and strpos(prosrc, '{before}') > 0"
+    );
+    assert_eq!(db.client.execute(&sql, &[]).await.unwrap(), 1);
+    assert_eq!(faults(&db).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -54,10 +54,31 @@ fn of_others(made: Vec<&Installed>) -> Option<Finding> {
 /// All that is wrong with these, each with its table, and what mends it.
 fn faults(made: &[&Installed]) -> Option<String> {
     let faulty: Vec<_> = made.iter().filter(|made| !made.faults.is_empty()).collect();
-    let of_each: Vec<_> = faulty.iter().map(|made| format!("{}: {}", made.table, made.faults.join("; "))).collect();
+    let of_each: Vec<_> = faulty.iter().filter_map(|made| made.told_of_faults()).collect();
     let mend = match faulty.first()?.kind.as_str() {
         kind if faulty.iter().all(|made| made.kind == kind) => format!("outbox.{kind}"),
         _ => "outbox.watch and outbox.route".to_owned(),
     };
     Some(format!("{}; call {mend} again, or enable what is disabled", of_each.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(kind: &str, table: &str, faults: usize) -> Installed {
+        let faults = (1..=faults).map(|number| format!("fault {number}")).collect();
+        Installed { kind: kind.to_owned(), table: table.to_owned(), topic: "t".to_owned(), faults }
+    }
+
+    #[test]
+    fn faults_are_told_with_their_table_and_what_mends_them_and_many_are_counted() {
+        let told = |made: &[Installed]| faults(&made.iter().collect::<Vec<_>>());
+        assert_eq!(told(&[made("watch", "a", 0)]), None);
+        let one = told(&[made("watch", "a", 0), made("route", "b", 1)]).unwrap();
+        assert_eq!(one, "b: fault 1; call outbox.route again, or enable what is disabled");
+        let many = told(&[made("watch", "a", 5), made("route", "b", 1)]).unwrap();
+        assert!(many.starts_with("a: fault 1; fault 2; fault 3; and 2 more; b: fault 1; "), "{many}");
+        assert!(many.contains("call outbox.watch and outbox.route again"), "{many}");
+    }
 }
