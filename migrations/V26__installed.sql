@@ -2,6 +2,16 @@
 --
 -- A trigger that somebody switched off, or that a restore left out, fails nobody: rows change, and no event is written.
 
+-- All that inherits from a table, its partitions' partitions too. Not by pg_partition_tree, which waits for whoever has locked one.
+create function outbox.heirs(relation regclass) returns table (heir oid)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    with recursive heirs (heir) as (
+        select i.inhrelid from pg_inherits i where i.inhparent = relation
+        union
+        select i.inhrelid from heirs join pg_inherits i on i.inhparent = heirs.heir)
+    select heirs.heir from heirs
+$$;
+
 -- Which writes to a table, or to a leaf of one, no trigger of a function sees, and why; null when all that are wanted are seen.
 -- Wanted are bits of pg_trigger.tgtype: 4 for inserts, 8 for deletes, 16 for updates, 32 for truncates.
 create function outbox.unseen(place oid, function oid, wanted int, always boolean) returns text
@@ -20,16 +30,6 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
             left join pg_trigger t on t.tgrelid = place and t.tgfoid = function
          ) as seen
     where wanted & ~seen.bits <> 0
-$$;
-
--- All that inherits from a table, its partitions' partitions too. Not by pg_partition_tree, which waits for whoever has locked one.
-create function outbox.heirs(relation regclass) returns table (heir oid)
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    with recursive heirs (heir) as (
-        select i.inhrelid from pg_inherits i where i.inhparent = relation
-        union
-        select i.inhrelid from heirs join pg_inherits i on i.inhparent = heirs.heir)
-    select heirs.heir from heirs
 $$;
 
 -- The same of a table and all its leaves. Of these, those that are truncated by themselves may have a trigger for that.
@@ -56,51 +56,45 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace where format('%I.%I', n.nspname, c.relname) = name
 $$;
 
--- That another table took the name this one had when it was installed on: whoever writes to that name writes elsewhere now.
-create function outbox.replaced(relation regclass, relation_name text) returns text
+-- That another table took the name this one had when it was installed on: whoever writes to that name writes elsewhere now. Not where
+-- `known` has that one, too.
+create function outbox.replaced(relation regclass, relation_name text, known regclass[]) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select format('another table is %s now, and this one is %s', relation_name, relation)
-     where outbox.named(relation_name) <> relation
-$$;
-
--- Those of these names that are no columns of the table, each as a fault.
-create function outbox.lacking_columns(relation regclass, names text[]) returns text[]
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    select array(
-        select format('%s has no column %s', relation, quote_literal(n)) from unnest(names) n
-        where not exists (select from pg_attribute a
-                           where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attname = n)
-        order by n collate "C")
+      from outbox.named(relation_name) as taken (by)
+     where taken.by <> relation and taken.by <> all (known::oid[])
 $$;
 
 create function outbox.watch_faults(w outbox.watches) returns text[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     faults text[];
+    watched regclass[] := array(select o.relation from outbox.watches o where o.topic = w.topic);
 begin
     if not exists (select from pg_class c where c.oid = w.relation) then
         return array[format('the table is gone; outbox.unwatch(%s, %L) takes the watch away', w.relation::oid, w.topic)];
     end if;
-    faults := outbox.unseen_of(w.relation, w.function, 60, w.always) || outbox.lacking_columns(w.relation, w.key || w.ignore);
+    faults := outbox.unseen_of(w.relation, w.function, 60, w.always)
+           || array(select outbox.replaced(w.relation, w.relation_name, watched));
     if w.parent is not null and not exists (select from pg_class c where c.oid = w.parent) then
         faults := faults || 'its parent is gone'::text;
-    elsif w.parent is not null then
-        faults := faults || outbox.lacking_columns(w.parent, w.parent_key)
-               || array(select format('its parent has another name than when it was watched, %s', w.parent)
-                          from pg_proc p
-                         where p.oid = to_regprocedure(format('outbox.%I()', w.function)) and strpos(p.prosrc, w.parent::text || ' as parent') = 0);
+        w.parent_key := null;
+    elsif exists (select from pg_proc p
+                   where p.oid = to_regprocedure(format('outbox.%I()', w.function))
+                     and strpos(p.prosrc, w.parent::text || ' as parent') = 0) then
+        faults := faults || format('its parent has another name than when it was watched, %s', w.parent);
     end if;
-    -- Who watches both has both.
-    faults := faults || array(
-        select replaced.fault from outbox.replaced(w.relation, w.relation_name) as replaced (fault)
-         where replaced.fault is not null
-           and not exists (select from outbox.watches o
-                            where o.topic = w.topic and o.relation = outbox.named(w.relation_name)));
+    begin
+        perform outbox.check_columns(w.relation, 'key', w.key);
+        perform outbox.check_columns(w.relation, 'ignore', w.ignore);
+        perform outbox.check_columns(w.parent, 'parent_key', w.parent_key);
+    exception when undefined_column then
+        faults := faults || sqlerrm;
+    end;
     faults := faults || array(
         select format('rows of its child %s are not seen: it has to be watched, too', c.oid::regclass)
           from outbox.heirs(w.relation) h join pg_class c on c.oid = h.heir
-         where not c.relispartition
-           and not exists (select from outbox.watches o where o.topic = w.topic and o.relation = c.oid)
+         where not c.relispartition and c.oid <> all (watched::oid[])
          order by c.oid::regclass::text collate "C");
     -- A table above others fires its own triggers.
     if w.each = 'statement' and exists (select from pg_inherits i where i.inhrelid = w.relation) then
@@ -120,10 +114,8 @@ begin
     if not exists (select from pg_class c where c.oid = r.relation) then
         return array[format('the table is gone; outbox.unroute(%s) takes the route away', r.relation::oid)];
     end if;
-    faults := outbox.unseen_of(r.relation, r.function, 4, false) || array(
-        select replaced.fault from outbox.replaced(r.relation, r.relation_name) as replaced (fault)
-         where replaced.fault is not null
-           and not exists (select from outbox.routes o where o.relation = outbox.named(r.relation_name)));
+    faults := outbox.unseen_of(r.relation, r.function, 4, false)
+           || array(select outbox.replaced(r.relation, r.relation_name, array(select o.relation from outbox.routes o)));
     begin
         perform outbox.check_route(r);
     exception when others then
@@ -158,6 +150,6 @@ comment on function outbox.installed() is
 'Enabling the trigger, or calling outbox.watch or outbox.route again, mends it. What was written while a trigger was off has no '
 'event: a reconciliation finds what the index lacks of it; what a route missed has to be inserted again.';
 
-revoke all on function outbox.unseen(oid, oid, int, boolean), outbox.heirs(regclass), outbox.named(text),
-    outbox.replaced(regclass, text), outbox.unseen_of(regclass, text, int, boolean), outbox.lacking_columns(regclass, text[]), outbox.watch_faults(outbox.watches), outbox.route_faults(outbox.routes),
-    outbox.installed() from public;
+revoke all on function outbox.heirs(regclass), outbox.unseen(oid, oid, int, boolean), outbox.unseen_of(regclass, text, int, boolean),
+    outbox.named(text), outbox.replaced(regclass, text, regclass[]), outbox.watch_faults(outbox.watches),
+    outbox.route_faults(outbox.routes), outbox.installed() from public;

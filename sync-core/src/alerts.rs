@@ -11,6 +11,7 @@ mod conditions;
 mod letters;
 mod observation;
 mod plan;
+mod reading;
 mod telling;
 mod watch;
 

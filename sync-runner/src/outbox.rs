@@ -2,7 +2,7 @@
 
 pub(crate) mod privileges;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -104,6 +104,12 @@ impl Installed {
         let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
         (!first.is_empty()).then(|| format!("{}: {}{more}", self.table, first.join("; ")))
     }
+}
+
+/// The tables of those that have faults, each once.
+pub(crate) fn faulty_tables(installed: &[Installed]) -> Vec<String> {
+    let faulty = installed.iter().filter(|made| !made.faults.is_empty()).map(|made| made.table.clone());
+    faulty.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// All watches and routes, in the order of their topics and tables.

@@ -124,14 +124,10 @@ impl<'a> Wire<'a> {
         let relay = &self.config.relay;
         // Without a broker, an event of a topic that no index follows has nowhere to go.
         let read_here = || topics(self.config).into_iter().map(str::to_owned).collect();
-        let topics = match relay.bus {
-            Bus::Kafka => relay.topics.clone(),
-            Bus::Direct => Some(relay.topics.clone().unwrap_or_else(read_here)),
-        };
-        // Indexers read rows, not payloads.
-        let large_payload = match relay.bus {
-            Bus::Kafka => LargePayload::Withhold,
-            Bus::Direct => LargePayload::Omit,
+        let (topics, large_payload) = match relay.bus {
+            Bus::Kafka => (relay.topics.clone(), LargePayload::Withhold),
+            // Its indexers read rows, not payloads.
+            Bus::Direct => (Some(relay.topics.clone().unwrap_or_else(read_here)), LargePayload::Omit),
         };
         SourceConfig::default()
             .subscription(subscription)

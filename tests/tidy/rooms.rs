@@ -132,6 +132,7 @@ fn decisions_neither_wait_nor_look_at_a_clock() {
         "sync-core/src/event",
         "sync-core/src/query",
         "sync-core/src/alerts/condition.rs",
+        "sync-core/src/alerts/reading.rs",
         "sync-core/src/alerts/conditions.rs",
         "sync-core/src/indexer/batch.rs",
         "sync-core/src/indexer/failure.rs",

@@ -7,64 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, Thresholds};
-use super::observation::{Health, Moment, Observation};
+use super::observation::{Moment, Observation};
+use super::reading::{Reading, readings};
 use crate::port::{ConditionAlert, ConditionState};
-
-/// One condition, about one index or all.
-#[derive(Clone, Debug, PartialEq)]
-struct Reading {
-    condition: Condition,
-    subject: String,
-    /// `None` when it is not known.
-    is_met: Option<bool>,
-    summary: String,
-}
-
-fn readings(observed: &Observation, thresholds: &Thresholds) -> Vec<Reading> {
-    let mut readings = Vec::new();
-    for (index, seen) in &observed.indexes {
-        let reading = |condition, is_met, summary| Reading {
-            condition,
-            subject: index.clone(),
-            is_met,
-            summary: format!("{index}: {summary}"),
-        };
-        let summary = format!("its cluster, or its directory, is {}", seen.health.unwrap_or(Health::Untold).name());
-        let is_met = seen.health.map(|health| !matches!(health, Health::Green | Health::Untold));
-        readings.push(reading(Condition::SearchIndexUnhealthy, is_met, summary));
-        let lag = seen.sync_lag.unwrap_or_default();
-        for (condition, most) in
-            [(Condition::SyncLagHigh, thresholds.sync_lag), (Condition::SyncLagNoticed, thresholds.sync_lag_noticed)]
-        {
-            let summary = format!("a change waits for {} s (more than {} s)", lag.as_secs(), most.as_secs());
-            let is_met = seen.sync_lag.map(|lag| lag > most).filter(|is_met| *is_met || !seen.sync_lag_may_be_longer);
-            readings.push(reading(condition, is_met, summary));
-        }
-        let (count, most) = (seen.fallbacks_per_minute.unwrap_or_default(), thresholds.fallbacks_per_minute);
-        let summary = format!("PostgreSQL answered {count:.0} searches in the last minute (more than {most:.0})");
-        let is_met = seen.fallbacks_per_minute.map(|count| count > most);
-        readings.push(reading(Condition::FallbackActivated, is_met, summary));
-        let (behind, most) = (seen.consumer_lag.unwrap_or_default(), thresholds.consumer_lag);
-        let summary = format!("{behind} messages are not indexed yet (more than {most})");
-        let is_met = seen.consumer_lag.map(|behind| behind > most);
-        readings.push(reading(Condition::ConsumerLagHigh, is_met, summary));
-    }
-    let (count, most) = (observed.dead_letters.unwrap_or_default(), thresholds.dead_letters);
-    readings.push(Reading {
-        condition: Condition::DeadLettersGrowing,
-        subject: String::new(),
-        is_met: observed.dead_letters.map(|count| count > most),
-        summary: format!("{count} dead letters wait for a person (more than {most})"),
-    });
-    let faulty = observed.faulty_watches.as_deref();
-    readings.push(Reading {
-        condition: Condition::WatchesFaulty,
-        subject: String::new(),
-        is_met: faulty.map(|tables| !tables.is_empty()),
-        summary: format!("not all changes of these tables write events: {}", faulty.unwrap_or_default().join(", ")),
-    });
-    readings
-}
 
 /// How a condition stands that is met, or of which people were told.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,7 +188,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::alerts::ObservedIndex;
+    use crate::alerts::{Health, ObservedIndex};
+    use crate::port::Severity;
 
     fn at(seconds: u64) -> Moment {
         // Whatever people's clock says meanwhile.
@@ -394,7 +340,7 @@ mod tests {
         let alert = conditions.untold().remove(0);
         assert_eq!(
             (alert.name, alert.severity, alert.state),
-            ("WatchesFaulty", crate::port::Severity::Critical, ConditionState::Firing)
+            ("WatchesFaulty", Severity::Critical, ConditionState::Firing)
         );
         assert!(alert.summary.contains("public.jobs, public.sent"), "{}", alert.summary);
         conditions.told(&alert);

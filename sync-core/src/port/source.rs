@@ -31,7 +31,8 @@ pub struct Position {
 /// Some events, in order, and the position once all of them are done.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// At least one, except where a window held nothing for this subscription: then only the position moves.
+    /// At least one, except where all are withheld, or a window held nothing for this subscription: then only the
+    /// position moves.
     pub events: Vec<Event>,
     /// Events among them that are too large to be given out. Whoever publishes the others puts these among the dead
     /// letters first.
@@ -39,8 +40,15 @@ pub struct Batch {
     /// Where the subscription stands when these events are done, and all that were read before them.
     pub position: Position,
     /// The same for whoever keeps the position elsewhere. Only from a [`LedgerSource`](crate::port::LedgerSource)'s
-    /// reader, and only with events.
+    /// reader, and only with events, withheld ones too.
     pub mark: Option<Mark>,
+}
+
+impl Batch {
+    /// Ids of the events that are withheld.
+    pub(crate) fn withheld_ids(&self) -> impl Iterator<Item = i64> {
+        self.withheld.iter().map(|event| event.id)
+    }
 }
 
 /// A committed event whose payload is larger than its source gives out. It stays where it is.

@@ -50,6 +50,7 @@ pub(super) async fn session(
     let publishing = async {
         while let Some(batch) = read.recv().await {
             let created_at = batch.events.last().map(|event| event.created_at);
+            let parked = batch.withheld_ids().collect();
             let mut traced = relay.traces.of(&batch.events);
             let (acknowledgement, events) = match &relay.parking {
                 Some(parking) if suspects.take() => {
@@ -63,7 +64,6 @@ pub(super) async fn session(
                     (publisher.publish(messages).await?, events)
                 }
             };
-            let parked = batch.withheld.iter().map(|event| event.id).collect();
             let message = InFlight { acknowledgement, events, created_at, traced, parked, position: batch.position };
             if sent.send(message).await.is_err() {
                 break;

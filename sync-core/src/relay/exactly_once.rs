@@ -141,7 +141,7 @@ impl Parcel {
         self.batches += 1;
         self.traced.extend(relay.traces.of(&batch.events));
         self.created_at = batch.events.last().map(|event| event.created_at).or(self.created_at);
-        self.parked.extend(batch.withheld.iter().map(|event| event.id));
+        self.parked.extend(batch.withheld_ids());
         for event in batch.events {
             if suspects.is_parked(epoch, event.id) {
                 self.parked.push(event.id);
@@ -194,9 +194,9 @@ async fn publish_singly(
     epoch: i32,
     suspects: &Suspects,
 ) -> Result<(), Error> {
-    // A batch without events has no mark, and without a parking there are no suspects.
+    let mut parked: Vec<_> = batch.withheld_ids().collect();
+    // A batch of nothing has no mark, and without a parking there are no suspects.
     let (Some(mark), Some(parking)) = (batch.mark, &relay.parking) else { return Ok(()) };
-    let mut parked: Vec<_> = batch.withheld.iter().map(|event| event.id).collect();
     for event in batch.events {
         let (id, created_at, has_payload) = (event.id, event.created_at, event.payload.is_some());
         if suspects.is_parked(epoch, id) {

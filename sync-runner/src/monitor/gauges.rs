@@ -18,6 +18,7 @@ use sync_core::workspace::{CREATE, DELETE};
 
 use super::Local;
 use super::observed::sync_lag;
+use crate::outbox::faulty_tables;
 use crate::report::{Answer, Documents, Queue, Reading, Report};
 use crate::workspaces::WorkspaceCounts;
 
@@ -46,7 +47,7 @@ pub(super) fn set(
     for (stage, _) in report.refusals() {
         failed(stage);
     }
-    let faulty = report.watches.said().map(|watches| watches.iter().filter(|watch| !watch.faults.is_empty()).count());
+    let faulty = report.watches.said().map(|watches| faulty_tables(watches).len());
     gauge!(OUTBOX_WATCHES_FAULTY.name).set(or_nan(faulty.map(|count| count as f64)));
     outbox(report, subscription);
     for (index, answer) in &report.bus {

@@ -1,11 +1,11 @@
 //! From what the stages said to what the conditions are judged by. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sync_core::alerts::{Health, Observation, ObservedIndex};
 
-use crate::outbox::Installed;
+use crate::outbox::faulty_tables;
 use crate::report::{Answer, Documents, Report};
 
 /// What the conditions are judged by.
@@ -28,14 +28,8 @@ pub(super) fn observed(report: &Report, fallbacks: &BTreeMap<String, u64>) -> Ob
     Observation {
         indexes: report.indexes.iter().map(index).collect(),
         dead_letters: report.dead_letters.said().map(|letters| letters.letters),
-        faulty_watches: report.watches.said().map(|watches| faulty(watches)),
+        faulty_watches: report.watches.said().map(|watches| faulty_tables(watches)),
     }
-}
-
-/// The tables of watches and routes that have faults, each once.
-fn faulty(watches: &[Installed]) -> Vec<String> {
-    let faulty = watches.iter().filter(|watch| !watch.faults.is_empty()).map(|watch| watch.table.clone());
-    faulty.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Age of the oldest change that is not in this index, as far as it is known where it may wait; `None` when nothing is, and when

@@ -111,8 +111,8 @@ async fn a_table_or_column_that_is_gone_or_has_another_name_is_told_with_what_ta
     assert_eq!(
         faults(&db).await,
         [
-            "watch public.children jobs: public.jobs has no column 'id'",
-            "watch public.jobs jobs: public.jobs has no column 'id'",
+            "watch public.children jobs: outbox.watch: parent_key names 'id', which is no column of public.jobs",
+            "watch public.jobs jobs: outbox.watch: key names 'id', which is no column of public.jobs",
             "route public.sent outbox.event.${routedByValue}: outbox.route: payload names 'payload', which is no column of \
              public.sent",
         ]
@@ -173,7 +173,10 @@ async fn tables_that_writers_or_readers_take_for_another_one_are_told() {
     ))
     .await;
     db.run("alter table jobs rename synced to synced_at").await;
-    assert_eq!(faults(&db).await, ["watch public.jobs jobs: public.jobs has no column 'synced'"]);
+    assert_eq!(
+        faults(&db).await,
+        ["watch public.jobs jobs: outbox.watch: ignore names 'synced', which is no column of public.jobs"]
+    );
     db.run(
         "alter table jobs rename synced_at to synced; alter table jobs rename to old; alter table sent rename to was",
     )

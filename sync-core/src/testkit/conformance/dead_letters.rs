@@ -116,8 +116,11 @@ async fn ids(letters: &dyn DeadLetters) -> Vec<i64> {
 
 async fn a_letter_comes_back_as_it_was_parked(letters: &dyn DeadLetters) {
     assert_eq!(all(letters).await, []);
-    let unpublished =
-        DeadLetter { origin: Origin { partition: -1, ..origin(i64::MAX) }, value: Some("{}".into()), ..letter(1) };
+    let unpublished = DeadLetter {
+        origin: Origin::unpublished("job-es-sync".into(), i64::MAX),
+        value: Some("{}".into()),
+        ..letter(1)
+    };
     letters.park(&unpublished).await.unwrap();
     assert_eq!(all(letters).await, [unpublished]);
 }
@@ -146,7 +149,7 @@ async fn a_later_letter_about_the_same_replaces_the_earlier_one(letters: &dyn De
 
 async fn events_that_were_never_published_stand_for_themselves(letters: &dyn DeadLetters) {
     for event in [1, 2, 2] {
-        let origin = Origin { partition: -1, ..origin(event) };
+        let origin = Origin::unpublished("job-es-sync".into(), event);
         letters.park(&DeadLetter { origin, ..letter(7) }).await.unwrap();
     }
     assert_eq!(all(letters).await.len(), 2, "both events of one key are kept, each once");
